@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use rustix::io::Errno;
 use vllm_grid::clean;
+use vllm_grid::engine::service::Faults;
 use vllm_grid::history::HistoryError;
 use vllm_grid::history::journal::JournalError;
 use vllm_grid::shortage;
@@ -134,6 +135,13 @@ impl From<SweepError> for CommandError {
             return Self { exit, report: miette::miette!(help = help, "{error}") };
         }
         Self::new(exit, error)
+    }
+}
+
+impl From<Faults> for CommandError {
+    fn from(faults: Faults) -> Self {
+        let exit = if faults.is_mistake() { Exit::Usage } else { Exit::Environment };
+        Self::new(exit, faults)
     }
 }
 

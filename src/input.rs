@@ -53,11 +53,32 @@ pub fn open(path: &Path, limit: u64) -> Result<File, InputError> {
     // Some devices act when they are opened, and a pipe waits for who writes to it.
     check(&std::fs::metadata(path).map_err(of_io)?, limit)?;
     // What is there now may be another thing.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let flags = i32::try_from(flags.bits()).unwrap_or(0);
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(of_io)?;
+    let file = OpenOptions::new().read(true).custom_flags(at_once()).open(path).map_err(of_io)?;
     check(&file.metadata()?, limit)?;
     Ok(file)
+}
+
+/// Opens a plain file to be locked and written, and makes it where it is missing: then only
+/// this user may read it.
+///
+/// # Errors
+/// As [`open`], except that there is none.
+pub fn open_to_write(path: &Path) -> Result<File, InputError> {
+    match plain(path) {
+        Ok(()) | Err(InputError::Missing(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.custom_flags(at_once()).open(path).map_err(of_io)?;
+    check(&file.metadata()?, u64::MAX)?;
+    Ok(file)
+}
+
+/// Whatever is opened, nothing is waited for.
+fn at_once() -> i32 {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    i32::try_from(flags.bits()).unwrap_or(0)
 }
 
 /// Reads a plain file of at most `limit` bytes.
@@ -134,6 +155,8 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0)
             .expect("a pipe");
         assert_eq!(says("pipe", 9), "this is a pipe, not a file");
+        let written = open_to_write(&pipe).expect_err("a pipe").to_string();
+        assert_eq!(written, "this is a pipe, not a file");
         let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("a socket");
         assert_eq!(says("socket", 9), "this is a socket, not a file");
         let device = read(Path::new("/dev/zero"), 9).expect_err("endless").to_string();

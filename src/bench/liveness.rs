@@ -65,6 +65,15 @@ pub(crate) async fn death_evidence(
     }
 }
 
+/// How many requests were answered, where the connection of another one broke: a server that
+/// was not restarted has counted them all.
+pub(crate) fn answered_beside_a_break(records: &[RequestRecord]) -> u64 {
+    use RequestErrorClass::{Connect, Cut};
+    let failures = || records.iter().map(RequestRecord::failure);
+    let broke = failures().flatten().any(|error| matches!(error.class, Connect | Cut));
+    if broke { failures().filter(Option::is_none).count() as u64 } else { 0 }
+}
+
 /// What of a server's health shows that it is down; 502 and 504 are a gateway's
 /// answers for it. A server without `/health` shows nothing.
 pub(crate) fn down_reason(health: Health) -> Option<String> {

@@ -58,6 +58,8 @@ pub(crate) struct Session {
     /// The server's counters when they were last sampled.
     sampled: Option<Counters>,
     judges_client: bool,
+    /// The last repeat ended since its requests were lost.
+    has_lost: bool,
 }
 
 impl Session {
@@ -93,6 +95,7 @@ impl Session {
             telemetry: None,
             sampled: None,
             judges_client: true,
+            has_lost: false,
         })
     }
 
@@ -152,6 +155,11 @@ impl Session {
             limits: self.settings.limits,
             is_external,
         }
+    }
+
+    /// Notes whether the repeat ended since its requests were lost; whether the one before did.
+    pub(crate) fn note_lost(&mut self, is_lost: bool) -> bool {
+        std::mem::replace(&mut self.has_lost, is_lost)
     }
 
     /// Where events go.

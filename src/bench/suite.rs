@@ -12,6 +12,7 @@ use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::repeat::{EndedRepeat, RepeatContext};
 pub use crate::bench::session::BenchSettings;
 use crate::bench::session::Session;
+use crate::bench::watchdog::Stuck;
 use crate::bench::workloads::{
     command, conversation, kv_cache, load, long_context, reasoning, stability, tool_calling,
 };
@@ -118,7 +119,17 @@ impl<'a> Bench<'a> {
             case: key.case.clone(),
             repeat,
         });
+        let last = self.session.sampled().cloned();
         let counted_before = self.session.sample_counters().await;
+        if self.is_restarted_since(last.as_ref(), 0) {
+            let message = "the server was restarted before the repeat, as its counters show";
+            let outcome = RepeatOutcome::Failed(message.to_owned());
+            let unsent = RepeatResult::without_requests(outcome, MetricValues::new());
+            return Err(BenchError::EngineDied {
+                measurement: Box::new(completed(unsent, workload, key)),
+                message: message.to_owned(),
+            });
+        }
         let before = self.session.sampled().cloned();
         let (mut result, wedged, ended) = self.watched(workload, case, repeat).await?;
         let EndedRepeat { clock, window, counted, aside } = ended;
@@ -142,12 +153,11 @@ impl<'a> Bench<'a> {
         let evidence = match wedged {
             Some(what) => Some(Evidence::Wedged(what)),
             None => match self.death_evidence(&result).await {
-                None => self.restart_evidence(&result, before.as_ref()),
+                None => self.restart_evidence(&result, before.as_ref()).await,
                 evidence => evidence,
             },
         };
-        let mut measurement = result.measurement(key);
-        workload.kind().complete(&mut measurement.metrics);
+        let measurement = completed(result, workload, key);
         match evidence {
             Some(Evidence::Died(message)) => {
                 Err(BenchError::EngineDied { measurement: Box::new(measurement), message })
@@ -169,29 +179,39 @@ impl<'a> Bench<'a> {
         let is_external = matches!(workload.spec, Spec::Command(_));
         let watchdog = self.session.watchdog(is_external);
         let mut context = RepeatContext::start(&mut self.session, workload, repeat);
-        let (result, wedged) = {
+        let (result, stuck) = {
             let mut run = pin!(run_workload(&mut context, &mut self.load, workload, case));
             tokio::select! {
                 biased;
                 result = &mut run => (result, None),
-                what = watchdog.wedged() => {
+                stuck = watchdog.stuck() => {
                     stop.cancel();
-                    (run.await, Some(what))
+                    (run.await, Some(stuck))
                 }
             }
         };
         let ended = context.end();
         self.session.renew_cancel();
-        let Some(what) = wedged.filter(|_| !self.session.cancel().is_cancelled()) else {
-            return Ok((result?, None, ended));
+        let stuck = stuck.filter(|_| !self.session.cancel().is_cancelled());
+        let again = self.session.note_lost(matches!(stuck, Some(Stuck::Lost(_))));
+        let (outcome, wedged) = match stuck {
+            None => return Ok((result?, None, ended)),
+            Some(Stuck::Lost(what)) if !again => {
+                (RepeatOutcome::Failed(format!("requests are lost: {what}")), None)
+            }
+            // One repeat may have had bad luck. Of two, nothing else is to be expected.
+            Some(Stuck::Lost(what) | Stuck::Wedged(what)) => {
+                (RepeatOutcome::Void(format!("the engine makes no progress: {what}")), Some(what))
+            }
         };
-        let void = RepeatOutcome::Void(format!("the engine makes no progress: {what}"));
         let result = match result {
-            Ok(result) => RepeatResult { outcome: void, ..result },
-            Err(BenchError::Cancelled) => RepeatResult::without_requests(void, MetricValues::new()),
+            Ok(result) => RepeatResult { outcome, ..result },
+            Err(BenchError::Cancelled) => {
+                RepeatResult::without_requests(outcome, MetricValues::new())
+            }
             Err(error) => return Err(error),
         };
-        Ok((result, Some(what), ended))
+        Ok((result, wedged, ended))
     }
 
     /// The error for a server that is wedged, with what its GPUs did.
@@ -207,19 +227,37 @@ impl<'a> Bench<'a> {
         BenchError::NoProgress { measurement: Box::new(measurement), message }
     }
 
-    /// What shows that a repeat failed because the launch's server was restarted: somebody else
-    /// did that, and the server that is there now is not the one that was launched.
-    fn restart_evidence(
-        &self,
+    /// What shows that a repeat gave no figures because the launch's server was restarted:
+    /// somebody else did that, and the server that is there now is not the one that was launched.
+    async fn restart_evidence(
+        &mut self,
         result: &RepeatResult,
         before: Option<&Counters>,
     ) -> Option<Evidence> {
-        let failed = matches!(result.outcome, RepeatOutcome::Failed(_));
-        let now = self.session.sampled().filter(|_| failed && self.session.is_in_sweep())?;
-        now.is_restarted_since(before?).then(|| {
-            let error = result.records.iter().rev().find_map(|record| record.failure());
-            let error = error.map_or("a repeat failed", |error| &error.message);
-            Evidence::Died(format!("{error}; the server was restarted, as its counters show"))
+        let is_lost = matches!(result.outcome, RepeatOutcome::Failed(_) | RepeatOutcome::Void(_));
+        if !is_lost || !self.session.is_in_sweep() {
+            return None;
+        }
+        // Right after the failure it may have been down: what was read then is from before.
+        self.session.sample_counters().await?;
+        self.is_restarted_since(before, liveness::answered_beside_a_break(&result.records)).then(
+            || {
+                let error = result.records.iter().rev().find_map(|record| record.failure());
+                let error = error.map_or("a repeat gave no figures", |error| &error.message);
+                Evidence::Died(format!("{error}; the server was restarted, as its counters show"))
+            },
+        )
+    }
+
+    /// Whether the launch's server was restarted since its counters were these, by what was
+    /// sampled last. It has answered so many requests since: of one that came back at once, the
+    /// counters have perhaps grown beyond what they were before.
+    fn is_restarted_since(&self, before: Option<&Counters>, answered: u64) -> bool {
+        let sampled = self.session.sampled().filter(|_| self.session.is_in_sweep());
+        sampled.zip(before).is_some_and(|(now, before)| {
+            let counted = now.requests.zip(before.requests);
+            now.is_restarted_since(before)
+                || counted.is_some_and(|(now, before)| now < before.saturating_add(answered))
         })
     }
 
@@ -235,6 +273,13 @@ impl<'a> Bench<'a> {
         // A stop meanwhile keeps what failed.
         session.cancel().run_until_cancelled(looking).await.flatten()
     }
+}
+
+/// The measurement of a repeat, with all metrics of its workload.
+fn completed(result: RepeatResult, workload: &Workload, key: RepeatKey) -> Measurement {
+    let mut measurement = result.measurement(key);
+    workload.kind().complete(&mut measurement.metrics);
+    measurement
 }
 
 /// One repeat, by its workload.

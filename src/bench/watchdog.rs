@@ -1,9 +1,11 @@
 //! The progress watchdog: finds a server that is alive and gets nothing done while requests
-//! of a repeat are in flight. A long prefill is no hang: it may last three times as long as
-//! is expected of it. The judgement takes times as values; who dies is in
-//! [`super::liveness`], what follows from a wedged server is the sweep's.
+//! of a repeat are in flight, and requests that it has lost while it answers others. A long
+//! prefill is no hang: it may last three times as long as is expected of it. The judgement
+//! takes times as values; who dies is in [`super::liveness`], what follows is the suite's.
 
 use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::bench::liveness::decodes;
 use crate::client::Limits;
@@ -20,6 +22,20 @@ const PREFILLS: u32 = 3;
 const FIRST_LOOK: u32 = 4;
 /// So many looks fit into the limit.
 const LOOKS: u32 = 12;
+/// Without counters nobody says that requests are not at work: they are lost where others are
+/// answered so many times meanwhile, a limit apart.
+const ASKS: u32 = 3;
+/// The counters may take so long where the limit is shorter.
+const SHORTEST_READING: Duration = Duration::from_secs(1);
+
+/// Why a repeat does not come to its end: the evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stuck {
+    /// The server gets nothing done.
+    Wedged(String),
+    /// It answers others, and never what is in flight.
+    Lost(String),
+}
 
 /// What the watchdog looks at during one repeat.
 #[derive(Debug)]
@@ -33,8 +49,8 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Returns when the server is wedged: the evidence. It never does where all is well.
-    pub(crate) async fn wedged(self) -> String {
+    /// Returns when nothing in flight comes to its end. It never does where all is well.
+    pub(crate) async fn stuck(self) -> Stuck {
         let mut judge = Judge::new(self.limits.no_progress, self.is_external, now_ns());
         loop {
             let pause = judge.floor / LOOKS;
@@ -50,27 +66,39 @@ impl Watchdog {
             if !judge.is_due(at_ns, underway) {
                 continue;
             }
-            let counters = Counters::scrape(&self.http).await;
+            let patience = judge.floor.max(SHORTEST_READING);
+            let counters = timeout(patience, Counters::scrape(&self.http)).await.ok().flatten();
             // Tokens may have come meanwhile.
             let at_ns = now_ns();
             match judge.judge(at_ns, self.underway(), counters.as_ref()) {
                 Verdict::Wait => {}
-                Verdict::Wedged(what) => return self.with_health(what).await,
-                Verdict::Ask(what) => match self.asked().await {
-                    Ok(()) => judge.restart(now_ns()),
-                    Err(reason) => return self.with_health(format!("{what}; then {reason}")).await,
+                Verdict::Wedged(what) => return Stuck::Wedged(self.with_health(what).await),
+                Verdict::Ask { what, is_last } => match self.asked().await {
+                    Asked::Progress => judge.restart(now_ns()),
+                    Asked::Silent(reason) => {
+                        let what = format!("{what}; then {reason}");
+                        return Stuck::Wedged(self.with_health(what).await);
+                    }
+                    Asked::Answered if is_last => {
+                        return Stuck::Lost(format!("{what}; it answers other requests"));
+                    }
+                    Asked::Answered => {}
                 },
             }
         }
     }
 
-    /// Whether the engine decodes, or shows by what it does meanwhile that it is at work.
-    async fn asked(&self) -> Result<(), String> {
+    /// Asks the engine for a token of another request.
+    async fn asked(&self) -> Asked {
         let before = self.underway();
-        let Err(reason) = decodes(&self.server, self.limits.first_token).await else {
-            return Ok(());
-        };
-        if self.underway().heard_ns > before.heard_ns { Ok(()) } else { Err(reason) }
+        let decodes = decodes(&self.server, self.limits.first_token).await;
+        let after = self.underway();
+        let is_same = after.requests > 0 && after.silent_since_ns == before.silent_since_ns;
+        match decodes {
+            Err(reason) if after.heard_ns == before.heard_ns => Asked::Silent(reason),
+            Ok(()) if is_same => Asked::Answered,
+            _ => Asked::Progress,
+        }
     }
 
     fn underway(&self) -> Underway {
@@ -96,14 +124,28 @@ impl Watchdog {
 /// Of a prompt whose text is not known.
 const BYTES_PER_TOKEN: u64 = 4;
 
+/// What came of asking the engine.
+enum Asked {
+    /// What was in flight moved meanwhile, or is over.
+    Progress,
+    /// It answered, and what is in flight is as silent as before.
+    Answered,
+    /// Nothing came: why.
+    Silent(String),
+}
+
 /// What a look shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
     Wait,
     /// Nothing advances: the evidence.
     Wedged(String),
-    /// Nothing is heard, and there are no counters: ask whether it decodes.
-    Ask(String),
+    /// Nothing is heard, and no counter says that it is at work: ask whether it decodes.
+    /// `is_last`: what is in flight is lost where it does.
+    Ask {
+        what: String,
+        is_last: bool,
+    },
 }
 
 /// Counters that stood still.
@@ -122,11 +164,13 @@ struct Judge {
     not_before_ns: u64,
     next_look_ns: u64,
     flat: Option<Flat>,
+    /// How often it was to be asked since something was heard.
+    asks: u32,
 }
 
 impl Judge {
     fn new(floor: Duration, is_external: bool, now_ns: u64) -> Self {
-        Self { floor, is_external, not_before_ns: now_ns, next_look_ns: 0, flat: None }
+        Self { floor, is_external, not_before_ns: now_ns, next_look_ns: 0, flat: None, asks: 0 }
     }
 
     /// What was not seen before `now_ns` does not count.
@@ -147,7 +191,7 @@ impl Judge {
     fn is_due(&mut self, now_ns: u64, underway: Underway) -> bool {
         let limit = self.limit(underway);
         if underway.requests == 0 || self.silence(now_ns, underway) < limit / FIRST_LOOK {
-            self.flat = None;
+            (self.flat, self.asks) = (None, 0);
             return false;
         }
         if now_ns < self.next_look_ns {
@@ -159,22 +203,16 @@ impl Judge {
 
     fn judge(&mut self, now_ns: u64, underway: Underway, counters: Option<&Counters>) -> Verdict {
         let (limit, silence) = (self.limit(underway), self.silence(now_ns, underway));
-        let requests = underway.requests;
         let shown = counters.filter(|it| it.running.is_some() && it.generation_tokens.is_some());
         let Some(counters) = shown else {
             self.flat = None;
-            if self.is_external || requests == 0 || silence < limit {
-                return Verdict::Wait;
-            }
-            let seconds = silence.as_secs_f64();
-            return Verdict::Ask(format!(
-                "no token of an answer for {seconds:.1} s ({requests} in flight), and no counters"
-            ));
+            return self.without_counters(limit, silence, underway.requests);
         };
         let running = counters.running.unwrap_or(0.0);
         let waiting = counters.waiting.unwrap_or(0.0);
-        if running + waiting <= 0.0 {
-            // Nobody is at work: what is in flight was lost, and has limits of its own.
+        let is_idle = running + waiting <= 0.0;
+        if is_idle && self.is_external {
+            // Its program may be busy with something else.
             self.flat = None;
             return Verdict::Wait;
         }
@@ -188,20 +226,35 @@ impl Judge {
         if silence < limit || stood < needed {
             return Verdict::Wait;
         }
-        let count = |count: Option<u64>| count.map_or("unknown".to_owned(), |it| it.to_string());
-        let (prompt, generated) = (count(tokens.0), count(tokens.1));
-        let stood = stood.as_secs_f64();
-        let silent = if self.is_external {
-            String::new()
-        } else {
-            format!("no token of an answer for {:.1} s; ", silence.as_secs_f64())
-        };
-        Verdict::Wedged(format!(
-            "{silent}the server reports {running} running and \
-             {waiting} waiting requests, and its counters have stood for {stood:.1} s at {prompt} \
-             prompt and {generated} generated tokens"
-        ))
+        let stood = format!(
+            "the server reports {running} running and {waiting} waiting requests, and its counters \
+             have stood for {:.1} s at {} prompt and {} generated tokens",
+            stood.as_secs_f64(),
+            count(tokens.0),
+            count(tokens.1)
+        );
+        if self.is_external {
+            return Verdict::Wedged(stood);
+        }
+        let what = format!("no token of an answer for {:.1} s; {stood}", silence.as_secs_f64());
+        if is_idle { Verdict::Ask { what, is_last: true } } else { Verdict::Wedged(what) }
     }
+
+    fn without_counters(&mut self, limit: Duration, silence: Duration, requests: usize) -> Verdict {
+        if self.is_external || requests == 0 || silence < limit.saturating_mul(self.asks + 1) {
+            return Verdict::Wait;
+        }
+        self.asks += 1;
+        let seconds = silence.as_secs_f64();
+        let what = format!(
+            "no token of an answer for {seconds:.1} s ({requests} in flight), and no counters"
+        );
+        Verdict::Ask { what, is_last: self.asks >= ASKS }
+    }
+}
+
+fn count(count: Option<u64>) -> String {
+    count.map_or("unknown".to_owned(), |it| it.to_string())
 }
 
 fn ns(duration: Duration) -> u64 {
@@ -282,18 +335,55 @@ mod tests {
         assert_eq!(watched(&mut judge(), 900, tokens, still), None);
         let nothing = |_| Underway { requests: 0, ..silent(0) };
         assert_eq!(watched(&mut judge(), 900, nothing, still), None, "nothing is in flight");
-        let idle = |_| Some(counters(0.0, 9, 9));
-        assert_eq!(watched(&mut judge(), 900, |_| silent(0), idle), None, "a lost request");
     }
 
     #[test]
-    fn a_server_without_counters_is_asked_after_the_same_time() {
-        let found = watched(&mut judge(), 600, |_| silent(0), |_| None);
-        let Some((60, Verdict::Ask(what))) = found else { panic!("{found:?}") };
-        assert_eq!(what, "no token of an answer for 60.0 s (1 in flight), and no counters");
+    fn where_the_server_reports_no_request_it_is_asked_once() {
+        let idle = |_| Some(counters(0.0, 9, 9));
+        let found = watched(&mut judge(), 600, |_| silent(2), idle);
+        let Some((60, Verdict::Ask { what, is_last: true })) = found else { panic!("{found:?}") };
+        assert_eq!(
+            what,
+            "no token of an answer for 60.0 s; the server reports 0 running and 0 waiting requests, \
+             and its counters have stood for 45.0 s at 9 prompt and 9 generated tokens"
+        );
+        let long = watched(&mut judge(), 374, |_| silent(125), idle);
+        assert_eq!(long, None, "gauges may be of the step before: a long prefill is none");
+        let others = |second| Some(counters(0.0, 9, second / 20));
+        assert_eq!(watched(&mut judge(), 900, |_| silent(0), others), None, "others have answers");
+        let mut external = Judge::new(Duration::from_mins(1), true, 0);
+        assert_eq!(watched(&mut external, 900, |_| silent(0), idle), None, "its program pauses");
+    }
+
+    #[test]
+    fn a_server_without_counters_is_asked_each_time_the_limit_is_over() {
         // Some counters come, but none that tell: the same.
-        let found = watched(&mut judge(), 600, |_| silent(0), |_| Some(Counters::default()));
-        assert!(matches!(found, Some((60, Verdict::Ask(_)))), "{found:?}");
+        for shown in [None, Some(Counters::default())] {
+            let mut judge = judge();
+            let mut seen = Vec::new();
+            for second in 0..=200 {
+                let (at_ns, underway) = (second * SECOND, silent(0));
+                if judge.is_due(at_ns, underway)
+                    && let Verdict::Ask { what, is_last } =
+                        judge.judge(at_ns, underway, shown.as_ref())
+                {
+                    seen.push((second, is_last, what));
+                }
+            }
+            let asked: Vec<(u64, bool)> = seen.iter().map(|it| (it.0, it.1)).collect();
+            assert_eq!(asked, [(60, false), (120, false), (180, true)]);
+            let what = "no token of an answer for 60.0 s (1 in flight), and no counters";
+            assert_eq!(seen[0].2, what);
+        }
+        // With a token between, it begins anew.
+        let tokens =
+            |second| Underway { silent_since_ns: second / 100 * 100 * SECOND, ..silent(0) };
+        let mut judge = judge();
+        for second in 0..900 {
+            let (at_ns, underway) = (second * SECOND, tokens(second));
+            let verdict = judge.is_due(at_ns, underway).then(|| judge.judge(at_ns, underway, None));
+            assert!(!matches!(verdict, Some(Verdict::Ask { is_last: true, .. })), "{second}");
+        }
     }
 
     #[test]

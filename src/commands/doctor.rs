@@ -1,7 +1,7 @@
 //! `doctor GRID`: what would prevent a launch, line by line.
 
-use vllm_grid::engine::doctor::{Severity, diagnose};
-use vllm_grid::engine::service::{self, Need};
+use vllm_grid::engine::doctor::{Finding, Severity, diagnose};
+use vllm_grid::engine::service::{self, Faults, Need};
 
 use crate::cli::GridArgs;
 use crate::exit::{CommandError, Exit, print};
@@ -10,11 +10,13 @@ use crate::output::secrets;
 /// `doctor`: exit code 3 where a sweep would fail.
 pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(args)?;
-    // What is wrong with the service is among the findings.
-    let started = service::read(&file, Need::Plan).await.unwrap_or_default();
+    let started = service::read(&file, Need::Plan).await;
     started.reveal_to(secrets());
+    // What is wrong with the engine block's own service is among the findings.
+    let faults = Faults::of(&file, &started.faults, |fault| !fault.is_of_block());
     let grid = service::complete(file, &started);
-    let findings = diagnose(&grid, secrets()).await;
+    let mut findings = diagnose(&grid, &started, secrets()).await;
+    findings.extend(faults.iter().flat_map(Faults::lines).map(Finding::of_service));
     let lines: Vec<String> = findings
         .iter()
         .map(|finding| {

@@ -198,7 +198,8 @@ pub(super) async fn with_owed(grid: &Grid, own: Option<&str>, error: CommandErro
     let mut lines = vec![text.clone()];
     for leftover in leftovers::find(look).await {
         let down = leftover.to_string();
-        if matches!(leftover.what, What::Production(..)) && !text.contains(&down) {
+        let is_owed = matches!(leftover.what, What::Production(..) | What::Companion(..));
+        if is_owed && !text.contains(&down) {
             lines.extend([down, format!("  -> {}", leftover.advice())]);
         }
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 use vllm_grid::configuration::Stack;
 use vllm_grid::engine::command::Change;
 use vllm_grid::engine::command_view::{Shown, changes};
-use vllm_grid::engine::compose::{ComposeError, Origin, VariableUse};
-use vllm_grid::engine::service::{self, Need, ReadService, Started};
+use vllm_grid::engine::compose::{Origin, VariableUse};
+use vllm_grid::engine::service::{self, Faults, Need, ReadService, Started};
 use vllm_grid::grid::plan::{Plan, PlannedVariable};
-use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
+use vllm_grid::grid::{DockerBlock, EngineBlock, Grid};
 use vllm_grid::history::timing;
 use vllm_grid::report;
 
@@ -20,16 +20,16 @@ use crate::output::secrets;
 /// `plan`: what would run.
 pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(&args.grid)?;
-    let (mut grid, started) = match service::read(&file, Need::Plan).await {
-        Ok(started) => (service::complete(file, &started), started),
-        Err(error) => {
-            let mut grid = file.without_service();
-            let warning = planned_without(&grid, error)?;
-            grid.warnings.push(warning);
-            (grid, Started::default())
-        }
-    };
+    let started = service::read(&file, Need::Plan).await;
     started.reveal_to(secrets());
+    // What is wrong with a service is wrong everywhere; others are planned all the same.
+    let mistakes = Faults::of(&file, &started.faults, |fault| !fault.is_excused());
+    if let Some(mistakes) = mistakes.clone().filter(|_| started.has_nothing(&file)) {
+        return Err(mistakes.into());
+    }
+    let excused = Faults::excused(&file, &started.faults);
+    let mut grid = service::complete(file, &started);
+    grid.warnings.extend(excused);
     super::production::of_plan(&mut grid, started.first().map(|it| &it.spec)).await;
     super::check_source(&grid)?;
     let plan = expected(Plan::new(&grid), &grid).with_variables(variables(&grid, &started));
@@ -40,7 +40,7 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
             print(&all_changes(&grid, &started))?;
         }
     }
-    Ok(Exit::Done)
+    mistakes.map_or(Ok(Exit::Done), |mistakes| Err(mistakes.into()))
 }
 
 /// The plan with what earlier runs of the same service took, where there are any.
@@ -50,25 +50,6 @@ fn expected<'a>(plan: Plan<'a>, grid: &Grid) -> Plan<'a> {
         Some(expected) => plan.with_earlier(earlier.sweeps(), expected.seconds, expected.unknown),
         None => plan,
     }
-}
-
-/// A machine without the compose tool, or without the service's variables, can
-/// still plan what the grid itself sets, with a warning. What is wrong with
-/// the service is wrong everywhere.
-fn planned_without(grid: &Grid, error: ComposeError) -> Result<Warning, CommandError> {
-    let (file, line, column) = match &error {
-        ComposeError::NoTool | ComposeError::Tool { .. } => (&grid.path, None, None),
-        ComposeError::Unset(variables) => match variables.first() {
-            Some(first) => (&first.file, first.at.map(|it| it.0), first.at.map(|it| it.1)),
-            None => (&grid.path, None, None),
-        },
-        _ => return Err(CommandError::new(Exit::Usage, error)),
-    };
-    let message = format!(
-        "the command of the service is not read, so flags, ids and what is equal are the grid's own \
-         alone; a sweep will not start like this: {error}"
-    );
-    Ok(Warning { file: file.clone(), line, column, message })
 }
 
 /// A variable as the plan shows it.

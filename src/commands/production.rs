@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use vllm_grid::engine::EngineError;
 use vllm_grid::engine::compose::ServiceSpec;
 use vllm_grid::engine::docker::owed;
-use vllm_grid::engine::docker::{Comparison, compare_production};
+use vllm_grid::engine::docker::{Comparison, compare_production, find_companions};
 use vllm_grid::engine::leftovers::{production_now, stopped_by};
 use vllm_grid::engine::production::ProductionError;
 use vllm_grid::grid::{EngineBlock, Grid, Warning};
@@ -41,6 +41,13 @@ pub(super) async fn of_plan(grid: &mut Grid, service: Option<&ServiceSpec>) {
         }
         Ok(Ok(None) | Err(_)) | Err(_) => {}
     }
+    let EngineBlock::Docker(block) = &grid.engine else { return };
+    if let Ok(Err(EngineError::Production(error @ ProductionError::Name(_)))) =
+        timeout(PATIENCE, find_companions(block)).await
+    {
+        let place = grid.place_of(&["engine", "docker", "production", "pause"]);
+        push_at(grid, place, format!("{error}; a sweep will not start like this"));
+    }
 }
 
 /// The same before a sweep, which needs the production that its grid names.
@@ -55,7 +62,8 @@ pub(super) async fn of_sweep(
     if let Some(found) = compare_production(block, service, secrets()).await? {
         warn(grid, &found).await;
     }
-    Ok(())
+    let EngineBlock::Docker(block) = &grid.engine else { return Ok(()) };
+    find_companions(block).await
 }
 
 async fn warn(grid: &mut Grid, found: &Comparison) {
@@ -89,6 +97,10 @@ async fn who_stopped(name: &str) -> Option<(String, String)> {
 fn push(grid: &mut Grid, message: String) {
     let of = |key| grid.place_of(&["engine", "docker", key]);
     let place = of("production").or_else(|| of("service"));
+    push_at(grid, place, message);
+}
+
+fn push_at(grid: &mut Grid, place: Option<(usize, usize)>, message: String) {
     let (line, column) = (place.map(|it| it.0), place.map(|it| it.1));
     grid.warnings.push(Warning { file: grid.path.clone(), line, column, message });
 }

@@ -15,7 +15,7 @@ use crate::cli::RecoverArgs;
 use crate::exit::{CommandError, Exit, print};
 use crate::signals::Shutdown;
 
-/// `recover`: exit code 3 where anything is left undone.
+/// `recover`: exit code 3 where anything is left undone, 4 where a stop was asked for before.
 pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     // Without its state folder, folders and labels still tell what is to be done.
     let (state, unread) = match StateFolder::of_environment() {
@@ -33,7 +33,8 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
         }
     });
     let emit = shutdown.watches(events).emit();
-    let done = recover::run(&state, &folders, args.runs.is_empty(), &emit).await;
+    let (all, stop) = (args.runs.is_empty(), shutdown.token());
+    let done = recover::run(&state, &folders, all, &emit, stop).await;
     let mut lines: Vec<String> = Vec::new();
     let mut report = |what: &str, names: &[String]| {
         lines.extend(names.iter().map(|name| format!("{what} {name}\n")));
@@ -49,16 +50,22 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
     report("killed the process of", &done.killed);
     report("production runs and answers again, stopped by", &paths(&done.production));
     report("not touched, it is running:", &done.living);
+    report("not touched, it is being recovered:", &done.recovering);
     report("not touched:", &done.elsewhere);
-    let mut problems = done.problems;
+    let (mut problems, mut stopped) = (done.problems, done.stopped);
     if let Some((error, makeshift)) = unread {
         problems.push(error.to_string());
         problems.extend(makeshift.remove().err().map(|kept| still_noted(&kept)));
     }
     if args.caches {
-        match remove_caches().await {
-            Ok(names) => report("removed cache volume", &names),
-            Err(problem) => problems.push(problem),
+        match stop.run_until_cancelled(remove_caches()).await {
+            Some(Ok(names)) => report("removed cache volume", &names),
+            Some(Err(problem)) => problems.push(problem),
+            None => {
+                stopped = true;
+                problems
+                    .push("cache volumes are left: a stop was asked for before that".to_owned());
+            }
         }
     }
     if lines.is_empty() && problems.is_empty() {
@@ -67,7 +74,13 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
     }
     lines.extend(problems.iter().map(|problem| format!("not done: {problem}\n")));
     print(&lines.concat())?;
-    Ok(if problems.is_empty() { Exit::Done } else { Exit::Environment })
+    Ok(if stopped {
+        Exit::Interrupted
+    } else if problems.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Environment
+    })
 }
 
 /// What is owed and noted only where no other command looks.

@@ -38,7 +38,8 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
         return Err(CommandError::message(Exit::Usage, what));
     }
     for kind in kinds {
-        print(&report::figures::render(&ranking, &record.manifest, kind, width()))?;
+        let exported = folder.has_tables();
+        print(&report::figures::render(&ranking, &record.manifest, kind, width(), exported))?;
     }
     Ok(outcome(&ranking))
 }
@@ -152,7 +153,7 @@ pub(crate) fn ranked(
         return Ok(outcome(ranking));
     }
     let block = report::reading::render(&reading, width());
-    let table = report::table::render(ranking, &record.manifest, width());
+    let table = report::table::render(ranking, &record.manifest, width(), place.exported);
     match writer {
         Writer::Others => print(&format!("{block}\n{table}"))?,
         // What is printed last is what a person sees first.
@@ -184,6 +185,7 @@ fn place(
         extent: Some(extent),
         confirm: pair.and_then(|(candidate, baseline)| confirm_hours(record, candidate, baseline)),
         production: record.unproven.clone().filter(|_| !works),
+        exported: folder.has_tables(),
     })
 }
 

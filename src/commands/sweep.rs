@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vllm_grid::bench::RecordSink;
-use vllm_grid::engine::compose::{ComposeError, ServiceSpec};
+use vllm_grid::engine::compose::ServiceSpec;
 use vllm_grid::engine::docker::{DockerProduction, production_of};
 use vllm_grid::engine::production::Production;
 use vllm_grid::engine::service::{self, Need};
@@ -289,7 +289,7 @@ fn refused(error: ResumeError) -> CommandError {
         ResumeError::Changed(error) => changed(error),
         ResumeError::Grid(errors) => CommandError::explained(Exit::Usage, errors),
         error @ ResumeError::NoGrid { .. } => CommandError::new(Exit::Usage, error),
-        ResumeError::Service(error) => unusable(EngineError::from(error)),
+        ResumeError::Service(faults) => faults.into(),
     }
 }
 
@@ -306,8 +306,9 @@ fn check_descriptors(grid: &Grid) -> Result<(), CommandError> {
 /// The grid with its compose service's own flags, where it has one, and the service.
 async fn complete(file: GridFile) -> Result<(Grid, Option<ServiceSpec>), CommandError> {
     let started = service::read(&file, Need::Sweep).await;
-    let started = started.map_err(|error| unusable(EngineError::from(error)))?;
+    // A fault of one service may repeat what is secret in another.
     started.reveal_to(secrets());
+    let started = started.sound(&file)?;
     let first = started.first().map(|it| it.spec.clone());
     Ok((service::complete(file, &started), first))
 }
@@ -327,10 +328,7 @@ async fn engine(grid: &Grid) -> Result<Arc<dyn Engine>, CommandError> {
 
 fn unusable(error: EngineError) -> CommandError {
     let exit = match &error {
-        EngineError::Compose(
-            ComposeError::NoTool | ComposeError::Tool { .. } | ComposeError::NoAnswer { .. },
-        ) => Exit::Environment,
-        EngineError::Compose(_) => Exit::Usage,
+        EngineError::Compose(error) if error.is_mistake() => Exit::Usage,
         _ => Exit::Environment,
     };
     CommandError::new(exit, error)
@@ -339,7 +337,7 @@ fn unusable(error: EngineError) -> CommandError {
 /// What serves production, where the grid names it.
 async fn production(grid: &Grid) -> Result<Option<DockerProduction>, CommandError> {
     let EngineBlock::Docker(block) = &grid.engine else { return Ok(None) };
-    production_of(block).await.map_err(|error| CommandError::new(Exit::Environment, error))
+    production_of(block).await.map_err(unusable)
 }
 
 /// Runs the loop, then writes and shows what there is, however it ended.

@@ -7,22 +7,24 @@ use std::path::Path;
 
 use super::command_view::ImageCommand;
 use super::compose::{self, ServiceSpec};
+use super::devices;
 use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
 use super::docker::{self, Caches, Daemon, ImageIdentity, Located, caches, source_within};
 use super::leftovers::{self, Look};
-use super::production::ProductionError;
+use super::service::Started;
 use super::service_flags::check;
 use super::service_view::{of_process, view_of};
-use super::{EngineError, devices};
-use crate::configuration::{Configuration, Stack};
+use crate::configuration::Configuration;
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
 use crate::ownership::{Claims, Holder, StateFolder, Uses, aside};
 use crate::secret::Secrets;
 
 mod mounts;
+mod production;
 mod restarters;
+mod stacks;
 
 /// How a finding is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +61,13 @@ pub struct Finding {
     pub advice: Option<String>,
 }
 
+impl Finding {
+    /// Why a service of the grid cannot be started.
+    pub fn of_service(text: String) -> Self {
+        Self { severity: Severity::Problem, subject: "service", text, advice: None }
+    }
+}
+
 /// Free space below which a sweep is warned of, in GiB.
 const MIN_DISK_GIB: u64 = 10;
 
@@ -84,12 +93,13 @@ impl Findings {
 }
 
 /// Looks at everything that the grid's engine needs; secrets that it sees become known.
-pub async fn diagnose(grid: &Grid, secrets: &Secrets) -> Vec<Finding> {
+/// `started` is what was read of what the grid starts.
+pub async fn diagnose(grid: &Grid, started: &Started, secrets: &Secrets) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     match &grid.engine {
         EngineBlock::Docker(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
-            Box::pin(docker_engine(&mut findings, block, grid, secrets)).await;
+            Box::pin(docker_engine(&mut findings, block, grid, started, secrets)).await;
         }
         EngineBlock::Process(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
@@ -150,13 +160,14 @@ async fn docker_engine(
     findings: &mut Findings,
     block: &DockerBlock,
     grid: &Grid,
+    started: &Started,
     secrets: &Secrets,
 ) {
-    let utilisation = highest_utilisation(grid);
     let service = compose_service(findings, block, &grid.configurations).await;
     let any = ServiceSpec::of_image(String::new(), Vec::new()).with_all_gpus();
     let (gpus_asked, all) = (block.gpus.unwrap_or(true), &grid.configurations);
     let uses = devices::of_service(service.as_ref().unwrap_or(&any), gpus_asked, all);
+    let uses = stacks::uses(started, all).fold(uses, Uses::and);
     let socket = docker::owed::socket().ok();
     let docker = match connect(&DaemonSettings::of_environment()).await {
         Ok(docker) => docker,
@@ -178,19 +189,29 @@ async fn docker_engine(
         ),
         Err(error) => findings.problem("daemon", docker.words(&error), "look at `docker info`"),
     }
-    production(findings, block, service.as_ref(), secrets, &docker).await;
+    production::look(findings, block, service.as_ref(), secrets, &docker).await;
     let located = docker::named_by(block, block.service.as_deref()).ok().flatten();
     let project = located.map(|it| compose::project_name(&it.source));
     restarters::look(findings, block, project.as_deref(), &docker).await;
-    for (stack, other) in &grid.stacks {
-        if let EngineBlock::Docker(other) = other {
-            further_image(findings, grid, stack, other, &docker).await;
-        }
-    }
     others(findings, &uses, socket.as_deref()).await;
     let image = service.as_ref().map(|service| service.image.clone()).or(block.image.clone());
-    let Some(image) = image else { return };
-    let identity = image_identity(findings, &docker, &image).await;
+    if let Some(image) = &image {
+        let utilisation = highest_utilisation(grid);
+        Box::pin(own_image(findings, block, &docker, service, image, utilisation)).await;
+    }
+    stacks::look(findings, &grid.configurations, started, image, &docker).await;
+}
+
+/// The image that the engine block itself starts, and all that is seen through it.
+async fn own_image(
+    findings: &mut Findings,
+    block: &DockerBlock,
+    docker: &Daemon,
+    service: Option<ServiceSpec>,
+    image: &str,
+    utilisation: f64,
+) {
+    let identity = image_identity(findings, docker, image).await;
     if let Some(service) = &service {
         let own = identity.as_ref().map(|identity| identity.own.clone());
         let (model, _) = view_of(service, own).overlaid(&block.flags).read();
@@ -198,26 +219,10 @@ async fn docker_engine(
         mounts::look(findings, service, &image, model.as_deref());
     }
     let Some(identity) = identity else { return };
-    let service =
-        service.unwrap_or_else(|| ServiceSpec::of_image(image, Vec::new()).with_all_gpus());
-    Box::pin(gpus(findings, block, &docker, &service, &identity.id, utilisation)).await;
-    cache_volumes(findings, block, &docker, &service, &identity).await;
-}
-
-/// The image of a stack that is not the block's own, where it has another one.
-async fn further_image(
-    findings: &mut Findings,
-    grid: &Grid,
-    stack: &Stack,
-    block: &DockerBlock,
-    docker: &Daemon,
-) {
-    let of_stack = grid.configurations.iter().find(|it| it.stack == *stack);
-    let image = of_stack.and_then(|it| it.image.clone()).or(block.image.clone());
-    let own = grid.engine.image();
-    if let Some(image) = image.filter(|image| Some(image) != own.as_ref() && !image.contains('#')) {
-        image_identity(findings, docker, &image).await;
-    }
+    let service = service
+        .unwrap_or_else(|| ServiceSpec::of_image(image.to_owned(), Vec::new()).with_all_gpus());
+    Box::pin(gpus(findings, block, docker, &service, &identity.id, utilisation)).await;
+    cache_volumes(findings, block, docker, &service, &identity).await;
 }
 
 async fn compose_service(
@@ -267,17 +272,14 @@ async fn compose_service(
             }
             Some(service)
         }
+        // Each configuration gives them values.
+        Err(compose::ComposeError::Unset(_))
+            if !configurations.iter().any(|it| it.stack.is_own()) =>
+        {
+            None
+        }
         Err(error) => {
-            let advice = match &error {
-                compose::ComposeError::Unset(_) => {
-                    "set the variables, or write them into `.env` next to the file"
-                }
-                compose::ComposeError::Refused { .. } => {
-                    "take the keys out of the service, or describe a second one for the sweep"
-                }
-                _ => "see `docker compose config`",
-            };
-            findings.problem("service", error.to_string(), advice);
+            findings.problem("service", error.to_string(), stacks::advice(&error));
             None
         }
     }
@@ -396,77 +398,6 @@ async fn cache_volumes(
         let advice = "download the model once, then set HF_HUB_OFFLINE=1 in the service: a download during a sweep costs hours";
         findings.warning("model cache", "the hub is asked at every launch", advice);
     }
-}
-
-async fn production(
-    findings: &mut Findings,
-    block: &DockerBlock,
-    service: Option<&ServiceSpec>,
-    secrets: &Secrets,
-    daemon: &Daemon,
-) {
-    let found = docker::compare_production(block, service, secrets).await;
-    let named = block.production.is_some();
-    if !named && !matches!(found, Ok(Some(_))) {
-        findings.warning(
-            "production",
-            "the grid names none",
-            "whatever serves now keeps its GPU memory during the sweep",
-        );
-        return;
-    }
-    match found {
-        Ok(None) => {}
-        Ok(Some(found)) => {
-            match (named, found.running) {
-                (false, _) => {
-                    let text = format!("the grid names none, but {} runs", found.name);
-                    let advice =
-                        "it keeps its GPU memory during the sweep: name it as `production`";
-                    findings.warning("production", text, advice);
-                }
-                (true, true) if found.restarts.is_some() => {
-                    let times = found.restarts.unwrap_or_default();
-                    let text = format!("{} restarts again and again ({times} times)", found.name);
-                    let advice = format!(
-                        "see why by `docker logs {}`: a sweep stops it, and could not prove it at its end",
-                        found.name
-                    );
-                    findings.problem("production", text, &advice);
-                }
-                (true, true) => {
-                    let text = format!("{} runs; the sweep stops and starts it", found.name);
-                    findings.ok("production", text);
-                }
-                (true, false) => {
-                    if let Some((text, advice)) = stopped_by(&found.name, daemon).await {
-                        findings.problem("production", text, &advice);
-                    } else {
-                        let text = format!("{} does not run", found.name);
-                        findings.warning("production", text, "it is not changed");
-                    }
-                }
-            }
-            let advice = "the baseline is what the file says, not what the container runs with";
-            for difference in found.differences {
-                findings.warning("production", format!("{}: {difference}", found.name), advice);
-            }
-        }
-        Err(error) => {
-            let advice = match error {
-                EngineError::Production(ProductionError::Missing { .. }) => {
-                    "start it, name what runs, or take `production` out of the grid"
-                }
-                _ => "",
-            };
-            findings.problem("production", error.to_string(), advice);
-        }
-    }
-}
-
-/// Who stopped production, where a run did.
-async fn stopped_by(name: &str, daemon: &Daemon) -> Option<(String, String)> {
-    leftovers::stopped_by(&StateFolder::of_environment().ok()?, name, Some(daemon)).await
 }
 
 fn process_engine(findings: &mut Findings, block: &ProcessBlock, configurations: &[Configuration]) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::docker::cleanup::{self, Labelled};
 use super::docker::owed;
 use super::process::noted;
-use crate::history::production::Now;
+use crate::history::production::{Companion, Now};
 use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
 use crate::ownership::space::Space;
@@ -19,7 +19,7 @@ mod production;
 mod settle;
 
 pub use alone::{none_beside, none_now};
-use production::{by_label, owed_by};
+use production::{by_label, companion_owed_by, owed_by};
 pub use production::{production_now, productions_down, stopped_by};
 pub use settle::settle;
 
@@ -85,6 +85,9 @@ pub enum What {
     Processes(Vec<i32>),
     /// Production that was stopped and is not known to run: name, id, and how it is now.
     Production(String, String, Now),
+    /// What was stopped with a production that runs again, and does not: it, and production's
+    /// name.
+    Companion(Companion, String),
     /// Something that cannot be asked or read: the whole sentence.
     Unknown(String),
 }
@@ -95,10 +98,25 @@ impl Leftover {
         match (&self.what, &self.holder, &self.folder) {
             (What::Unknown(_), _, _) => String::new(),
             (_, Some(holder), _) => {
-                format!("wait until that run ends, or stop it: {}", holder.how_to_stop())
+                let who = if holder.recovers { "it" } else { "that run" };
+                format!("wait until {who} ends, or stop it: {}", holder.how_to_stop())
+            }
+            (What::Companion(it, _), None, folder) => {
+                let folder = folder.iter().map(|it| format!(" {}", quoted(it))).collect::<String>();
+                let name = shell_words::quote(&it.name);
+                format!("vllm-grid recover{folder}, or by hand: docker start {name}")
             }
             (_, None, Some(folder)) => format!("vllm-grid recover {}", quoted(folder)),
             (_, None, None) => "vllm-grid recover".to_owned(),
+        }
+    }
+}
+
+impl Leftover {
+    fn stopped_it(&self) -> String {
+        match &self.folder {
+            Some(folder) => format!("the run {} stopped it", folder.display()),
+            None => "a run stopped it".to_owned(),
         }
     }
 }
@@ -120,10 +138,7 @@ impl fmt::Display for Leftover {
                 write!(f, "process {}{of} {state}", ids.join(", "))
             }
             What::Production(name, id, now) => {
-                let by = match &self.folder {
-                    Some(folder) => format!("the run {} stopped it", folder.display()),
-                    None => "a run stopped it".to_owned(),
-                };
+                let by = self.stopped_it();
                 let now = match now {
                     Now::Runs | Now::Stopped => "",
                     Now::Missing => "; there is no such container any more",
@@ -131,6 +146,14 @@ impl fmt::Display for Leftover {
                 };
                 let who = format!("container {name} ({})", short(id));
                 write!(f, "PRODUCTION IS DOWN: {who}: {by}, and is dead{now}")
+            }
+            What::Companion(Companion { id, name }, production) => {
+                let (who, by) = (format!("container {name} ({})", short(id)), self.stopped_it());
+                write!(
+                    f,
+                    "A COMPANION OF PRODUCTION IS DOWN: {who}: {by} with {production}, which runs again, \
+                     and is dead"
+                )
             }
             What::Unknown(sentence) => f.write_str(sentence),
         }
@@ -305,9 +328,12 @@ async fn on_daemon(look: Look<'_>, socket: &str, dead: &[Debt]) -> Vec<Leftover>
     let labels = labels.iter().map(|(folder, owed)| (folder.as_path(), owed));
     let mut down = Vec::new();
     for (folder, owed) in noted.chain(labels) {
-        let now = owed::now(&docker, owed).await;
-        if now != Now::Runs {
-            down.push(owed_by(folder, owed, now));
+        match owed::now(&docker, owed).await {
+            Now::Runs => {
+                let companions = owed::companions_down(&docker, owed).await.into_iter();
+                down.extend(companions.map(|it| companion_owed_by(folder, owed, it)));
+            }
+            now => down.push(owed_by(folder, owed, now)),
         }
     }
     found.extend(containers(look, all).await);

@@ -187,9 +187,10 @@ pub trait Engine: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure>;
 
-    /// Removes what made a launch fail, as far as the engine can, before it is tried again.
-    async fn clean_up(&self, failure: &LaunchFailure, emit: &Emit) {
-        let _nothing_to_remove = (failure, emit);
+    /// Removes what made a launch of `configuration` fail, as far as the engine can, before it
+    /// is tried again. What other configurations use stays.
+    async fn clean_up(&self, configuration: &Configuration, failure: &LaunchFailure, emit: &Emit) {
+        let _nothing_to_remove = (configuration, failure, emit);
     }
 }
 

@@ -4,18 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::time::timeout;
-
-use super::command_view::{CommandView, ImageCommand, Part};
-use super::compose::{self, ComposeError, ComposeSource, ServiceSpec};
-use super::docker::daemon::{DaemonSettings, connect, late};
-use super::docker::{DockerError, LIMIT, Located, WHAT, identity, named_by, source_within};
+use super::command_view::{CommandView, Part};
+use super::compose::{self, ComposeError, ComposeSource, Printed, ServiceSpec};
+use super::docker::{LIMIT, Located, WHAT, named_by, source_within};
 use super::service_flags;
 use super::service_view::{of_process, view_of};
-use super::stack::{block_of, with_model};
+use super::stack::{block_of, with_image, with_model};
 use crate::configuration::{Configuration, Stack};
-use crate::grid::{ComposeFiles, DockerBlock, EngineBlock, Grid, GridFile, ServiceBase, Warning};
+use crate::grid::{ComposeFiles, DockerBlock, EngineBlock, Grid, GridFile, ServiceBase};
 use crate::secret::Secrets;
+
+mod faults;
+mod image;
+mod pause;
+mod said;
+
+pub use faults::{Fault, Faults};
+use image::image_command;
+pub use said::Unknown;
 
 /// Whether what an image runs has to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +51,8 @@ pub struct Started {
     pub stacks: BTreeMap<Stack, ReadStack>,
     /// What is not known of what starts.
     pub warnings: Vec<Unknown>,
+    /// What cannot be read, or cannot do what the grid asks for.
+    pub faults: Vec<Fault>,
 }
 
 /// What a stack starts.
@@ -72,22 +80,21 @@ impl Started {
     pub fn reveal_to(&self, secrets: &Secrets) {
         self.services().for_each(|service| service.reveal_to(secrets));
     }
-}
 
-/// Something that is not known, and where that is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown {
-    /// The place in a compose file; `None` for the grid's own engine block.
-    place: Option<compose::Place>,
-    message: String,
-}
+    /// Whether there is no configuration whose service can be read.
+    pub fn has_nothing(&self, file: &GridFile) -> bool {
+        let is_at_fault = |stack: &Stack| self.faults.iter().any(|it| it.is_of(stack));
+        file.configurations().iter().all(|it| is_at_fault(&it.stack))
+    }
 
-impl Unknown {
-    /// The same of a stack that is not the engine block's own.
-    fn of(self, stack: &Stack) -> Self {
-        match self.place {
-            Some(_) => self,
-            None => Self { message: format!("{stack}: {}", self.message), ..self },
+    /// What was read, where there is no fault.
+    ///
+    /// # Errors
+    /// All faults, each with its place in the grid.
+    pub fn sound(self, file: &GridFile) -> Result<Self, Faults> {
+        match Faults::of(file, &self.faults, |_| true) {
+            Some(faults) => Err(faults),
+            None => Ok(self),
         }
     }
 }
@@ -154,66 +161,126 @@ fn stacks_of(file: &GridFile) -> BTreeSet<&Stack> {
 }
 
 /// Reads the compose service that a grid names, where it names one, and those that its
-/// configurations start in its place, and refuses flags of the grid that could not act.
-///
-/// # Errors
-/// When the compose tool is missing, a service cannot be read, the grid sets flags
-/// that would be ignored, or a sweep's daemon does not answer.
-pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> {
-    let mut reader = Reader { need, read: Vec::new() };
-    let located = match file.engine() {
-        EngineBlock::Docker(block) => {
-            source_within(block, block.service.as_deref(), need.patience()).await?
-        }
-        _ => None,
-    };
-    let mut own = file.engine().clone();
-    if let Some(located) = &located {
-        // What production was made from decides for those that only vary it, too.
-        keep(&mut own, &located.source);
-    }
-    let is_started = file.configurations().iter().any(|it| it.stack.is_own());
-    let read = reader.block(&own, file, &Stack::default(), located).await;
-    let (service, mut warnings) = match read {
-        // Each configuration gives them values.
-        Err(ComposeError::Unset(_)) if !is_started => (None, Vec::new()),
-        read => read?,
-    };
-    let mut stacks = BTreeMap::new();
+/// configurations start in its place, and refuses flags of the grid that could not act. What
+/// cannot be read is among the faults, and keeps nothing else from being read.
+pub async fn read(file: &GridFile, need: Need) -> Started {
+    let mut reader = Reader { need, file, printed: Vec::new(), started: Started::default() };
+    let own = reader.own().await;
     for stack in stacks_of(file) {
-        let mut block = block_of(&own, stack);
-        let located = match &block {
-            EngineBlock::Docker(block) => named_by(block, block.service.as_deref())?,
-            _ => None,
-        };
-        let (service, unknown) = reader.block(&block, file, stack, located).await?;
-        if let Some(service) = &service {
-            keep(&mut block, &service.source);
+        if reader.started.faults.iter().any(Fault::is_final) {
+            break;
         }
-        warnings.extend(unknown.into_iter().map(|it| it.of(stack)));
-        warnings.dedup();
-        stacks.insert(stack.clone(), ReadStack { block, service });
+        reader.stack(&own, stack).await;
     }
-    Ok(Started { service, stacks, warnings })
+    reader.started
 }
 
-/// Reads what engine blocks start; the compose tool runs once for each source.
-struct Reader {
+/// Reads what engine blocks start; the compose tool runs once for all services of the same
+/// files and variables.
+struct Reader<'a> {
     need: Need,
-    read: Vec<(ComposeSource, ServiceSpec)>,
+    file: &'a GridFile,
+    /// What the tool printed, by what it was printed of; there the service is left out.
+    printed: Vec<(ComposeSource, Result<Printed, ComposeError>)>,
+    started: Started,
 }
 
-impl Reader {
+/// What a block starts, and what is not known of it.
+type Read = Result<(Option<ReadService>, Vec<Unknown>), ComposeError>;
+
+impl Reader<'_> {
+    /// The engine block as it is read for its own configurations: what production was made
+    /// from decides for those that only vary it, too.
+    async fn own(&mut self) -> EngineBlock {
+        let own_stack = Stack::default();
+        let mut own = self.file.engine().clone();
+        let located = match &own {
+            EngineBlock::Docker(block) => {
+                source_within(block, block.service.as_deref(), self.need.patience()).await
+            }
+            _ => Ok(None),
+        };
+        let located = match located {
+            Ok(located) => located,
+            Err(error) => {
+                self.started.faults.push(Fault::of(&own_stack, error));
+                return own;
+            }
+        };
+        if let Some(located) = &located {
+            keep(&mut own, &located.source);
+        }
+        let source = located.as_ref().map(|it| it.source.clone());
+        let is_started = self.file.configurations().iter().any(|it| it.stack.is_own());
+        match self.block(&own, &own_stack, located).await {
+            Ok((service, unknown)) => {
+                self.started.service = service;
+                self.started.warnings.extend(unknown);
+            }
+            // Each configuration gives them values.
+            Err(ComposeError::Unset(_)) if !is_started => {}
+            Err(error) => self.started.faults.push(Fault::of(&own_stack, error)),
+        }
+        if let (EngineBlock::Docker(block), Some(source)) = (&own, source) {
+            self.companions(block, &source).await;
+        }
+        own
+    }
+
+    /// A stack in the place of the engine block's own.
+    async fn stack(&mut self, own: &EngineBlock, stack: &Stack) {
+        let mut block = block_of(own, stack);
+        let located = match &block {
+            EngineBlock::Docker(block) => named_by(block, block.service.as_deref()),
+            _ => Ok(None),
+        };
+        let read = match located {
+            Ok(located) => self.block(&block, stack, located).await,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok((service, unknown)) => {
+                if let Some(service) = &service {
+                    keep(&mut block, &service.source);
+                }
+                self.started.warnings.extend(unknown);
+                self.started.stacks.insert(stack.clone(), ReadStack { block, service });
+            }
+            Err(error) => self.started.faults.push(Fault::of(stack, error)),
+        }
+    }
+
+    /// What is stopped with production, against the services of its compose files.
+    async fn companions(&mut self, block: &DockerBlock, source: &ComposeSource) {
+        if block.production.is_none() {
+            return;
+        }
+        let Ok(related) = self.printed(source).await.and_then(|it| it.relations()) else { return };
+        let looked = pause::look(block, source, &related);
+        let grid = self.file.grid();
+        let keys = ["engine", "docker", "production"];
+        let list = ["engine", "docker", "production", "pause"];
+        for (name, error) in looked.faults {
+            let at = grid.place_of_item(&list, &name).or_else(|| grid.place_of(&list));
+            self.started.faults.push(Fault::of(&Stack::default(), error).at(at));
+        }
+        let at = grid.place_of(&keys);
+        let warnings = looked.warnings.into_iter();
+        self.started.warnings.extend(warnings.map(|it| Unknown::of(&Stack::default(), it).at(at)));
+    }
+
     /// What a block starts for a stack, and what is not known of it.
     async fn block(
         &mut self,
         engine: &EngineBlock,
-        file: &GridFile,
         stack: &Stack,
         located: Option<Located>,
-    ) -> Result<(Option<ReadService>, Vec<Unknown>), ComposeError> {
-        let of_stack = file.configurations().iter().filter(|it| it.stack == *stack);
+    ) -> Read {
+        let of_stack = self.file.configurations().iter().filter(|it| it.stack == *stack);
         let configurations: Vec<Configuration> = of_stack.cloned().collect();
+        let in_grid = |said: Option<String>| {
+            said.into_iter().map(|it| Unknown::of(stack, it)).collect::<Vec<_>>()
+        };
         let block = match engine {
             EngineBlock::Docker(block) => block,
             EngineBlock::Process(block) => {
@@ -247,12 +314,9 @@ impl Reader {
         located: Located,
         stack: &Stack,
         configurations: &[Configuration],
-    ) -> Result<(Option<ReadService>, Vec<Unknown>), ComposeError> {
+    ) -> Read {
         let Located { source, notes, unanswered } = located;
-        let mut spec = self.spec(&source).await?;
-        if let Some(image) = &block.image {
-            spec.image.clone_from(image);
-        }
+        let spec = with_image(self.printed(&source).await?.service(&source)?, block);
         // Where the service has an entry point, the image's command does not count, either.
         let (image, not_asked) = match spec.entrypoint {
             Some(_) => (None, None),
@@ -277,27 +341,33 @@ impl Reader {
         takes_model(&view, &written, stack)?;
         let view = with_model(view, block);
         let unknown = service_flags::check(&view, &written, &block.flags, configurations)?;
-        let at = |message| Unknown { place: Some(place.clone()), message };
-        let warnings = unknown.into_iter().chain(not_asked).map(at).collect::<Vec<_>>();
+        let at = |message| Unknown::of(stack, message).in_compose_file(&place);
+        let of_command = unknown.into_iter().chain(not_asked).map(at).collect::<Vec<_>>();
         let variables = compose::variables_of(&source);
         let notes = notes
             .into_iter()
             .chain(unanswered)
             .chain(spec.said.iter().map(|said| format!("the compose tool says: {said}")))
             .chain(compose::forgotten(&source, &variables))
-            .chain(idle_variables(stack, &variables, &source))
-            .chain(misplaced(configurations, &variables, &spec));
-        let warnings = in_grid(notes).into_iter().chain(warnings).collect();
+            .map(|note| Unknown::of(stack, note));
+        let grid = self.file.grid();
+        let warnings = notes
+            .chain(said::idle_variables(grid, stack, &variables, &source))
+            .chain(said::misplaced(grid, stack, configurations, &variables, &spec))
+            .chain(of_command)
+            .collect();
         Ok((Some(ReadService { spec, view, place, source, variables }), warnings))
     }
 
-    async fn spec(&mut self, source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
-        if let Some((_, spec)) = self.read.iter().find(|(known, _)| known == source) {
-            return Ok(spec.clone());
+    /// What the compose tool prints of the files, which it is asked for once.
+    async fn printed(&mut self, source: &ComposeSource) -> Result<Printed, ComposeError> {
+        let of = ComposeSource { service: String::new(), ..source.clone() };
+        if let Some((_, printed)) = self.printed.iter().find(|(known, _)| *known == of) {
+            return printed.clone();
         }
-        let spec = compose::read(source).await?;
-        self.read.push((source.clone(), spec.clone()));
-        Ok(spec)
+        let printed = compose::printed(source).await;
+        self.printed.push((of, printed.clone()));
+        printed
     }
 }
 
@@ -313,54 +383,6 @@ fn takes_model(view: &CommandView, place: &str, stack: &Stack) -> Result<(), Com
     }
 }
 
-/// Variables of a stack that its compose files do not use.
-fn idle_variables(
-    stack: &Stack,
-    used: &[compose::VariableUse],
-    source: &ComposeSource,
-) -> Vec<String> {
-    let is_idle = |name: &&String| !used.iter().any(|it| it.name == **name);
-    let files = source.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
-    let idle = stack.variables.keys().filter(is_idle);
-    idle.map(|name| {
-        format!(
-            "`variables`: {name} is not used by the service `{}` in {}: it has no effect there; what \
-             the server itself reads belongs under `environment`",
-            source.service,
-            files.join(", ")
-        )
-    })
-    .collect()
-}
-
-/// Variables of the server's environment that the compose files use and the container does
-/// not get: whoever varies such a one means the other kind.
-fn misplaced(
-    configurations: &[Configuration],
-    used: &[compose::VariableUse],
-    spec: &ServiceSpec,
-) -> Vec<String> {
-    let names: BTreeSet<&String> =
-        configurations.iter().flat_map(|it| it.environment.keys()).collect();
-    let is_misplaced = |name: &&&String| {
-        used.iter().any(|it| it.name == ***name) && !spec.environment.contains_key(**name)
-    };
-    names
-        .iter()
-        .filter(is_misplaced)
-        .map(|name| {
-            format!(
-                "`environment`: {name} is a variable of the compose file: as a variable of the \
-                 container it does not change what the file says; write it under `variables`"
-            )
-        })
-        .collect()
-}
-
-fn in_grid(message: impl IntoIterator<Item = String>) -> Vec<Unknown> {
-    message.into_iter().map(|message| Unknown { place: None, message }).collect()
-}
-
 /// Where what a service starts is written.
 pub fn place_of(source: &ComposeSource, view: &CommandView) -> compose::Place {
     source.place_of(view.part().key())
@@ -372,43 +394,6 @@ pub fn described(source: &ComposeSource, view: &CommandView, place: &compose::Pl
     match view.part() {
         Part::Image => format!("{place}: the image's own command (service `{service}`)"),
         part => format!("{place}: `{}` of the service `{service}`", part.key()),
-    }
-}
-
-/// What an image runs by itself; where that is not known, what a person should know of it.
-///
-/// # Errors
-/// A sweep's daemon does not answer in time. Where there is none, or no such image, its
-/// engine does not start, either.
-async fn image_command(
-    image: &str,
-    need: Need,
-) -> Result<Result<ImageCommand, Option<String>>, ComposeError> {
-    let settings = DaemonSettings::of_environment().within(need.patience());
-    let limit = settings.patience.unwrap_or(need.patience());
-    let asked = async {
-        let docker = connect(&settings).await.map_err(|error| {
-            // What a sweep owes is told with that, before its engine needs the daemon.
-            error.unanswered(limit).filter(|_| need == Need::Plan)
-        })?;
-        identity(&docker, image).await.map_err(|error| match error {
-            DockerError::NoImage(_) => None,
-            error => Some(error.to_string()),
-        })
-    };
-    let why =
-        match timeout(limit + limit / 4, asked).await.unwrap_or_else(|_| Err(Some(late(limit)))) {
-            Ok(known) => return Ok(Ok(known.own)),
-            // A plan on a machine without the image assumes that it starts vLLM, as vLLM's own does.
-            Err(None) => return Ok(Err(None)),
-            Err(Some(why)) => why,
-        };
-    let what = format!("what image {image} starts by itself");
-    match need {
-        Need::Sweep => Err(ComposeError::NoAnswer { what, why }),
-        Need::Plan => Ok(Err(Some(format!(
-            "{what} is not known, so flags, ids and what is equal may be others in a sweep: {why}"
-        )))),
     }
 }
 
@@ -445,18 +430,7 @@ pub fn complete(file: GridFile, started: &Started) -> Grid {
     }
     let blocks = started.stacks.iter().map(|(stack, read)| (stack.clone(), read.block.clone()));
     grid.stacks = blocks.collect();
-    for Unknown { place, message } in &started.warnings {
-        let (file, line, column) = if let Some(place) = place {
-            (place.file.clone(), place.line, place.line.map(|_| 1))
-        } else {
-            let of = |key| grid.place_of(&["engine", grid.engine.name(), key]);
-            let at = of("command")
-                .or_else(|| of("image"))
-                .or_else(|| of("compose"))
-                .or_else(|| of("service"));
-            (grid.path.clone(), at.map(|it| it.0), at.map(|it| it.1))
-        };
-        grid.warnings.push(Warning { file, line, column, message: message.clone() });
-    }
+    let said = said::once(&grid, &started.warnings);
+    grid.warnings.extend(said);
     grid
 }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::command_view::CommandView;
+use super::compose::ServiceSpec;
 use super::service_view::of_process;
 use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::{Configuration, Stack};
@@ -69,6 +70,14 @@ fn of_docker(block: &mut DockerBlock, stack: &Stack) {
     }
     if let Some(model) = &stack.model {
         block.model = Some(model.clone());
+    }
+}
+
+/// A service with the image that the block names, where it names one.
+pub(super) fn with_image(service: ServiceSpec, block: &DockerBlock) -> ServiceSpec {
+    match &block.image {
+        Some(image) => ServiceSpec { image: image.clone(), ..service },
+        None => service,
     }
 }
 
@@ -155,9 +164,53 @@ impl Engine for Stacks {
         engine.launch(order, emit, cancel).await
     }
 
-    async fn clean_up(&self, failure: &LaunchFailure, emit: &Emit) {
-        for engine in self.engines.values() {
-            engine.clean_up(failure, emit).await;
+    async fn clean_up(&self, configuration: &Configuration, failure: &LaunchFailure, emit: &Emit) {
+        if let Some(engine) = self.of(configuration) {
+            engine.clean_up(configuration, failure, emit).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Cleaned(Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl Engine for Cleaned {
+        fn name(&self) -> &'static str {
+            "cleaned"
+        }
+
+        async fn launch(
+            &self,
+            _: &LaunchOrder,
+            _: &Emit,
+            _: &CancellationToken,
+        ) -> Result<Box<dyn Launched>, LaunchFailure> {
+            Err(LaunchFailure::new(FailureClass::Environment, "it launches nothing"))
+        }
+
+        async fn clean_up(&self, configuration: &Configuration, _: &LaunchFailure, _: &Emit) {
+            self.0.lock().expect("one thread").push(configuration.name.clone());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_one_configuration_spoilt_is_cleaned_for_it_alone() {
+        let stack = |image: &str| Stack { image: Some(image.to_owned()), ..Stack::default() };
+        let engines = ["a", "b"].map(|image| (stack(image), Arc::new(Cleaned::default())));
+        let all = engines.clone().map(|(stack, engine)| (stack, engine as Arc<dyn Engine>));
+        let stacks = Stacks::new(all.into());
+        let spoilt =
+            Configuration { name: "b8".to_owned(), stack: stack("b"), ..Configuration::default() };
+        let failure = LaunchFailure::new(FailureClass::CompileCache, "corrupt");
+        stacks.clean_up(&spoilt, &failure, &Emit::nowhere()).await;
+        let cleaned = engines.map(|(_, engine)| engine.0.lock().expect("one thread").clone());
+        assert_eq!(cleaned, [vec![], vec!["b8".to_owned()]]);
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Findings, is_variable};
 use super::fields::{Fields, list, mapping};
 use super::flag_map::FlagReader;
+use super::image_name;
 use super::node::{Content, Key, Node, Span};
 use super::{ComposeFiles, DockerBlock, EngineBlock, ProcessBlock, ProductionName, SimulatedBlock};
 use crate::configuration::Flags;
@@ -98,6 +99,11 @@ impl EngineReader<'_> {
         let compose = self.compose(&fields);
         let service = fields.text("service", self.findings);
         let image = fields.text("image", self.findings);
+        if let Some((why, span)) =
+            image.and_then(|(name, at)| Some((image_name::refusal(name)?, at)))
+        {
+            self.findings.error(span, why);
+        }
         let model = fields.text("model", self.findings);
         let given = |name| fields.given(name).map(|(key, _)| &key.span);
         match (given("compose"), given("service"), given("image")) {
@@ -185,7 +191,9 @@ impl EngineReader<'_> {
         let named = Fields::of(node, "`production`", &key.span, known, self.findings);
         let Some(named) = named else { return (None, Vec::new()) };
         let has_compose = fields.given("compose").is_some() || fields.given("service").is_some();
-        (self.served_by(&named, has_compose, key), self.pause(&named, has_compose))
+        let served_by = self.served_by(&named, has_compose, key);
+        let pause = self.pause(&named, has_compose, served_by.as_ref());
+        (served_by, pause)
     }
 
     fn served_by(
@@ -214,10 +222,29 @@ impl EngineReader<'_> {
     }
 
     /// What is stopped with production: services by name, or `container: NAME`.
-    fn pause(&mut self, named: &Fields<'_>, has_compose: bool) -> Vec<ProductionName> {
+    fn pause(
+        &mut self,
+        named: &Fields<'_>,
+        has_compose: bool,
+        production: Option<&ProductionName>,
+    ) -> Vec<ProductionName> {
         let Some((_, node)) = named.given("pause") else { return Vec::new() };
         let items = list(node, "`pause`", self.findings).unwrap_or_default();
-        items.iter().filter_map(|item| self.companion(item, has_compose)).collect()
+        let mut pause: Vec<ProductionName> = Vec::new();
+        for item in items {
+            let Some(name) = self.companion(item, has_compose) else { continue };
+            if production == Some(&name) {
+                let message = format!("`pause` names production itself ({name})");
+                let error = self.findings.error(&item.span, message);
+                error.help("it is stopped anyhow, after what `pause` names: take it out");
+            } else if pause.contains(&name) {
+                let message = format!("`pause` names the {name} twice: it counts once");
+                self.findings.warning(Some(&item.span), message);
+            } else {
+                pause.push(name);
+            }
+        }
+        pause
     }
 
     fn companion(&mut self, item: &Node, has_compose: bool) -> Option<ProductionName> {

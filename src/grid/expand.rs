@@ -36,6 +36,13 @@ pub(super) enum Kind {
     Model,
 }
 
+impl Kind {
+    /// Whether it changes what is started, not how.
+    pub(super) fn is_of_stack(self) -> bool {
+        matches!(self, Self::Variable | Self::Image | Self::Model)
+    }
+}
+
 /// A flag or variable and its values.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
@@ -64,6 +71,19 @@ pub(super) struct Row {
     pub(super) span: Span,
 }
 
+/// Puts what a setting names into a stack; null leaves what is there.
+fn replace(stack: &mut Stack, kind: Kind, name: &str, value: &Value) {
+    let Value::String(text) = value else { return };
+    match kind {
+        Kind::Variable => {
+            stack.variables.insert(name.to_owned(), text.clone());
+        }
+        Kind::Image => stack.image = Some(text.clone()),
+        Kind::Model => stack.model = Some(text.clone()),
+        Kind::Flag | Kind::Environment => {}
+    }
+}
+
 fn word(kind: Kind, name: &str, value: &Value) -> String {
     match kind {
         Kind::Flag => name::word(name, value),
@@ -73,6 +93,15 @@ fn word(kind: Kind, name: &str, value: &Value) -> String {
 }
 
 impl Row {
+    /// What it starts in place of what the engine block names.
+    pub(super) fn stack(&self) -> Stack {
+        let mut stack = self.service.clone();
+        for it in &self.settings {
+            replace(&mut stack, it.kind, &it.name, &it.value);
+        }
+        stack
+    }
+
     fn generated_name(&self) -> String {
         let service = self.service.service_label().map(|label| name::label_word(&label));
         let settings = self.settings.iter().map(|it| word(it.kind, &it.name, &it.value));
@@ -95,6 +124,9 @@ pub(super) struct Expansion {
     pub(super) configurations: Vec<Configuration>,
     /// Flags that differ between configurations, in the order of the file.
     pub(super) varied: Vec<String>,
+    /// Names that rows have and generated configurations were to have, each with the name
+    /// that the configuration has instead.
+    pub(super) renamed: Vec<(String, String)>,
 }
 
 impl Draft {
@@ -194,7 +226,8 @@ impl Draft {
             collector.add(name, &row.service, entries.iter().map(|(kind, entry)| (*kind, entry)));
         }
         let varied = self.varied(&collector.configurations);
-        Expansion { configurations: collector.configurations, varied }
+        let renamed = collector.settle_names();
+        Expansion { configurations: collector.configurations, varied, renamed }
     }
 
     fn product(&self, collector: &mut Collector<'_>, explicit: &HashSet<&str>, masks: &[Mask]) {
@@ -289,6 +322,8 @@ struct Collector<'a> {
     /// are not known, the flags that are taken away from them.
     by_digest: HashMap<([u8; 8], Vec<String>), usize>,
     generated: HashSet<String>,
+    /// Names that rows have, and what generated configurations are called in their place.
+    renamed: Vec<(String, String)>,
 }
 
 impl<'a> Collector<'a> {
@@ -298,6 +333,7 @@ impl<'a> Collector<'a> {
             configurations: Vec::new(),
             by_digest: HashMap::new(),
             generated: HashSet::new(),
+            renamed: Vec::new(),
         }
     }
 
@@ -309,10 +345,26 @@ impl<'a> Collector<'a> {
 
     /// A generated name that is not taken yet.
     fn free(&mut self, wanted: String, explicit: &HashSet<&str>) -> String {
+        let given = explicit.contains(wanted.as_str()).then(|| wanted.clone());
         let generated = &mut self.generated;
-        free(wanted, |name| {
+        let name = free(wanted, |name| {
             !explicit.contains(name) && name != PRODUCTION && generated.insert(name.to_owned())
-        })
+        });
+        self.renamed.extend(given.map(|given| (given, name.clone())));
+        name
+    }
+
+    /// Takes the second name from those that turned out to be what the row of the first one
+    /// asks for. Gives the others.
+    fn settle_names(&mut self) -> Vec<(String, String)> {
+        let mut renamed = std::mem::take(&mut self.renamed);
+        renamed.retain(|(given, name)| {
+            let named = self.configurations.iter_mut().find(|it| it.name == *given);
+            let Some(named) = named.filter(|it| it.aliases.contains(name)) else { return true };
+            named.aliases.retain(|alias| alias != name);
+            false
+        });
+        renamed
     }
 
     fn add<'s>(
@@ -338,12 +390,7 @@ impl<'a> Collector<'a> {
                 (Kind::Environment, Value::String(text)) => {
                     environment.insert(entry.0.clone(), text.clone());
                 }
-                (Kind::Variable, Value::String(text)) => {
-                    stack.variables.insert(entry.0.clone(), text.clone());
-                }
-                (Kind::Image, Value::String(text)) => stack.image = Some(text.clone()),
-                (Kind::Model, Value::String(text)) => stack.model = Some(text.clone()),
-                (_, _) => {}
+                (kind, value) => replace(&mut stack, kind, &entry.0, value),
             }
         }
         flags.retain(|_, value| !value.is_null());

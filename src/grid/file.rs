@@ -89,6 +89,11 @@ impl GridFile {
         &self.grid.engine
     }
 
+    /// The grid with the flags that the file itself sets: for places in it.
+    pub(crate) fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
     /// The configurations with the flags that the file itself sets.
     pub fn configurations(&self) -> &[Configuration] {
         &self.grid.configurations
@@ -228,6 +233,13 @@ fn assemble(
         findings.error(&span, "the rows of `exclude` together match every combination");
         return None;
     }
+    for (given, name) in &expansion.renamed {
+        let row = draft.include.iter().find(|row| row.name.as_ref() == Some(given));
+        let message = format!(
+            "`{given}` is the name of this row, so the combination that would be called so is `{name}`"
+        );
+        findings.warning(row.map(|row| &row.span), message);
+    }
     let baseline = match &document.baseline {
         None => None,
         Some((name, _)) if name == expand::PRODUCTION => {
@@ -260,12 +272,24 @@ fn assemble(
             objective: span,
             metrics: named,
             flags: draft.settable(),
+            rows: rows(draft),
+            axes: draft.axes.iter().find(|axis| axis.kind.is_of_stack()).map(|it| it.span.clone()),
             budget,
             window: window_place,
         },
     };
     let chosen = draft.include.iter().filter_map(|row| row.name.clone()).collect();
     Some(GridFile { grid, chosen, noticed: Vec::new() })
+}
+
+/// The rows that start something else than the engine block names, by what they start.
+fn rows(draft: &expand::Draft) -> BTreeMap<Stack, Vec<(Span, Option<String>)>> {
+    let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for row in &draft.include {
+        rows.entry(row.stack()).or_default().push((row.span.clone(), row.name.clone()));
+    }
+    rows.remove(&Stack::default());
+    rows
 }
 
 /// The suite, which knows the cases that configurations are judged by.

@@ -13,6 +13,7 @@ mod file;
 mod flag_map;
 mod gates;
 mod goal;
+mod image_name;
 mod inert_flags;
 mod name;
 mod node;
@@ -97,8 +98,22 @@ struct Places {
     metrics: Vec<(MetricRef, Span)>,
     /// The flags that it sets somewhere, by their canonical names, in its order.
     flags: Vec<(String, Span)>,
+    /// Rows of `include` that start something else than the engine block names, with their
+    /// names, by what they start.
+    rows: BTreeMap<Stack, Vec<(Span, Option<String>)>>,
+    /// The first axis that does so.
+    axes: Option<Span>,
     budget: Option<Span>,
     window: Option<Span>,
+}
+
+/// What in a grid file asks for a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Line and column, from 1, where there is one.
+    pub(crate) at: Option<(usize, usize)>,
+    /// What it is called; empty for the engine block itself.
+    pub(crate) name: String,
 }
 
 /// Configurations of one grid, unless more are asked for.
@@ -144,6 +159,41 @@ impl Grid {
         let text = file::text(&self.source);
         let root = node::parse(&text).ok()?;
         Some(error::place(&text, root.key(keys)?.span.start))
+    }
+
+    /// Line and column, from 1, of the item of a list that is this text, or has it as a value.
+    pub(crate) fn place_of_item(&self, keys: &[&str], item: &str) -> Option<(usize, usize)> {
+        let text = file::text(&self.source);
+        let root = node::parse(&text).ok()?;
+        Some(error::place(&text, root.keyed(keys)?.1.item(item)?.span.start))
+    }
+
+    /// Whether a row asks for a stack.
+    pub(crate) fn is_of_row(&self, stack: &Stack) -> bool {
+        self.places.rows.contains_key(stack)
+    }
+
+    /// What asks for a stack: rows, else axes, or the engine block for its own.
+    pub(crate) fn entries_of(&self, stack: &Stack) -> Vec<Entry> {
+        if stack.is_own() {
+            let of = |key: &&str| self.place_of(&["engine", self.engine.name(), key]);
+            let at = ["command", "image", "compose", "service"].iter().find_map(of);
+            return vec![Entry { at, name: String::new() }];
+        }
+        let text = file::text(&self.source);
+        let at = |span: &Span| error::place(&text, span.start);
+        let shown = || stack.to_string();
+        match self.places.rows.get(stack) {
+            Some(rows) => {
+                let named = |name: &Option<String>| name.as_ref().map(|it| format!("`{it}`"));
+                let entry = |(span, name): &(Span, Option<String>)| Entry {
+                    at: Some(at(span)),
+                    name: named(name).unwrap_or_else(shown),
+                };
+                rows.iter().map(entry).collect()
+            }
+            None => vec![Entry { at: self.places.axes.as_ref().map(at), name: shown() }],
+        }
     }
 
     /// Seconds of one launch by assumption, at the least and at the most.
@@ -309,6 +359,16 @@ pub enum ProductionName {
     Container(String),
     /// A service of the compose file.
     Service(String),
+}
+
+/// With the kind, for a message: "service `vllm`".
+impl std::fmt::Display for ProductionName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Container(name) => write!(f, "container `{name}`"),
+            Self::Service(name) => write!(f, "service `{name}`"),
+        }
+    }
 }
 
 /// Which compose files a grid names, and with what they are read.

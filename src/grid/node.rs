@@ -192,17 +192,30 @@ impl<'de> Visitor<'de> for ContentVisitor {
 impl Node {
     /// The value of a mapping's key, spelled with `-` or `_`.
     pub(super) fn entry(&self, name: &str) -> Option<&Self> {
-        let Content::Map(entries) = &self.content else { return None };
-        let entry = entries.iter().find(|(key, _)| key.text.replace('_', "-") == name);
-        entry.map(|(_, value)| value)
+        self.keyed(&[name]).map(|(_, value)| value)
     }
 
     /// The last of some keys, each inside the one before it.
     pub(super) fn key(&self, keys: &[&str]) -> Option<&Key> {
+        self.keyed(keys).map(|(key, _)| key)
+    }
+
+    /// The same with its value.
+    pub(super) fn keyed(&self, keys: &[&str]) -> Option<(&Key, &Self)> {
         let (name, inner) = keys.split_first()?;
         let Content::Map(entries) = &self.content else { return None };
         let (key, node) = entries.iter().find(|(key, _)| key.text.replace('_', "-") == *name)?;
-        if inner.is_empty() { Some(key) } else { node.key(inner) }
+        if inner.is_empty() { Some((key, node)) } else { node.keyed(inner) }
+    }
+
+    /// The item of a list that is this text, or a mapping with it as a value.
+    pub(super) fn item(&self, wanted: &str) -> Option<&Self> {
+        let Content::List(items) = &self.content else { return None };
+        let is_text = |node: &Self| matches!(&node.content, Content::Text(text) if text == wanted);
+        items.iter().find(|item| match &item.content {
+            Content::Map(entries) => entries.iter().any(|(_, node)| is_text(node)),
+            _ => is_text(item),
+        })
     }
 
     /// The kind of value, as a person would call it.

@@ -39,6 +39,9 @@ const KEYS: &[&str] = &[
     "window",
 ];
 
+/// Keys of a row's name; the second is that of `vllm bench sweep serve --serve-params`.
+const NAMES: &[&str] = &["name", "_benchmark_name"];
+
 /// A grid's document, as far as it could be read.
 pub(super) struct Document {
     pub(super) name: Option<String>,
@@ -274,7 +277,7 @@ fn row(node: &Node, what: &str, flags: &mut FlagReader, findings: &mut Findings)
     let errors = findings.errors.len();
     let mut special = vec!["environment", "variables", "image", "model"];
     if what == "include" {
-        special.push("name");
+        special.extend(NAMES);
         special.extend(stack_keys::OF_SERVICE);
     }
     for &name in &special {
@@ -291,8 +294,11 @@ fn row(node: &Node, what: &str, flags: &mut FlagReader, findings: &mut Findings)
     };
     if what == "include" {
         row.service = stack_keys::service(entries, findings);
-        let named = entries.iter().find(|(key, _)| key.text == "name").map(|(_, node)| node);
-        let named = named.filter(|node| !matches!(node.content, Content::Null));
+        let of = |name: &&str| {
+            let named = entries.iter().find(|(key, _)| key.text == **name).map(|(_, node)| node);
+            named.filter(|node| !matches!(node.content, Content::Null))
+        };
+        let named = NAMES.iter().find_map(of);
         row.name = named.and_then(|node| row_name(node, findings));
     }
     for (name, key, node) in flags.names(entries, &special, &[], findings) {

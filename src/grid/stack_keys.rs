@@ -11,6 +11,7 @@ use super::error::{Finding, Findings};
 use super::expand::{Draft, Kind, Setting};
 use super::fields::mapping;
 use super::flag_map::{variable, variables};
+use super::image_name;
 use super::node::{Content, Key, Node, Span};
 use crate::configuration::Stack;
 
@@ -37,7 +38,13 @@ pub(super) fn text(name: &str, node: &Node, findings: &mut Findings) -> Option<V
             findings.error(&node.span, message);
             None
         }
-        Content::Text(text) => Some(Value::from(text.as_str())),
+        Content::Text(text) => {
+            if let Some(why) = image_name::refusal(text).filter(|_| name == "image") {
+                findings.error(&node.span, why);
+                return None;
+            }
+            Some(Value::from(text.as_str()))
+        }
         _ => {
             let message = format!("`{name}` must be a text, not {}", node.describe());
             findings.error(&node.span, message);

@@ -10,7 +10,6 @@ use serde::{Serialize, Serializer};
 use super::HistoryError;
 use super::folder::Folder;
 use super::journal::{self, Entry, JournalError, Line};
-use super::launch::LaunchOutcome;
 use super::record::SweepRecord;
 use crate::grid::Window;
 use crate::strategy::Purpose;
@@ -121,8 +120,7 @@ impl Extent {
         // The last launch of a trial says whether it is over.
         let mut trials: BTreeMap<u32, bool> = BTreeMap::new();
         for launch in record.launches.iter().filter(|it| it.purpose != Purpose::Confirm) {
-            let over = launch.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
-            trials.insert(launch.trial, over);
+            trials.insert(launch.trial, launch.is_over());
         }
         let done = trials.values().filter(|over| **over).count() as u32;
         let (own, last_confirms) = without_confirmations(of_latest_block(lines));
@@ -232,6 +230,7 @@ fn state(lines: &[Line], all: bool, written: impl FnOnce() -> bool) -> State {
 mod tests {
     use super::*;
     use crate::configuration::Configuration;
+    use crate::history::launch::LaunchOutcome;
     use crate::history::record::LaunchRecord;
     use crate::history::replay::tests::manifest;
     use crate::strategy::{GridStrategy, Order, StrategySpec};

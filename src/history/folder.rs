@@ -20,6 +20,7 @@ use crate::input::{self, InputError};
 use crate::secret::Secrets;
 
 mod leftovers;
+mod lost;
 mod output;
 
 /// Bytes of a launch's configuration in the name of its folder at most.
@@ -108,7 +109,7 @@ impl Folder {
         match input::plain(&manifest) {
             Ok(()) => Ok(folder),
             Err(error @ InputError::NoFile(_)) => Err(no_manifest(&manifest, &error)),
-            Err(_) => Err(HistoryError::NoSweep(path.to_owned())),
+            Err(_) => Err(lost::no_manifest(path, &manifest)),
         }
     }
 
@@ -136,6 +137,11 @@ impl Folder {
     /// The grid file that the sweep was begun with; it may no longer exist.
     pub fn original_grid(&self, manifest: &Manifest) -> PathBuf {
         self.0.join(&manifest.grid_path)
+    }
+
+    /// Whether the tables are there: they are written when a session ends, and by `export`.
+    pub fn has_tables(&self) -> bool {
+        ["results.csv", "ranking.csv"].iter().all(|name| self.0.join(name).is_file())
     }
 
     /// The journal.
@@ -213,10 +219,8 @@ impl Folder {
         let damaged = |error: serde_json::Error| HistoryError::Manifest {
             path: path.clone(),
             what: format!(
-                "it is damaged ({error}): restore it from a copy. Without it the sweep cannot be displayed \
-                 or resumed; its grid is in {}, its measurements are in {}",
-                self.grid_path().display(),
-                self.journal_path().display()
+                "it is damaged ({error}): restore it from a copy. {}",
+                lost::without_manifest(&self.0)
             ),
         };
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
@@ -262,7 +266,8 @@ impl Folder {
         let record = self.record_of(manifest, &seen)?;
         let SeenFolder { launches, journal } = seen;
         let path = self.journal_path();
-        let missing = self.missing(&launches, &record);
+        let mut missing = self.missing(&launches, &record);
+        missing.extend(self.beside());
         // Of one that is written the last line is not whole yet, and production is down on purpose.
         if journal::is_written(&path) {
             return Ok((record, missing));
@@ -290,7 +295,7 @@ impl Folder {
         let journal = match journal::seen(&self.journal_path()) {
             Ok(seen) => Some(seen),
             Err(JournalError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
+            Err(error) => return Err(lost::damaged(&self.0, error)),
         };
         Ok(SeenFolder { launches, journal })
     }
@@ -306,7 +311,7 @@ impl Folder {
     ) -> Result<SweepRecord, HistoryError> {
         let path = self.journal_path();
         if seen.lines().is_empty() && !seen.launches.is_empty() {
-            return Err(JournalError::Lost { path, empty: seen.journal.is_some() }.into());
+            return Err(lost::no_journal(&path, seen.journal.is_some()).into());
         }
         replay(manifest, seen.lines()).map_err(|illegal| illegal.in_journal(path).into())
     }
@@ -319,9 +324,19 @@ impl Folder {
     pub(crate) fn check_journal(&self) -> Result<(), JournalError> {
         let path = self.journal_path();
         if !path.exists() && !self.launches().is_empty() {
-            return Err(JournalError::Lost { path, empty: false });
+            return Err(lost::no_journal(&path, false));
         }
         Ok(())
+    }
+
+    /// Journals that were put aside while the run was written, a sentence each.
+    pub(crate) fn beside(&self) -> Vec<String> {
+        lost::beside(&self.0)
+    }
+
+    /// The error of a journal without a line.
+    pub(crate) fn empty_journal(&self) -> JournalError {
+        lost::no_journal(&self.journal_path(), true)
     }
 
     /// What the journal lacks of these launches, and what the folder lacks of the journal's,

@@ -34,6 +34,33 @@ fn a_manifest_of_another_version_is_not_called_damaged() {
 }
 
 #[test]
+fn a_run_that_lost_its_manifest_is_said_to_have_lost_it_with_what_is_left() {
+    let place = tempfile::tempdir().unwrap();
+    let run = place.path().join("a run");
+    std::fs::create_dir(&run).unwrap();
+    let refused = || Folder::existing(&run).unwrap_err();
+    assert!(matches!(refused(), HistoryError::NoSweep(_)), "{}", refused());
+    std::fs::create_dir(run.join("launches")).unwrap();
+    let said = refused().to_string();
+    assert!(said.contains("a run/manifest.json: it is missing: restore it from a copy"), "{said}");
+    let recover = format!("`vllm-grid recover '{}'` needs none", run.display());
+    assert!(said.contains(&recover) && !said.contains("grid.yaml"), "{said}");
+    for (file, part) in
+        [("grid.yaml", "its grid is in "), ("journal.jsonl", "its measurements are in ")]
+    {
+        std::fs::write(run.join(file), "").unwrap();
+        let said = refused().to_string();
+        let part = format!("{part}{}", run.join(file).display());
+        assert!(said.contains(&part), "{part}: {said}");
+    }
+    std::fs::remove_dir(run.join("launches")).unwrap();
+    std::fs::remove_file(run.join("journal.jsonl")).unwrap();
+    assert!(matches!(refused(), HistoryError::NoSweep(_)), "a grid alone is no run");
+    std::fs::write(run.join("journal.saved-20261128T000000Z"), "").unwrap();
+    assert!(refused().to_string().contains("restore it from a copy"), "{}", refused());
+}
+
+#[test]
 fn whether_a_file_can_be_written_is_found_out_without_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.parquet");

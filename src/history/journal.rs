@@ -190,15 +190,17 @@ pub enum JournalError {
     },
     /// It has not even a first line, and launches were made.
     #[error(
-        "{path}: it is {}, and the sweep has launches: restore it from a copy, or begin a new sweep in \
-         another folder",
-        if *empty { "empty" } else { "missing" }
+        "{path}: it is {}, and the sweep has launches: {}, or begin a new sweep in another folder",
+        if *empty { "empty" } else { "missing" },
+        restored(.saved.as_deref())
     )]
     Lost {
         /// The journal.
         path: PathBuf,
         /// Whether there is a file, without a line.
         empty: bool,
+        /// A whole journal that was saved beside it.
+        saved: Option<PathBuf>,
     },
     /// While it was being written, its path became another file's, or nobody's.
     #[error("{path}: {what}")]
@@ -237,6 +239,17 @@ pub enum JournalError {
         /// Line from 1.
         line: u64,
     },
+}
+
+/// How a journal that is lost comes back.
+fn restored(saved: Option<&Path>) -> String {
+    match saved {
+        None => "restore it from a copy".to_owned(),
+        Some(saved) => format!(
+            "its lines were saved in {}: give that file the name journal.jsonl",
+            saved.display()
+        ),
+    }
 }
 
 /// A journal open for writing, locked.

@@ -321,6 +321,11 @@ pub struct LaunchRecord {
 }
 
 impl LaunchRecord {
+    /// Whether it has an end that says something: one that was interrupted has none.
+    pub fn is_over(&self) -> bool {
+        self.outcome.as_ref().is_some_and(LaunchOutcome::is_settled)
+    }
+
     /// Status and reason of the row of a launch that gave no measurement.
     pub fn status(&self) -> (Status, Option<String>) {
         match &self.outcome {

@@ -1,10 +1,11 @@
 //! Which values of a metric count. The loop's observations and the results are
 //! computed from the same ones; what the values mean is not decided here.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::record::{LaunchRecord, Manifest};
-use crate::metric::{Measurement, MetricRef, MetricValue, Status};
+use crate::metric::{Measurement, MetricRef, MetricValue, MetricValues, Status};
 use crate::workload::Workload;
 
 /// The one case that a reference means; `None` where it names none and there
@@ -62,6 +63,37 @@ pub fn number(measurement: &Measurement, name: &str) -> Option<f64> {
     }
 }
 
+/// Names that are looked for in many measurements, in their order, and a number of each.
+pub type Sought<'n> = [(&'n str, usize)];
+
+/// Passes each metric of a measurement to `take`, with the number of its name where that is one
+/// of `sought` (a name that is there twice comes twice). Both are in the order of the names: one
+/// walk compares each once, where a look-up for each would compare many.
+pub fn each<'m>(
+    metrics: &'m MetricValues,
+    sought: &Sought<'_>,
+    mut take: impl FnMut(Option<usize>, &'m str, Option<&'m MetricValue>),
+) {
+    let mut rest = sought;
+    for (name, value) in metrics {
+        let mut is_sought = false;
+        while let Some(((next, number), behind)) = rest.split_first() {
+            let order = (*next).cmp(name.as_str());
+            if order == Ordering::Greater {
+                break;
+            }
+            if order == Ordering::Equal {
+                is_sought = true;
+                take(Some(*number), name, value.as_ref());
+            }
+            rest = behind;
+        }
+        if !is_sought {
+            take(None, name, value.as_ref());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +110,27 @@ mod tests {
             metrics,
             metric_reasons: crate::metric::MetricReasons::new(),
         }
+    }
+
+    #[test]
+    fn a_walk_finds_what_look_ups_find() {
+        let metrics = crate::metric::numbers([("b", Some(2.0)), ("d", None), ("e", Some(5.0))]);
+        let found = |sought: &Sought<'_>| {
+            let mut found = Vec::new();
+            each(&metrics, sought, |number, name, value| {
+                found.push((number, name.to_owned(), value.is_some()));
+            });
+            found
+        };
+        let of = |number, name: &str, has| (number, name.to_owned(), has);
+        let none = [of(None, "b", true), of(None, "d", false), of(None, "e", true)];
+        assert_eq!(found(&[]), none);
+        assert_eq!(found(&[("a", 0), ("c", 1), ("z", 2)]), none);
+        let some = [of(Some(7), "b", true), of(Some(9), "d", false), of(None, "e", true)];
+        assert_eq!(found(&[("b", 7), ("c", 8), ("d", 9)]), some);
+        let twice = [of(None, "b", true), of(None, "d", false), of(Some(1), "e", true)];
+        assert_eq!(found(&[("e", 1), ("e", 2)])[..3], twice);
+        assert_eq!(found(&[("e", 1), ("e", 2)])[3], of(Some(2), "e", true));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Holder, OwnershipError, StateFolder, Uses, is_run_id, settled, state};
+use crate::input;
 
 /// Something that a run owes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -287,6 +288,8 @@ fn noted(state: &StateFolder) -> (Vec<Debt>, Vec<Damaged>) {
         }
         match read(&path) {
             Ok(debt) => debts.push(debt),
+            // It was paid since the folder was listed.
+            Err(_) if path.symlink_metadata().is_err() => {}
             Err(why) => {
                 let production = name.ends_with(&format!(".{PRODUCTION}.json"));
                 damaged.push(Damaged { path, why, production });
@@ -320,7 +323,7 @@ pub fn remove_torn(state: &StateFolder) {
 }
 
 fn read(path: &Path) -> Result<Debt, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = input::text(path).map_err(|error| error.to_string())?;
     if text.trim().is_empty() {
         return Err("it is empty".to_owned());
     }
@@ -418,6 +421,34 @@ mod tests {
         remove_torn(&state);
         assert!(!torn.exists() && !before_the_boot.exists());
         assert!(written.exists() && elsewhere.exists(), "who writes it lives");
+    }
+
+    #[test]
+    fn a_note_that_is_no_plain_file_is_reported_and_nothing_waits_for_it() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let place = tempfile::tempdir().unwrap();
+        let (state, ledger) = ledger(place.path());
+        ledger.owe(Owed::Processes).unwrap();
+        let file = |name: &str| state.debts().join(name);
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, file("x.json"), FileType::Fifo, mode, 0).unwrap();
+        std::fs::create_dir(file("y.production.json")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", file("z.json")).unwrap();
+        std::os::unix::fs::symlink("nowhere", file("zz.production.json")).unwrap();
+        let (debts, damaged) = all(&state);
+        assert_eq!(debts.len(), 1);
+        let found: Vec<(&str, bool)> =
+            damaged.iter().map(|it| (it.why.as_str(), it.production)).collect();
+        assert_eq!(
+            found,
+            [
+                ("this is a pipe, not a file", false),
+                ("this is a folder, not a file", true),
+                ("this is a device, not a file", false),
+                ("there is no such file", true),
+            ]
+        );
     }
 
     #[test]

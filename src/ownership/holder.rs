@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::process::{Process, boot_id, folder_of};
+use super::process::{Process, boot_id, folder_of, recovers};
 
 /// A process that holds something, and for which run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Holder {
     /// The run's folder when it was begun; it may have been moved since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
+    /// Whether it is a `recover`, which does not run the run.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub recovers: bool,
     /// Since when it holds it, RFC 3339 UTC.
     pub since: String,
 }
@@ -82,6 +85,7 @@ impl Holder {
             host,
             user: owner.unwrap_or_else(|_| "an unknown user".to_owned()),
             folder: folder_of(pid),
+            recovers: recovers(pid),
             ..Self::default()
         }
     }
@@ -109,6 +113,20 @@ impl Holder {
     #[must_use]
     pub fn in_state(self, state: &super::StateFolder) -> Self {
         Self { state: state.id().to_owned(), ..self }
+    }
+
+    /// The same, as a `recover`.
+    #[must_use]
+    pub fn recovering(self) -> Self {
+        Self { recovers: true, ..self }
+    }
+
+    /// A `recover` in words that follow an article.
+    pub fn as_recover(&self) -> String {
+        let Self { pid, user, host, since, .. } = self;
+        let folder = self.place().map(|place| format!(", folder {place}")).unwrap_or_default();
+        let since = if since.is_empty() { String::new() } else { format!(", since {since}") };
+        format!("`recover`, pid {pid} of {user}, host {host}{folder}{since}")
     }
 
     /// What stops it, for a message. In another container its number is another process's here.
@@ -143,6 +161,9 @@ impl Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.recovers {
+            return write!(f, "a {}", self.as_recover());
+        }
         let Self { pid, user, host, since, .. } = self;
         write!(f, "process {pid} of {user} on {host}")?;
         if let Some(place) = self.place() {

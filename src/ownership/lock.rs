@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Holder;
-use super::state::private;
+use crate::input;
 
 /// Longest that a lock is tried for: who merely looks whether it is held holds it for a moment.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -98,7 +98,7 @@ impl Drop for Lock {
 fn acquire(path: &Path, lock: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<Attempt> {
     let began = Instant::now();
     loop {
-        let file = private().create(true).truncate(false).open(path)?;
+        let file = input::open_to_write(path)?;
         match lock(&file) {
             // A holder before us may have removed the file meanwhile.
             Ok(()) if is_at(&file, path) => {
@@ -119,7 +119,7 @@ pub(super) struct Taken(pub(super) Option<Holder>);
 
 /// Whether somebody holds a lock now.
 pub(super) fn taken(path: &Path) -> Option<Taken> {
-    let file = File::open(path).ok()?;
+    let file = input::open(path, u64::MAX).ok()?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Some(Taken(read(&file))),
         _ => None,
@@ -130,7 +130,9 @@ pub(super) fn taken(path: &Path) -> Option<Taken> {
 fn read(mut file: &File) -> Option<Holder> {
     for _ in 0..10 {
         let mut text = String::new();
-        let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text));
+        let read = file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.take(input::MAX_TEXT).read_to_string(&mut text));
         if let Some(holder) = read.ok().and_then(|_| serde_json::from_str(&text).ok()) {
             return Some(holder);
         }
@@ -202,6 +204,19 @@ mod tests {
         std::fs::write(&path, "another's").unwrap();
         drop(lock);
         assert!(path.exists(), "it is not this lock's");
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_no_lock_and_nothing_waits_for_it() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert_eq!(taken(&path), None);
+        let refused = Lock::exclusive(&path, &Holder::this()).unwrap_err().to_string();
+        assert_eq!(refused, "this is a pipe, not a file");
+        assert!(Lock::shared(&path).is_err() && path.exists());
     }
 
     #[test]

@@ -41,6 +41,23 @@ pub enum OwnershipError {
          folder; set it to an absolute path"
     )]
     Relative(PathBuf),
+    /// The variable is set, and to nothing.
+    #[error(
+        "VLLM_GRID_STATE is set to an empty text: set it to the absolute path of a folder of yours, or \
+         unset it"
+    )]
+    Empty,
+    /// What the variable names cannot be used.
+    #[error(
+        "the state folder cannot be used: VLLM_GRID_STATE is {place}: {why}; set it to the absolute path \
+         of a folder of yours that can be written, or unset it"
+    )]
+    Named {
+        /// What it is set to.
+        place: PathBuf,
+        /// Why it cannot be used.
+        why: String,
+    },
     /// The state folder is another user's.
     #[error(
         "the state folder {path} belongs to the user {owner}: set VLLM_GRID_STATE to a folder of yours"
@@ -90,14 +107,29 @@ pub struct Held {
     pub holder: Option<Holder>,
 }
 
+impl Held {
+    /// The same for who recovers: it launches nothing.
+    pub fn to_recover(&self) -> String {
+        let Some(holder) = self.holder.as_ref().filter(|it| it.recovers) else {
+            return self.to_string();
+        };
+        format!(
+            "{} is in use: another {}; wait until it ends, or stop it: {}",
+            self.what,
+            holder.as_recover(),
+            holder.how_to_stop()
+        )
+    }
+}
+
 impl std::fmt::Display for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let what = &self.what;
         match &self.holder {
             Some(holder) => write!(
                 f,
-                "{what} is in use: {holder}; nothing was launched. Wait until that run ends, or stop \
-                 it: {}",
+                "{what} is in use: {holder}; nothing was launched. Wait until {} ends, or stop it: {}",
+                if holder.recovers { "it" } else { "that run" },
                 holder.how_to_stop()
             ),
             None => write!(
@@ -167,6 +199,15 @@ mod tests {
         for part in ["GPU 0 is in use", "/runs/a", &holder.pid.to_string(), &holder.host, "since"] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(text.contains("until that run ends"), "{text}");
+        let held = Held { what: "the run /runs/a".to_owned(), holder: Some(holder.recovering()) };
+        let pid = std::process::id();
+        for text in [held.to_string(), held.to_recover()] {
+            let who = format!("`recover`, pid {pid} of ");
+            assert!(text.contains(&who) && text.contains("folder /runs/a"), "{text}");
+            assert!(!text.contains("that run") && text.contains("until it ends"), "{text}");
+        }
+        assert!(held.to_recover().contains("another `recover`"), "{}", held.to_recover());
         let unknown = Held { what: "GPU 0".to_owned(), holder: None }.to_string();
         assert!(unknown.contains("another process"), "{unknown}");
     }

@@ -69,9 +69,29 @@ pub(super) fn folder_of(pid: u32) -> Option<PathBuf> {
     journal.parent().map(Path::to_owned)
 }
 
+/// Whether a process is a `recover` of this program, by its arguments.
+pub(super) fn recovers(pid: u32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    is_recover(&line)
+}
+
+fn is_recover(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let program = words.next().unwrap_or_default();
+    program.rsplit('/').next() == Some("vllm-grid") && words.next().as_deref() == Some("recover")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recover_is_known_by_its_arguments() {
+        assert!(is_recover(b"/usr/bin/vllm-grid\0recover\0run\0"));
+        for other in [&b""[..], b"vllm-grid\0sweep\0recover\0", b"vim\0recover\0"] {
+            assert!(!is_recover(other), "{}", String::from_utf8_lossy(other));
+        }
+    }
 
     #[test]
     fn a_line_is_read_whatever_the_program_is_called() {

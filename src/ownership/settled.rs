@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{StateFolder, is_run_id, real_path, state};
+use crate::input;
 
 /// Notes that are kept.
 const KEPT: usize = 500;
@@ -39,7 +40,7 @@ pub fn note(state: &StateFolder, run_id: &str, folder: &Path) {
 pub fn knows(state: &StateFolder, name: &Path) -> bool {
     let text = name.to_string_lossy();
     if is_run_id(&text) {
-        return place(state).join(file(&text)).exists();
+        return input::plain(&place(state).join(file(&text))).is_ok();
     }
     let name = real_path(name);
     let was_there = |path: PathBuf| read(&path).is_some_and(|it| it.folders.contains(&name));
@@ -47,7 +48,7 @@ pub fn knows(state: &StateFolder, name: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Option<Settled> {
-    serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+    serde_json::from_str(&input::text(path).ok()?).ok()
 }
 
 fn owes(state: &StateFolder, run_id: &str) -> bool {

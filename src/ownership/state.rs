@@ -14,6 +14,10 @@ use serde::Serialize;
 use super::process::boot_id;
 use super::space::Space;
 use super::{OwnershipError, is_run_id, new_run_id};
+use crate::input;
+
+/// The variable that names it.
+const VARIABLE: &str = "VLLM_GRID_STATE";
 
 /// The state folder, open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,14 +32,36 @@ impl StateFolder {
     /// `XDG_STATE_HOME/vllm-grid`, else `HOME/.local/state/vllm-grid`.
     ///
     /// # Errors
-    /// Where none is named, it is relative, or it cannot be used.
+    /// Where none is named, it is relative or empty, or it cannot be used.
     pub fn of_environment() -> Result<Self, OwnershipError> {
-        let place = place(|name| std::env::var_os(name)).ok_or(OwnershipError::NoPlace)?;
+        let state = Self::of_variables(|name| std::env::var_os(name))?;
+        Ok(Self { claims: Space::of_environment(), ..state })
+    }
+
+    fn of_variables(
+        variable: impl Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<Self, OwnershipError> {
+        let named = variable(VARIABLE);
+        // A variable of a script that is not set: what is owed would be noted elsewhere.
+        if named.as_ref().is_some_and(|it| it.is_empty()) {
+            return Err(OwnershipError::Empty);
+        }
+        let place = place(variable).ok_or(OwnershipError::NoPlace)?;
         // Another working folder would be another state: nothing would be found again.
         if place.is_relative() {
             return Err(OwnershipError::Relative(place));
         }
-        Ok(Self { claims: Space::of_environment(), ..Self::at(&place)? })
+        Self::at(&place).map_err(|error| match error {
+            OwnershipError::Io { path, error } if named.is_some() => {
+                let why = match std::fs::metadata(&place) {
+                    Ok(seen) if !seen.is_dir() => "it is no folder".to_owned(),
+                    _ if path == place => error.to_string(),
+                    _ => format!("{}: {error}", path.display()),
+                };
+                OwnershipError::Named { place, why }
+            }
+            error => error,
+        })
     }
 
     /// The one at `path`, made where it is missing. Its claims are set apart from the
@@ -151,7 +177,7 @@ impl Makeshift {
 fn place(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let absolute = |name: &str| set(name).filter(|path| path.is_absolute());
-    set("VLLM_GRID_STATE")
+    set(VARIABLE)
         .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("vllm-grid")))
         .or_else(|| Some(absolute("HOME")?.join(".local/state/vllm-grid")))
 }
@@ -159,12 +185,12 @@ fn place(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBu
 /// The folder's id, made once; an empty or torn one is made anew.
 fn id_of(folder: &Path) -> Result<String, OwnershipError> {
     let (path, lock) = (folder.join("id"), folder.join("id.lock"));
-    let read = || std::fs::read_to_string(&path).ok().map(|text| text.trim().to_owned());
+    let read = || input::text(&path).ok().map(|text| text.trim().to_owned());
     if let Some(id) = read().filter(|id| is_run_id(id)) {
         return Ok(id);
     }
     let lock_error = |error| OwnershipError::io(&lock, error);
-    let locked = private().create(true).truncate(false).open(&lock).map_err(lock_error)?;
+    let locked = input::open_to_write(&lock).map_err(|error| lock_error(error.into()))?;
     locked.lock().map_err(lock_error)?;
     // Another process may have made it meanwhile.
     if let Some(id) = read().filter(|id| is_run_id(id)) {
@@ -180,17 +206,11 @@ fn id_of(folder: &Path) -> Result<String, OwnershipError> {
 pub(super) fn private_folder(path: &Path) -> Result<(), OwnershipError> {
     let io = |error| OwnershipError::io(path, error);
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
-    if std::fs::metadata(path).map_err(io)?.mode() & 0o077 != 0 {
+    // One that its owner may not list, either, would hide what is owed.
+    if std::fs::metadata(path).map_err(io)?.mode() & 0o777 != 0o700 {
         std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io)?;
     }
     Ok(())
-}
-
-/// Options of a file that only its owner may read.
-pub(super) fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    options
 }
 
 /// Writes a file whole and durable, or leaves what was there.
@@ -212,7 +232,10 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}.{}.tmp", boot(), std::process::id()));
     let written = (|| {
-        let mut file = private().create(true).truncate(true).open(&temporary)?;
+        let mut options = OpenOptions::new();
+        // Reading as well: a pipe of that name is an error, and not waited for.
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&temporary)?;
         #[cfg(test)]
         crate::crash::before_write("state", &mut file, bytes)?;
         file.write_all(bytes)?;
@@ -317,6 +340,33 @@ mod tests {
         let path = other.folder().path().to_owned();
         assert_eq!(other.remove(), Ok(()));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_variable_that_names_no_usable_folder_is_named_with_its_value_and_what_to_do() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let said = |value: &str| {
+            let variable = |name: &str| (name == VARIABLE).then(|| value.into());
+            StateFolder::of_variables(variable).unwrap_err().to_string()
+        };
+        let below = file.join("state").display().to_string();
+        let file = file.display().to_string();
+        for (value, why) in [
+            ("", "is set to an empty text"),
+            ("here/state", "is relative (here/state)"),
+            (&file, "it is no folder"),
+            (&below, "Not a directory"),
+            ("/proc/vllm-grid", "No such file"),
+        ] {
+            let text = said(value);
+            assert!(text.contains("VLLM_GRID_STATE is ") && text.contains(why), "{value}: {text}");
+            assert!(text.contains(value) && text.contains("set it to "), "{value}: {text}");
+        }
+        let usable = place.path().join("state").display().to_string();
+        let variable = |name: &str| (name == VARIABLE).then(|| usable.clone().into());
+        assert_eq!(StateFolder::of_variables(variable).unwrap().path(), Path::new(&usable));
     }
 
     #[test]

@@ -14,9 +14,15 @@ use crate::workload::Kind;
 /// Columns of a configuration's name, where it can be as short without a cut inside a value.
 const NAME: usize = 19;
 
-/// The tables of a workload, of about `columns` columns (at least 60 are used). Ends
-/// with a newline.
-pub fn render(ranking: &Ranking, manifest: &Manifest, kind: &Kind, columns: usize) -> String {
+/// The tables of a workload, of about `columns` columns (at least 60 are used); `exported`:
+/// the files that have more of it are there. Ends with a newline.
+pub fn render(
+    ranking: &Ranking,
+    manifest: &Manifest,
+    kind: &Kind,
+    columns: usize,
+    exported: bool,
+) -> String {
     let columns = columns.max(60);
     let mut blocks = Vec::new();
     if ranking.simulated {
@@ -33,9 +39,12 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, kind: &Kind, columns: usiz
     if let Some(shared) = &short.shared {
         blocks.push(wrap(&format!("names without what all share: {shared}"), columns, "  "));
     }
-    let note = "mean [95%] in the order of the ranking; metrics without a value are left out, and \
-                counts and states are in results.csv";
-    blocks.push(wrap(note, columns, "  "));
+    let more = if exported { "results.csv" } else { "what `export` writes" };
+    let note = format!(
+        "mean [95%] in the order of the ranking; metrics without a value are left out, and \
+         counts and states are in {more}"
+    );
+    blocks.push(wrap(&note, columns, "  "));
     blocks.join("\n\n") + "\n"
 }
 

@@ -83,7 +83,13 @@ fn partial(block: &mut Block, reading: &Reading) {
         Some(Confirming::Waiting) => Some(format!("A confirmation {}.", waits(extent))),
         Some(Confirming::Interrupted) | None => None,
     };
-    let sentences: Vec<String> = [launches, state].into_iter().chain(confirms).collect();
+    let unfinished = |names: &[String], what: &str| {
+        (!names.is_empty()).then(|| format!("{what}, not finished: {}.", listed(names)))
+    };
+    let running = unfinished(&reading.unfinished.running, "Running");
+    let interrupted = unfinished(&reading.unfinished.interrupted, "Interrupted");
+    let further = running.into_iter().chain(interrupted).chain(confirms);
+    let sentences: Vec<String> = [launches, state].into_iter().chain(further).collect();
     block.put("PARTIAL", &sentences);
 }
 

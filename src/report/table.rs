@@ -30,9 +30,9 @@ const MIN_NAME: usize = NAMES.len();
 /// Columns of a name from which segments may be left out of it, before another column is.
 const GOOD_NAME: usize = 20;
 
-/// The ranking as text of at most `columns` columns (at least 60 are used).
-/// Ends with a newline.
-pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String {
+/// The ranking as text of at most `columns` columns (at least 60 are used); `exported`:
+/// the files that have more of it are there. Ends with a newline.
+pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize, exported: bool) -> String {
     let columns = columns.max(60);
     let findings = ranking.findings();
     let layout = Layout::choose(ranking, manifest, columns);
@@ -57,7 +57,7 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String 
         bounds: bounds.is_some(),
     };
     let mut notes = notes::below(&findings, shown);
-    notes.extend(layout.notes());
+    notes.extend(layout.notes(exported));
     blocks.extend(bounds);
     let notes: Vec<String> = notes.iter().map(|note| wrap(&plain(note), columns, "  ")).collect();
     if !notes.is_empty() {
@@ -235,16 +235,19 @@ impl Layout {
     }
 
     /// What the table does not show of names and flags.
-    fn notes(&self) -> Vec<String> {
+    fn notes(&self, exported: bool) -> Vec<String> {
         let shared = self.names.shared.as_ref();
         let shared = shared.map(|it| format!("names without what all share: {it}"));
-        let open = match (self.names.cut, self.differences_open) {
-            (true, true) => {
+        let open = match (self.names.cut, self.differences_open, exported) {
+            (true, true, true) => {
                 Some("names in full: ranking.csv; flags: results.csv, or a wider terminal")
             }
-            (true, false) => Some("names in full: ranking.csv"),
-            (false, true) => Some("flags of each: results.csv, or a wider terminal"),
-            (false, false) => None,
+            (true, true, false) => Some("names in full and flags: `export`, or a wider terminal"),
+            (true, false, true) => Some("names in full: ranking.csv"),
+            (true, false, false) => Some("names in full: `export`"),
+            (false, true, true) => Some("flags of each: results.csv, or a wider terminal"),
+            (false, true, false) => Some("flags of each: `export`, or a wider terminal"),
+            (false, false, _) => None,
         };
         shared.into_iter().chain(open.map(str::to_owned)).collect()
     }

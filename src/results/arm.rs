@@ -14,7 +14,7 @@ use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::values::{kept, number, timed, value};
 use crate::metric::{Counted, MetricRef};
 use crate::server::effective::{FlagProof, one_spelling};
-use crate::statistics::{self, Share};
+use crate::statistics::Share;
 
 /// A flag that ran with another value than the requested one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -162,18 +162,6 @@ fn proven<'a>(arm: &Arm<'a>, flag: &str) -> Option<&'a Value> {
     let first = values.next()?;
     let spelling = one_spelling(flag, first);
     values.all(|value| one_spelling(flag, value) == spelling).then_some(first)
-}
-
-/// The values of a metric that count: status ok, no warm-up, measured.
-pub(super) fn values(
-    launches: &[&LaunchRecord],
-    metric: &MetricRef,
-    case: &str,
-) -> statistics::GroupedValues {
-    let of_launch = |launch: &&LaunchRecord| {
-        kept(launch, &metric.workload, case).filter_map(|m| value(m, &metric.name)).collect()
-    };
-    statistics::GroupedValues::new(launches.iter().map(of_launch).collect())
 }
 
 /// The values of one launch that count, each with the time at which its repeat ended.

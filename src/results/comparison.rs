@@ -25,6 +25,7 @@ use super::measured::Measured;
 use super::number;
 use super::ranked::{RankedConfiguration, Ranking};
 use super::ranking::rank;
+use super::sheet;
 use super::shift::{LogChange, separated};
 use crate::configuration::Configuration;
 use crate::history::record::SCHEMA_VERSION;
@@ -82,7 +83,7 @@ impl<'a> Judged<'a> {
     fn new(run: &'a Run) -> Self {
         let arms = arm::arms(&run.record);
         let metric = &run.record.manifest.objective.metric;
-        let measured = Measured::new(&run.record, &arms, metric);
+        let measured = Measured::new(&arms, sheet::read_one(&run.record.manifest, &arms, metric));
         let ranking = rank(&run.record);
         let by_name: HashMap<&str, usize> = arms
             .iter()

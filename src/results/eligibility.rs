@@ -27,7 +27,8 @@ pub(super) fn exclusions(
     let arm = &evidence.arms[index];
     let (metric, objective) = (&evidence.metrics[0], &evidence.measured[0]);
     let not_measured = |metric: &MetricRef, measured: &Measured| Exclusion::NotMeasured {
-        cause: missing_value(arm, metric, measured),
+        cause: unfinished(evidence, arm, measured, metric)
+            .unwrap_or_else(|| missing_value(arm, metric, measured)),
         metric: metric.clone(),
     };
     if !arm.overrides.is_empty() {
@@ -223,6 +224,24 @@ pub(super) fn failures<'a>(arm: &Arm<'a>) -> impl Iterator<Item = &'a LaunchFail
         Some(LaunchOutcome::Failed(failure)) if !failure.cancelled => Some(failure),
         _ => None,
     })
+}
+
+/// Where the last launch has no end: what the others came to, and this one so far, is not all
+/// that is to come. A valid repeat without a value says more.
+fn unfinished(
+    evidence: &Evidence<'_>,
+    arm: &Arm<'_>,
+    measured: &Measured,
+    metric: &MetricRef,
+) -> Option<MissingValue> {
+    let (case, last) = (measured.case.as_ref()?, arm.launches.last()?);
+    let mut repeats = arm.launches.iter().flat_map(|it| kept(it, &metric.workload, case));
+    if last.is_over() || repeats.any(|repeat| repeat.status == Status::Ok) {
+        return None;
+    }
+    let latest = evidence.sweep.launches.last().map(|launch| launch.launch);
+    let is_latest = last.outcome.is_none() && latest == Some(last.launch);
+    Some(MissingValue::NotFinished { is_latest })
 }
 
 /// Why there is no value of a metric: the cause that explains most.

@@ -89,6 +89,11 @@ pub enum MissingValue {
     },
     /// Not launched so far.
     NotLaunched,
+    /// Its last launch has no end: it is under way, or was interrupted.
+    NotFinished {
+        /// Whether it may be under way: nothing was launched after it.
+        is_latest: bool,
+    },
     /// No repeat is valid.
     NoValidRepeat {
         /// What the first one says.
@@ -164,6 +169,7 @@ impl MissingValue {
             }
             Self::Skipped { reason } => write!(f, "not launched: {reason}"),
             Self::NotLaunched => write!(f, "not launched so far"),
+            Self::NotFinished { .. } => write!(f, "its launch is not finished"),
             Self::NoValidRepeat { reason } => write!(f, "{metric} was not measured: {reason}"),
             Self::NoValue { valid_repeats, definition, reason } => write!(
                 f,

@@ -2,7 +2,7 @@
 //! measurement, and one per launch that gave none; what was not measured is
 //! null. Nothing is judged here: warm-ups, void repeats and earlier blocks are kept.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use polars::prelude::{Column, DataFrame};
 use serde_json::Value;
@@ -15,7 +15,8 @@ use crate::flags::is_secret;
 use crate::gate::Gate;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
-use crate::metric::{Form, Measurement, MetricRef, MetricValue, Status};
+use crate::history::values::each;
+use crate::metric::{Form, Measurement, Metric, MetricRef, MetricValue, Status};
 use crate::server::effective::FlagProof;
 use crate::workload::{LAUNCH, catalogue};
 
@@ -250,46 +251,55 @@ fn gate_columns(rows: &[Row<'_>]) -> Vec<Column> {
 fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     let planned: BTreeSet<&str> =
         sweep.manifest.workloads.iter().map(|workload| workload.kind().key).collect();
-    let mut metrics: Vec<(MetricRef, Option<Form>)> = catalogue()
+    let metrics: Vec<&Metric> = catalogue()
         .iter()
         .filter(|metric| planned.contains(metric.workload) || metric.workload == LAUNCH)
-        .map(|metric| (MetricRef::of(metric.workload, metric.name), Some(metric.form())))
         .collect();
-    // A long sweep has hundreds of thousands of values, and few repeats whose names differ.
-    let mut measured: HashSet<(&str, &str)> = HashSet::new();
-    let mut last: Option<&Measurement> = None;
-    for m in rows.iter().filter_map(|row| row.measurement) {
-        let is_like = |last: &Measurement| {
-            last.workload == m.workload && last.metrics.keys().eq(m.metrics.keys())
-        };
-        if !last.is_some_and(is_like) {
-            measured.extend(m.metrics.keys().map(|name| (m.workload.as_str(), name.as_str())));
+    let mut sought: BTreeMap<&str, Vec<(&str, usize)>> = BTreeMap::new();
+    for (at, metric) in metrics.iter().enumerate() {
+        sought.entry(metric.workload).or_default().push((metric.name, at));
+    }
+    for names in sought.values_mut() {
+        names.sort_unstable();
+    }
+    // A long sweep has hundreds of thousands of values: each is read once.
+    let mut cells: Vec<Cells<'_>> = vec![vec![None; rows.len()]; metrics.len()];
+    let mut further: BTreeMap<String, BTreeMap<&str, Cells<'_>>> = BTreeMap::new();
+    let nothing = Vec::new();
+    for (place, row) in rows.iter().enumerate() {
+        // What is of a launch stands in each of its rows.
+        if let (Some(own), Some(names)) = (&row.launch.own, sought.get(LAUNCH)) {
+            each(&own.metrics, names, |at, _, value| {
+                if let Some(at) = at {
+                    cells[at][place] = value;
+                }
+            });
         }
-        last = Some(m);
+        let Some(measurement) = row.measurement else { continue };
+        let key = measurement.workload_key();
+        let names = sought.get(key.as_str()).unwrap_or(&nothing);
+        each(&measurement.metrics, names, |at, name, value| match at {
+            Some(at) => cells[at][place] = value,
+            None => {
+                let of_workload = further.entry(key.clone()).or_default();
+                of_workload.entry(name).or_insert_with(|| vec![None; rows.len()])[place] = value;
+            }
+        });
     }
-    let mut further: BTreeSet<MetricRef> =
-        measured.into_iter().map(|(workload, name)| MetricRef::of(workload, name)).collect();
-    for (metric, _) in &metrics {
-        further.remove(metric);
-    }
-    metrics.extend(further.into_iter().map(|metric| (metric, None)));
-    let workloads: Vec<Option<String>> =
-        rows.iter().map(|row| Some(row.measurement?.workload_key())).collect();
-    metrics
-        .into_iter()
-        .map(|(metric, form)| {
-            // What is of a launch stands in each of its rows.
-            let measured =
-                rows.iter().zip(&workloads).map(|(row, workload)| match metric.workload.as_str() {
-                    LAUNCH => row.launch.own.as_ref(),
-                    key => row.measurement.filter(|_| workload.as_deref() == Some(key)),
-                });
-            let values: Vec<Option<&MetricValue>> =
-                measured.map(|m| m?.metrics.get(&metric.name)?.as_ref()).collect();
-            metric_column(&metric.column(), &values, form)
+    let known = metrics.iter().zip(&cells).map(|(metric, cells)| {
+        let name = MetricRef::of(metric.workload, metric.name).column();
+        metric_column(&name, cells, Some(metric.form()))
+    });
+    let further = further.iter().flat_map(|(key, of_workload)| {
+        of_workload.iter().map(move |(name, cells)| {
+            metric_column(&MetricRef::of(key, name).column(), cells, None)
         })
-        .collect()
+    });
+    known.chain(further).collect()
 }
+
+/// A metric's values by row.
+type Cells<'a> = Vec<Option<&'a MetricValue>>;
 
 /// A column of values; `form`: of those that the catalogue knows.
 fn metric_column(name: &str, values: &[Option<&MetricValue>], form: Option<Form>) -> Column {

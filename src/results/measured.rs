@@ -19,9 +19,9 @@ use super::bounded::ConstraintVerdict;
 use super::estimate::{Estimate, Ratio};
 use super::level::{Level, Residual};
 use super::machine::{Detectable, MachineReport};
+use super::sheet::Read;
 use crate::history::record::SweepRecord;
-use crate::history::values::case_of;
-use crate::metric::{Constraint, Goal, Metric, MetricRef, Scale};
+use crate::metric::{Constraint, Goal, Metric, Scale};
 use crate::statistics::{
     self, Belief, Chances, Components, Events, Interval, Prior, Share, Uncertainty, two_sided_p,
 };
@@ -56,10 +56,12 @@ pub(super) struct Measured {
 
 impl Measured {
     /// What configurations are ranked by: ratios have the machine's level taken out.
-    pub(super) fn objective(sweep: &SweepRecord, arms: &[Arm<'_>], metric: &MetricRef) -> Self {
-        let mut measured = Self::new(sweep, arms, metric);
+    pub(super) fn objective(sweep: &SweepRecord, arms: &[Arm<'_>], read: Read<'_>) -> Self {
+        let metric = read.metric;
+        let mut measured = Self::new(arms, read);
         if measured.scale == Scale::Differences && measured.all_positive() {
-            measured = Self::on(Scale::Ratios, sweep, arms, metric);
+            let Self { case, arms: by_arm, .. } = measured;
+            measured = Self::on(Scale::Ratios, arms, Read { metric, case, by_arm });
             measured.is_switched = true;
         }
         if let (Scale::Ratios, Some(case)) = (measured.scale, &measured.case) {
@@ -68,20 +70,17 @@ impl Measured {
         measured
     }
 
-    /// Any other metric.
-    pub(super) fn new(sweep: &SweepRecord, arms: &[Arm<'_>], metric: &MetricRef) -> Self {
-        let scale = metric.known().map_or(Scale::Ratios, |known| known.scale);
-        Self::on(scale, sweep, arms, metric)
+    /// Any other metric, of its values.
+    pub(super) fn new(arms: &[Arm<'_>], read: Read<'_>) -> Self {
+        let scale = read.metric.known().map_or(Scale::Ratios, |known| known.scale);
+        Self::on(scale, arms, read)
     }
 
-    fn on(scale: Scale, sweep: &SweepRecord, arms: &[Arm<'_>], metric: &MetricRef) -> Self {
+    fn on(scale: Scale, arms: &[Arm<'_>], read: Read<'_>) -> Self {
+        let Read { metric, case, by_arm: values } = read;
         let known = metric.known();
         let signed = known.is_none_or(Metric::may_be_negative);
         let minimum = if signed { f64::NEG_INFINITY } else { 0.0 };
-        let case = case_of(&sweep.manifest, metric);
-        let values: Option<Vec<statistics::GroupedValues>> = case
-            .as_ref()
-            .map(|case| arms.iter().map(|a| arm::values(&a.launches, metric, case)).collect());
         let share = |a: &Arm<'_>| match scale {
             Scale::Share(counted) => arm::share(&a.launches, metric, case.as_ref()?, counted),
             Scale::Ratios | Scale::Differences | Scale::Events => None,

@@ -42,6 +42,7 @@ mod ranking_frame;
 pub mod reading;
 pub mod records;
 mod remark;
+mod sheet;
 mod shift;
 pub mod telemetry;
 mod undecided;

@@ -39,6 +39,7 @@ use super::not_counted::{not_counted, unswept};
 use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
 pub use super::remark::Remark;
+use super::sheet::{self, Read};
 use super::undecided;
 use super::verdict;
 pub use super::verdict::{NothingRanked, RankingVerdict};
@@ -58,11 +59,9 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
     let objective = &sweep.manifest.objective;
     let arms = arm::arms(sweep);
     let metrics = metrics(sweep);
-    let measured: Vec<Measured> = metrics
-        .iter()
-        .enumerate()
-        .map(|(at, metric)| of_metric(sweep, &arms, at, metric))
-        .collect();
+    let read = sheet::read(&sweep.manifest, &arms, &metrics).into_iter().enumerate();
+    let measured: Vec<Measured> =
+        read.map(|(at, read)| of_metric(sweep, &arms, at, read)).collect();
     let mut constrained: Vec<MetricRef> = Vec::new();
     for constraint in &objective.constraints {
         if !constrained.contains(&constraint.metric) {
@@ -138,12 +137,8 @@ fn environment_works(sweep: &SweepRecord) -> bool {
 }
 
 /// The objective is the first metric.
-fn of_metric(sweep: &SweepRecord, arms: &[Arm<'_>], at: usize, metric: &MetricRef) -> Measured {
-    if at == 0 {
-        Measured::objective(sweep, arms, metric)
-    } else {
-        Measured::new(sweep, arms, metric)
-    }
+fn of_metric(sweep: &SweepRecord, arms: &[Arm<'_>], at: usize, read: Read<'_>) -> Measured {
+    if at == 0 { Measured::objective(sweep, arms, read) } else { Measured::new(arms, read) }
 }
 
 /// The objective first, then what is bounded, then the rest of the catalogue:

@@ -43,6 +43,8 @@ pub struct Place {
     /// Production that the run stopped and that is not proven since, where nobody works on the
     /// run: else it is stopped on purpose.
     pub production: Option<Unproven>,
+    /// Whether the tables are in the sweep's folder: none is named that is not there.
+    pub exported: bool,
 }
 
 /// What a person reads first.
@@ -52,6 +54,8 @@ pub struct Reading {
     pub simulated: bool,
     /// How far the sweep is, where something of it is missing.
     pub partial: Option<Extent>,
+    /// Configurations without a value whose launch has no end. They have not failed.
+    pub unfinished: Unfinished,
     /// Production that the run stopped and did not prove since; whether it runs now is not in
     /// the files.
     pub production: Option<Unproven>,
@@ -76,6 +80,15 @@ pub struct Reading {
     pub confirmable: bool,
     /// What to do.
     pub next: Vec<NextStep>,
+}
+
+/// Configurations without a value whose launch has no end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unfinished {
+    /// It is under way.
+    pub running: Vec<String>,
+    /// It was stopped or killed.
+    pub interrupted: Vec<String>,
 }
 
 /// What is shown, in one of these sentences.

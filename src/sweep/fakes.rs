@@ -218,7 +218,7 @@ impl Engine for FakeEngine {
         }
     }
 
-    async fn clean_up(&self, _: &LaunchFailure, _: &Emit) {
+    async fn clean_up(&self, _: &Configuration, _: &LaunchFailure, _: &Emit) {
         self.actions.did("clean up");
     }
 }

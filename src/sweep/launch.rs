@@ -176,7 +176,7 @@ pub async fn boot(
     emit.warn(format!("{}: {}; trying once more", order.configuration.name, failure.message));
     // Where nothing was started there is no log.
     let _ = std::fs::rename(order.folder.join(EngineLog::NAME), order.folder.join(FIRST_LOG));
-    engine.clean_up(&failure, emit).await;
+    engine.clean_up(&order.configuration, &failure, emit).await;
     engine.launch(order, emit, cancel).await.map_err(|again| LaunchFailure {
         message: format!("twice; the second time {}", again.message),
         ..again

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::docker::cleanup::{self, Labelled};
 use crate::engine::docker::owed;
@@ -22,9 +23,11 @@ use crate::ownership::{Holder, Owed, OwnershipError, Session, StateFolder, aside
 mod case;
 mod daemons;
 mod restore;
+mod stop;
 
 use case::{Case, Cases};
 use restore::{Restored, Turns};
+use stop::Stop;
 
 /// What was done, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,8 +42,12 @@ pub struct Recovery {
     pub elsewhere: Vec<String>,
     /// Sweeps that still run: not touched. With who works on them, where that is known.
     pub living: Vec<String>,
+    /// Runs that another `recover` works on, with who that is: not touched.
+    pub recovering: Vec<String>,
     /// What was named and owes nothing any more: it was recovered, or ended well.
     pub settled: Vec<PathBuf>,
+    /// Whether a stop was asked for before all was done.
+    pub stopped: bool,
     /// That no daemon could be asked, where none is to be expected: a sentence.
     pub no_daemon: Option<String>,
     /// What could not be done, in one line each.
@@ -67,14 +74,16 @@ pub fn lives(folder: &Path) -> bool {
 }
 
 /// Recovers the runs in `folders`; where `all_others` is asked for, also those that the
-/// state folder or containers on the local daemon tell of.
+/// state folder or containers on the local daemon tell of. Where `cancel` asks for a stop, the
+/// step that is being done is the last one, and what is still owed is said.
 pub async fn run(
     state: &StateFolder,
     folders: &[PathBuf],
     all_others: bool,
     emit: &Emit,
+    cancel: &CancellationToken,
 ) -> Recovery {
-    let mut recovery = Recovery::default();
+    let (mut recovery, stop) = (Recovery::default(), Stop(cancel));
     debt::remove_torn(state);
     let (debts, damaged) = debt::all(state);
     let mut cases = Cases::of(folders, all_others);
@@ -86,10 +95,19 @@ pub async fn run(
     }
     let is_lost = cases.unknown().any(|name| !settled::knows(state, name));
     let scope = Scope { asks_labels: all_others || is_lost };
-    daemons::ask(state, &mut cases, scope, &mut recovery).await;
+    let asked = stop.or(daemons::ask(state, &mut cases, scope, &mut recovery)).await;
+    if asked.is_none() {
+        recovery.stopped = true;
+        recovery.problems.push(unlooked("what dead runs left on daemons is not known"));
+    }
     // What holds the GPUs, or a production's port, comes first, of all runs.
     let mut ready = Vec::new();
     for case in cases.asked() {
+        if stop.is_asked() {
+            recovery.stopped = true;
+            recovery.problems.extend(stop::left(case));
+            continue;
+        }
         if case.is_elsewhere() && !living(state, case).await.lives() {
             let sentences = case.elsewhere.iter().map(|debt| another_machine(state, debt));
             // Who names it is told that it was not done.
@@ -101,7 +119,7 @@ pub async fn run(
     }
     // A production that does not answer, for all its time, must not keep another one down.
     let turns = Turns::default();
-    let restoring = ready.iter().map(|it| restore::production(state, it, &turns, emit));
+    let restoring = ready.iter().map(|it| restore::production(state, it, &turns, stop, emit));
     let restored = join_all(restoring).await;
     for (ready, restored) in ready.iter().zip(restored) {
         settle(state, ready, restored, &mut recovery);
@@ -111,10 +129,21 @@ pub async fn run(
         let (settled, unknown): (Vec<&Path>, _) =
             cases.unknown().partition(|name| settled::knows(state, name));
         recovery.settled.extend(settled.into_iter().map(Path::to_owned));
-        recovery.problems.extend(unknown.into_iter().map(nobody_knows));
+        // A label might have told of it.
+        let unknown = unknown.into_iter().filter(|_| asked.is_some());
+        recovery.problems.extend(unknown.map(nobody_knows));
     }
-    still_owed(state, &cases, &mut recovery).await;
+    if stop.or(still_owed(state, &cases, &mut recovery)).await.is_none() && !recovery.stopped {
+        recovery.stopped = true;
+        let what = "whether production of other runs is down is not known";
+        recovery.problems.push(unlooked(what));
+    }
     recovery
+}
+
+/// What was not looked at any more, and what to do.
+fn unlooked(what: &str) -> String {
+    format!("{what}: {}; run `vllm-grid recover` again", stop::WHY)
 }
 
 /// Removes what dead sessions of the run in `folder` left, before it is continued by who
@@ -179,11 +208,11 @@ async fn clean_up<'a>(
     if let Liveness::Lives(living) = living(state, case).await {
         // A look at the GPUs is of no run.
         if !folder.as_os_str().is_empty() {
-            recovery.living.push(at_work(&folder, living.as_deref()));
+            at_work(recovery, &folder, living.as_deref());
         }
         return None;
     }
-    let holder = Holder::this().in_state(state);
+    let holder = Holder::this().in_state(state).recovering();
     let session = match &case.run_id {
         None => None,
         Some(run) => {
@@ -192,7 +221,7 @@ async fn clean_up<'a>(
             match aside(move || Session::begin(&state, &run, &folder_of, &holder)).await {
                 Ok(session) => Some(session),
                 Err(OwnershipError::Held(held)) => {
-                    recovery.living.push(at_work(&folder, held.holder.as_ref()));
+                    at_work(recovery, &folder, held.holder.as_ref());
                     return None;
                 }
                 Err(error) => {
@@ -225,11 +254,15 @@ async fn clean_up<'a>(
 /// Reports what became of production, and pays what is owed no longer.
 fn settle(state: &StateFolder, ready: &Ready<'_>, restored: Restored, recovery: &mut Recovery) {
     let Ready { case, removed, .. } = *ready;
-    let is_restored = !matches!(restored, Restored::Not(_));
+    let is_restored = matches!(restored, Restored::Nothing | Restored::Proven);
     match restored {
         Restored::Nothing => {}
         Restored::Proven => recovery.production.push(case.folder()),
         Restored::Not(problem) => recovery.problems.push(problem),
+        Restored::Stopped(problem) => {
+            recovery.stopped = true;
+            recovery.problems.push(problem);
+        }
     }
     for debt in &case.debts {
         let paid = match &debt.owed {
@@ -250,11 +283,17 @@ fn settle(state: &StateFolder, ready: &Ready<'_>, restored: Restored, recovery: 
     }
 }
 
-/// Where a run is that lives, and who works on it.
-fn at_work(folder: &Path, holder: Option<&Holder>) -> String {
-    let Some(holder) = holder else { return folder.display().to_string() };
+/// Notes where a run is that lives, and who works on it.
+fn at_work(recovery: &mut Recovery, folder: &Path, holder: Option<&Holder>) {
+    let Some(holder) = holder else {
+        return recovery.living.push(folder.display().to_string());
+    };
     let place = holder.place().unwrap_or_else(|| folder.display().to_string());
-    format!("{place} (process {} of {})", holder.pid, holder.user)
+    if holder.recovers {
+        recovery.recovering.push(format!("{place}: another {}", holder.as_recover()));
+    } else {
+        recovery.living.push(format!("{place} (process {} of {})", holder.pid, holder.user));
+    }
 }
 
 /// Who works on the run, where somebody does.

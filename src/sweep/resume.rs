@@ -9,8 +9,7 @@ use sha2::{Digest, Sha256};
 use super::difference::{Asks, Before, Changed, Continues, Difference, Weight, continues};
 use super::measured_with::{MeasuredWith, see_production};
 use crate::configuration::{Configuration, hexadecimal};
-use crate::engine::compose::ComposeError;
-use crate::engine::service::{self, Need};
+use crate::engine::service::{self, Faults, Need};
 use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOptions};
 use crate::history::HistoryError;
 use crate::history::folder::{Folder, SeenFolder};
@@ -42,9 +41,9 @@ pub enum ResumeError {
     /// The stored copy of the grid is not valid.
     #[error(transparent)]
     Grid(#[from] GridErrors),
-    /// The compose service that the grid names cannot be read.
+    /// The compose services that the grid names cannot be read.
     #[error(transparent)]
-    Service(#[from] ComposeError),
+    Service(#[from] Faults),
 }
 
 /// What a sweep is resumed with, as its files tell.
@@ -145,8 +144,9 @@ pub async fn check_seen(
         Err(errors) => return Err(errors.into()),
     };
     service::learn(&file, secrets);
-    let started = service::read(&file, Need::Sweep).await?;
+    let started = service::read(&file, Need::Sweep).await;
     started.reveal_to(secrets);
+    let started = started.sound(&file)?;
     let mut grid = service::complete(file, &started);
     // Of another grid other configurations are no second difference.
     let copy = Difference::Grid(folder.grid_path());

@@ -92,8 +92,10 @@ fn case_02_flags_for_a_launcher_are_refused_with_file_line_and_ways_out() {
     let place = case("02-launcher-entrypoint");
     let (code, printed) = plan(&place, "grid.yaml");
     assert_eq!(code, Some(2), "{printed}");
+    // Names are broken at their hyphens, too.
+    let printed = printed.replace("- ", "-");
     for part in [
-        "`entrypoint` of the service `llm`",
+        "grid.yaml:3: compose.yaml:17: `entrypoint` of the service `llm`",
         "`max-num-seqs` cannot be set",
         "`sh /launch.sh` is not known to pass its arguments on to vLLM",
         "vary environment variables only",
@@ -250,4 +252,50 @@ fn case_08_an_override_beside_a_default_name_is_read_and_named() {
     let (_, printed) = plan(&place, "grid.yaml");
     assert!(!printed.contains("override") || !printed.contains("fp8"), "{printed}");
     assert!(!printed.contains("--kv-cache-dtype fp8"), "{printed}");
+}
+
+#[test]
+fn case_04_cdi_names_are_requests_of_the_daemon_in_either_spelling() {
+    const SEEN: &str = "GPU-5a, 0, 23000, 24000\nGPU-5b, 1, 23000, 24000\n";
+    let end = End { log: SEEN, code: 0, lives: Duration::ZERO, cut: None, stamps: false };
+    let shows_gpus = |body: &Value| body["Entrypoint"][0] == "nvidia-smi";
+    for (file, name) in [("devices", "nvidia.com/gpu=all"), ("reservation", "nvidia.com/gpu=1")] {
+        let place = case("04-cdi-device");
+        let grid = std::fs::read_to_string(place.path("grid.yaml")).unwrap();
+        std::fs::write(place.path("grid.yaml"), grid.replace("FILE", file)).unwrap();
+        let daemon = Daemon::start(
+            move |body| if shows_gpus(body) { Life::Ends(end) } else { Life::Serves },
+        );
+        let ran = sweep(&place, Some(&daemon));
+        assert_eq!(ran.code, Some(0), "{file}: {}", ran.err);
+        let created = daemon.created();
+        let candidates = created.iter().filter(|body| !shows_gpus(body)).count();
+        assert_eq!(candidates, 1, "{file}: {created:?}");
+        for body in &created {
+            let host = &body["HostConfig"];
+            let requests = host["DeviceRequests"].as_array().unwrap();
+            assert_eq!(requests.len(), 1, "{file}: {body}");
+            assert_eq!(requests[0]["Driver"], "cdi", "{file}: {body}");
+            assert_eq!(requests[0]["DeviceIDs"], serde_json::json!([name]), "{file}: {body}");
+            // A path of the host is what the daemon would look for in vain.
+            assert!(!host["Devices"].to_string().contains("nvidia.com"), "{file}: {body}");
+        }
+    }
+}
+
+#[test]
+fn case_31_more_the_rows_of_vllm_s_own_sweeps_keep_their_names() {
+    let place = case("31-serve-params-as-include");
+    let (code, printed) = plan(&place, "grid.yaml");
+    assert_eq!(code, Some(0), "{printed}");
+    for part in ["few", "many", "fp8", "--max-num-seqs 16", "--max-num-seqs 128"] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    assert!(!printed.contains("benchmark"), "{printed}");
+    let grid = std::fs::read_to_string(place.path("grid.yaml")).unwrap();
+    let twice = grid.replace("\"_benchmark_name\": \"many\"", "\"_benchmark_name\": \"few\"");
+    std::fs::write(place.path("twice.yaml"), twice).unwrap();
+    let (code, printed) = plan(&place, "twice.yaml");
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(printed.contains("two configurations are named `few`"), "{printed}");
 }

@@ -243,7 +243,7 @@ fn a_broken_manifest_is_named_with_what_to_do() {
             for part in [
                 "my run/manifest.json: it is damaged (EOF while parsing",
                 "restore it from a copy",
-                "its measurements are in my run/journal.jsonl",
+                "Without it the sweep cannot be displayed or resumed",
             ] {
                 assert!(printed.contains(&folded(part)), "{arguments:?}: {printed}");
             }

@@ -83,8 +83,9 @@ fn a_confirmation_that_is_killed_is_recovered_and_continued() {
     site.killed_at(&CONFIRM, 3);
 
     // Continued without `recover`: what the dead session left is removed first.
+    let ready = site.entries("launch_ready").len();
     let mut resumed = site.start(&["resume", "run"]);
-    site.place.wait_for("run", "launch_ready", 4);
+    site.place.wait_for("run", "launch_ready", ready + 1);
     assert_eq!(site.candidates(), 1, "the one that was left is removed");
 
     // It lives: nobody else touches it.

@@ -35,6 +35,7 @@ fn what_was_found_stays_mended() {
 
 #[test]
 fn a_few_cases_of_each_target_find_nothing() {
+    let _turn = crate::support::alone::beside();
     std::thread::scope(|scope| {
         for target in TARGETS {
             scope.spawn(move || {

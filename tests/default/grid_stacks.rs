@@ -125,6 +125,47 @@ fn what_the_engine_can_do_nothing_with_is_an_error() {
 }
 
 #[test]
+fn an_image_that_no_registry_can_have_is_refused_wherever_it_stands() {
+    let bad = ["a:1:2", "vllm/VLLM:1", "http://r/a:1", "r/a:", "r//a"];
+    for name in bad {
+        for (engine, body) in [
+            (COMPOSE, format!("image: ['r/vllm:1', '{name}']\nparameters: {{max-num-seqs: 8}}\n")),
+            (COMPOSE, format!("include:\n  - {{name: a}}\n  - {{name: b, image: '{name}'}}\n")),
+            ("docker: {image: 'IMAGE'}", "parameters: {max-num-seqs: 8}\n".to_owned()),
+        ] {
+            let said = read(&engine.replace("IMAGE", name), &body).expect_err(name);
+            assert!(said.contains("is no name of an image"), "{name}: {said}");
+            assert!(said.contains("grid.yaml:"), "{name}: {said}");
+        }
+    }
+    let good = format!("host:5000/a/b:tag@sha256:{:064x}", 1);
+    let file = read(COMPOSE, &format!("image: ['r/vllm:1', '{good}']\n")).expect("a good grid");
+    assert_eq!(file.configurations().len(), 2);
+}
+
+#[test]
+fn a_row_s_name_is_never_taken_from_a_combination_in_silence() {
+    let engine = "simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090}";
+    let of = |row: &str| {
+        let body = format!("parameters: {{max-num-seqs: [8, 16]}}\ninclude:\n  - {row}\n");
+        let grid = read(engine, &body).expect("a good grid").without_service();
+        let all: Vec<Vec<String>> =
+            grid.configurations.iter().map(|it| it.names().map(str::to_owned).collect()).collect();
+        let said = grid.warnings.into_iter().find(|it| it.message.contains("name of this row"));
+        (all, said)
+    };
+    let (all, said) = of("{name: seqs8, max-num-seqs: 32}");
+    assert_eq!(all, [["seqs8-2"], ["seqs16"], ["seqs8"]]);
+    let said = said.expect("it is said");
+    assert_eq!(said.line, Some(5));
+    assert!(said.message.contains("`seqs8`") && said.message.contains("`seqs8-2`"), "{said:?}");
+    // The same request by its own name is that configuration.
+    let (all, said) = of("{name: seqs8, max-num-seqs: 8}");
+    assert_eq!(all, [["seqs8"], ["seqs16"]]);
+    assert_eq!(said, None);
+}
+
+#[test]
 fn models_that_differ_are_not_one_unit() {
     let engine = "simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090}";
     let of = |models: &str| {

@@ -45,4 +45,5 @@ mod suite_version;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;
+mod turns;
 mod units;

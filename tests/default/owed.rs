@@ -17,10 +17,13 @@ use vllm_grid::ownership::{Holder, Ledger, Owed, StateFolder, Uses, new_run_id};
 use crate::support::{Ran, Workplace};
 
 mod again;
+mod companions;
 mod lost;
+mod stop;
 
 const ID: &str = "abababababababababababababababababababababababababababababababab";
 const CANDIDATE: &str = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
+const COMPANION: &str = "efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef";
 const KEY: &str = "sk-owed-production";
 
 const GRID: &str = "
@@ -43,6 +46,12 @@ struct State {
     crashes: bool,
     /// Whether production can be started.
     broken: bool,
+    /// How often its start was refused.
+    refused: usize,
+    /// How many requests came.
+    asked: usize,
+    /// Whether a companion of production is there, and whether it runs.
+    companion: Option<bool>,
     /// Labels of a candidate, where there is one.
     candidate: Option<Value>,
     /// What was done, in order.
@@ -119,6 +128,16 @@ impl Site {
 
     /// The same, noted in another site's state folder.
     fn owes_in(&self, place: &Workplace, holder: Holder) -> (PathBuf, String) {
+        self.owes_with(place, holder, &[])
+    }
+
+    /// The same with what was stopped with production: ids and names.
+    fn owes_with(
+        &self,
+        place: &Workplace,
+        holder: Holder,
+        paused: &[(&str, &str)],
+    ) -> (PathBuf, String) {
         let state = StateFolder::at(&place.path("state")).unwrap();
         let (run, folder) = (new_run_id(), self.place.path("gone"));
         let holder = holder.in_state(&state).of_run(&run, &folder);
@@ -128,6 +147,7 @@ impl Site {
             id: ID.to_owned(),
             name: "shop-vllm".to_owned(),
             key_variable: Some("VLLM_API_KEY".to_owned()),
+            paused: paused.iter().map(|(id, name)| ((*id).into(), (*name).into())).collect(),
             ..ProductionOwed::default()
         };
         ledger.owe(Owed::Production(owed)).unwrap();
@@ -174,6 +194,7 @@ fn serve(stream: UnixStream, state: &Mutex<State>, port: u16) {
             }
         }
         reader.read_exact(&mut vec![0; length]).unwrap();
+        state.lock().unwrap().asked += 1;
         if state.lock().unwrap().stalls {
             std::thread::sleep(crate::support::PATIENCE);
         }
@@ -219,11 +240,23 @@ fn answer(request: &str, state: &mut State, port: u16) -> (u16, Value) {
             None => (404, json!({"message": "no such container"})),
         };
     }
+    if is(COMPANION) && state.companion.is_some() {
+        if is("/start") {
+            state.done.push("started the companion".to_owned());
+            state.companion = Some(true);
+            return (204, Value::Null);
+        }
+        return (
+            200,
+            seen(COMPANION, "shop-watchdog", state.companion == Some(true), 0, &Value::Null),
+        );
+    }
     if !is(ID) && !is("/containers/shop-vllm/") {
         return (404, json!({"message": "no such container"}));
     }
     if is("/start") {
         if state.broken {
+            state.refused += 1;
             return (500, json!({"message": "the disk is full"}));
         }
         state.done.push("started".to_owned());
@@ -232,15 +265,19 @@ fn answer(request: &str, state: &mut State, port: u16) -> (u16, Value) {
     }
     let restarts = if state.crashes { 7 } else { 0 };
     let ports = json!({"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": port.to_string()}]});
-    let seen = json!({
-        "Id": ID, "Name": "/shop-vllm", "Image": "sha256:aa", "RestartCount": restarts, "Args": [],
+    (200, seen(ID, "shop-vllm", state.running, restarts, &ports))
+}
+
+/// A container as it is inspected; one with restarts restarts now.
+fn seen(id: &str, name: &str, running: bool, restarts: u32, ports: &Value) -> Value {
+    json!({
+        "Id": id, "Name": format!("/{name}"), "Image": "sha256:aa", "RestartCount": restarts, "Args": [],
         "Config": {"Image": "i:1", "Env": [], "Entrypoint": ["vllm", "serve"], "Cmd": ["m"], "Labels": {}},
-        "State": {"Status": if state.running { "running" } else { "exited" }, "Running": state.running,
-                  "Restarting": state.crashes,
+        "State": {"Status": if running { "running" } else { "exited" }, "Running": running,
+                  "Restarting": restarts > 0,
                   "Paused": false, "OOMKilled": false, "ExitCode": 0, "StartedAt": "2026-01-01T00:00:00Z"},
         "NetworkSettings": {"Ports": ports, "Networks": {}},
-    });
-    (200, seen)
+    })
 }
 
 fn words(ran: &Ran) -> String {

@@ -302,3 +302,76 @@ fn a_plan_needs_no_daemon_and_no_production() {
     let printed = words(&site.run(&["doctor", "grid.yaml"]).expect(0));
     assert!(printed.contains("the grid names none, but shop-vllm-1 runs"), "{printed}");
 }
+
+/// Production, and what hangs on it.
+const HANGS_ON: &str = "  keepalive:
+    image: i:1
+    depends_on: [vllm]
+  sidecar:
+    image: i:1
+    network_mode: service:vllm
+  web:
+    image: i:1
+";
+
+fn site_with(pause: &str) -> Site {
+    let production = format!("production: {{service: vllm, pause: [{pause}]}}");
+    let site = Site::new(&production, |_| {
+        let keepalive = Container {
+            name: "shop-keepalive-1",
+            service: "keepalive",
+            ..Container::new("shop", true, 64)
+        };
+        Some(vec![Container::new("shop", true, 64), keepalive])
+    });
+    std::fs::write(site.place.path("compose.yaml"), format!("{COMPOSE}{HANGS_ON}")).unwrap();
+    site
+}
+
+#[test]
+fn what_cannot_be_meant_in_pause_is_a_fault_with_its_line() {
+    for (pause, said) in [
+        ("vllm", "`pause` names production itself (service `vllm`)"),
+        ("{container: shop-vllm-1}", "`pause` names production itself (container `shop-vllm-1`)"),
+        ("keepalive, lost", "`pause` names the service `lost`, and the compose file has none"),
+    ] {
+        let site = site_with(pause);
+        for (command, codes) in [("plan", [2, 2]), ("sweep", [2, 2]), ("doctor", [2, 3])] {
+            let ran = site.run(&[command, "grid.yaml"]);
+            let printed = words(&ran);
+            assert!(codes.contains(&ran.code.unwrap()), "{command}: {pause}: {printed}");
+            assert!(printed.contains(said), "{command}: {pause}: {printed}");
+            assert!(printed.contains("grid.yaml:7"), "{command}: {pause}: {printed}");
+        }
+        assert!(!site.daemon.as_ref().unwrap().created());
+    }
+}
+
+#[test]
+fn a_companion_without_a_container_is_known_before_anything_starts() {
+    for (pause, said) in [
+        ("{container: gone}", "`pause` names the container `gone`, and there is none"),
+        ("web", "`pause` names the service `web`, and the compose project `shop` has no container"),
+    ] {
+        let site = site_with(pause);
+        for (command, code) in [("plan", 0), ("doctor", 3), ("sweep", 3)] {
+            let printed = words(&site.run(&[command, "grid.yaml"]).expect(code));
+            assert!(printed.contains(said), "{command}: {pause}: {printed}");
+        }
+        assert!(!site.place.path("runs").exists(), "nothing was begun");
+    }
+}
+
+#[test]
+fn a_plan_names_who_hangs_on_production_and_is_not_paused() {
+    let printed = words(&site_with("").run(&["plan", "grid.yaml"]).expect(0));
+    for name in ["keepalive", "sidecar"] {
+        let said = format!("`{name}` depends on `vllm` and is not paused");
+        assert!(printed.contains(&said), "{name}: {printed}");
+    }
+    assert!(!printed.contains("`web` depends"), "{printed}");
+    let twice = words(&site_with("keepalive, keepalive").run(&["plan", "grid.yaml"]).expect(0));
+    assert!(!twice.contains("`keepalive` depends"), "{twice}");
+    assert!(twice.contains("`sidecar` depends"), "{twice}");
+    assert!(twice.contains("`pause` names the service `keepalive` twice"), "{twice}");
+}

@@ -7,6 +7,7 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod alone;
 pub mod proxy;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use polars::prelude::*;
 use rustix::process::{Pid, Signal, kill_process};
+
+use self::alone::Beside;
 
 /// A small grid on the simulated engine: caching on and off, fast.
 pub const CACHING: &str = "
@@ -34,13 +37,24 @@ strategy: {grid: {launches: 2, repeats: 2, seed: 1}}
 /// A folder with a grid in it.
 pub struct Workplace {
     pub folder: tempfile::TempDir,
+    _turn: Beside,
 }
 
 impl Workplace {
     pub fn new(grid: &str) -> Self {
+        Self::on(alone::beside(), grid)
+    }
+
+    /// The same while no other test keeps the machine busy: for what is asserted of the
+    /// quality or the times of a measurement. It is the first workplace of its test.
+    pub fn alone(grid: &str) -> Self {
+        Self::on(alone::alone(), grid)
+    }
+
+    fn on(turn: Beside, grid: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("grid.yaml"), grid).unwrap();
-        Self { folder }
+        Self { folder, _turn: turn }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -160,7 +160,8 @@ pub fn env_value(files: &[PathBuf], name: &str) -> Option<(String, PathBuf, usiz
     })
 }
 
-fn shown(files: &[PathBuf]) -> String {
+/// Paths in one line.
+pub fn shown(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 

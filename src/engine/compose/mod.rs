@@ -31,19 +31,22 @@ mod files;
 mod lines;
 mod options;
 pub mod parts;
+mod relations;
 mod resources;
 mod scalars;
 mod service;
 mod spec;
 mod tool;
 mod variables;
+mod words;
 
-pub use files::{env_value, found};
+pub use files::{env_value, found, shown};
 pub use lines::Place;
 pub use options::Options;
+pub use relations::Relations;
 pub use service::parse;
 pub use spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
-pub use tool::{Tool, find_tool, read, up};
+pub use tool::{Printed, Tool, find_tool, printed, read, up};
 pub(super) use tool::{project_is_exported, project_name};
 pub use variables::{Origin, VariableUse, forgotten, of_service as variables_of};
 
@@ -84,6 +87,14 @@ pub enum ComposeError {
         "neither `docker compose` (v2) nor `docker-compose` (v1) can be run: install one of them"
     )]
     NoTool,
+    /// The tool could not be run to its end.
+    #[error("{command} could not be run: {why}")]
+    NotRun {
+        /// What was to be run.
+        command: String,
+        /// Why not.
+        why: String,
+    },
     /// The tool refused the files; its own words.
     #[error("{command} failed: {message}")]
     Tool {
@@ -99,6 +110,23 @@ pub enum ComposeError {
         service: String,
         /// The names there are.
         services: Vec<String>,
+    },
+    /// No such service, which is to be stopped with production.
+    #[error(
+        "`pause` names the service `{service}`, and the compose file has none{}",
+        known(services)
+    )]
+    NoCompanion {
+        /// The name.
+        service: String,
+        /// The names there are.
+        services: Vec<String>,
+    },
+    /// Production is to be stopped with itself.
+    #[error("`pause` names production itself ({name}): it is stopped anyhow, so take it out")]
+    PausesProduction {
+        /// The name, with what it is the name of.
+        name: String,
     },
     /// Variables that the service uses have no value.
     #[error("{}", unset(.0))]
@@ -145,7 +173,7 @@ pub enum ComposeError {
     #[error(
         "`docker-compose` (v1) takes one env-file, and the grid names several ({}): install `docker \
          compose` (v2), or write them into one file",
-        .0.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+        shown(.0)
     )]
     EnvFiles(Vec<PathBuf>),
     /// The daemon was too slow with what flags depend on.
@@ -164,6 +192,14 @@ pub enum ComposeError {
     Form(String),
 }
 
+impl ComposeError {
+    /// Whether somebody has to change the grid or the compose files. Else this machine lacks
+    /// what reading them takes.
+    pub fn is_mistake(&self) -> bool {
+        !matches!(self, Self::NoTool | Self::NotRun { .. } | Self::NoAnswer { .. })
+    }
+}
+
 fn known(services: &[String]) -> String {
     if services.is_empty() {
         return String::new();
@@ -177,6 +213,12 @@ fn quoted(flags: &[String]) -> String {
 }
 
 impl ComposeSource {
+    /// Whether the files, or those that they include, have a service of this name, in a profile
+    /// that is not active, too.
+    pub(super) fn mentions(&self, service: &str) -> bool {
+        !lines::of_service(&lines::with_included(&self.files), service).is_empty()
+    }
+
     /// Where the service has its `key`.
     pub(super) fn place_of(&self, key: &str) -> Place {
         lines::place_of(&self.files, &self.service, key)

@@ -2,15 +2,18 @@
 //! (`docker-compose`). It only ever reads, but for [`up`], by which production
 //! is made again when somebody removed it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use super::relations::{self, Relations};
 use super::spec::ServiceSpec;
-use super::{ComposeError, ComposeSource, UnsetVariable, env_value, service, variables};
+use super::{ComposeError, ComposeSource, UnsetVariable, env_value, service, variables, words};
 use crate::input::{self, InputError};
 
 /// Longest that the tool may take to read files.
@@ -70,8 +73,14 @@ impl Tool {
     }
 }
 
-/// The tool of this machine and its version.
+/// The tool of this machine and its version. It is asked once in the life of a process, and
+/// again where there was none.
 pub async fn find_tool() -> Option<(Tool, String)> {
+    static FOUND: OnceCell<(Tool, String)> = OnceCell::const_new();
+    FOUND.get_or_try_init(async || ask_for_tool().await.ok_or(())).await.ok().cloned()
+}
+
+async fn ask_for_tool() -> Option<(Tool, String)> {
     for tool in [Tool::V2, Tool::V1] {
         let mut command = tool.command();
         command.args(["version", "--short"]);
@@ -99,8 +108,25 @@ async fn run(command: &mut Command, limit: Duration) -> std::io::Result<Output> 
         .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut)))
 }
 
+/// What the tool prints of compose files, and what it says beside that: all services, so that
+/// several can be read of one run.
+#[derive(Clone, Debug)]
+pub struct Printed {
+    yaml: String,
+    stderr: String,
+    failed: Option<ComposeError>,
+}
+
 /// Reads the service as the compose tool resolves it.
 pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
+    printed(source).await?.service(source)
+}
+
+/// Runs the tool on the files of `source`; which service it names means nothing here.
+///
+/// # Errors
+/// The files cannot be read, or there is no tool for them.
+pub async fn printed(source: &ComposeSource) -> Result<Printed, ComposeError> {
     // The tool would wait for a pipe that nobody writes to.
     for file in &source.files {
         if let Err(error @ (InputError::NoFile(_) | InputError::TooLarge { .. })) =
@@ -110,30 +136,55 @@ pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
         }
     }
     let tool = tool_for(source).await?;
+    // Each tool, and each version, has other words for a file that is not there.
+    for file in &source.files {
+        std::fs::metadata(file)
+            .map_err(|error| ComposeError::File(format!("{}: {error}", file.display())))?;
+    }
     let mut command = tool.for_source(source);
     command.arg("config");
-    let output = run(&mut command, READ_TIMEOUT).await.map_err(|error| ComposeError::Tool {
-        command: format!("`{} config`", tool.as_str()),
-        message: error.to_string(),
-    })?;
+    let what = format!("`{} config`", tool.as_str());
+    let output = run(&mut command, READ_TIMEOUT)
+        .await
+        .map_err(|error| ComposeError::NotRun { command: what.clone(), why: error.to_string() })?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let stderr = crate::clean::lines(&stderr);
-    let unset = unset(source, &stderr);
-    if !unset.is_empty() {
-        return Err(ComposeError::Unset(unset));
+    let stderr = crate::clean::lines(&stderr).into_owned();
+    let failed = (!output.status.success()).then(|| ComposeError::Tool {
+        command: what,
+        message: words::sentence(&without_values(stderr.trim())),
+    });
+    let yaml = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(Printed { yaml, stderr, failed })
+}
+
+impl Printed {
+    /// The service that `source` names, which is of the files that this was printed of.
+    ///
+    /// # Errors
+    /// The tool refused the files, or the service cannot be read.
+    pub fn service(&self, source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
+        let unset = unset(source, &self.stderr);
+        if !unset.is_empty() {
+            return Err(ComposeError::Unset(unset));
+        }
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        let mut spec = service::parse(&self.yaml, &source.service, &project_name(source))?;
+        // Of other services, but a person may have meant this one.
+        let is_said = |line: &&str| line.contains("variable is not set");
+        spec.said =
+            self.stderr.lines().filter(is_said).map(|line| line.trim().to_owned()).collect();
+        Ok(spec)
     }
-    if !output.status.success() {
-        return Err(ComposeError::Tool {
-            command: format!("`{} config`", tool.as_str()),
-            message: without_values(stderr.trim()),
-        });
+
+    /// The services that it has, as far as they hang on each other.
+    ///
+    /// # Errors
+    /// It is not of the form that the tool prints.
+    pub fn relations(&self) -> Result<BTreeMap<String, Relations>, ComposeError> {
+        relations::of(&self.yaml)
     }
-    let yaml = String::from_utf8_lossy(&output.stdout);
-    let mut spec = service::parse(&yaml, &source.service, &project_name(source))?;
-    // Of other services, but a person may have meant this one.
-    let is_said = |line: &&str| line.contains("variable is not set");
-    spec.said = stderr.lines().filter(is_said).map(|line| line.trim().to_owned()).collect();
-    Ok(spec)
 }
 
 /// The tool's message without the value that it could not interpolate: that may
@@ -176,7 +227,7 @@ pub async fn up(source: &ComposeSource) -> Result<(), ComposeError> {
         Ok(output) if output.status.success() => return Ok(()),
         Ok(output) => {
             let stderr = String::from_utf8_lossy(&output.stderr);
-            without_values(crate::clean::lines(&stderr).trim())
+            words::sentence(&without_values(crate::clean::lines(&stderr).trim()))
         }
         Err(error) => error.to_string(),
     };

@@ -8,9 +8,9 @@ use super::production::{Comparison, DockerProduction};
 use super::sources::{Located, named_by, source_of};
 use super::{DockerEngine, DockerError, DockerSpec, identity};
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
-use crate::engine::production::ProductionError;
+use crate::engine::production::{Production as _, ProductionError};
 use crate::engine::readiness::over_http;
-use crate::engine::stack::with_model;
+use crate::engine::stack::{with_image, with_model};
 use crate::engine::{EngineError, api_key};
 use crate::grid::{DockerBlock, ProductionName};
 use crate::secret::Secrets;
@@ -27,10 +27,7 @@ pub async fn of_block(block: &DockerBlock, secrets: &Secrets) -> Result<DockerEn
     let key = key_of(block, source.as_ref())?;
     let service = match source {
         Some(source) => {
-            let mut service = compose::read(&source).await?;
-            if let Some(image) = &block.image {
-                service.image.clone_from(image);
-            }
+            let mut service = with_image(compose::read(&source).await?, block);
             let own = identity(&docker, &service.image).await?.own;
             // What the block takes away (`null`) is not in any configuration's flags.
             let view = with_model(service.view(Some(own)), block).overlaid(&block.flags);
@@ -150,6 +147,20 @@ pub async fn compare_production(
         }
         Err(_) => Ok(Some(found)),
     }
+}
+
+/// Looks for the containers that the block stops with production.
+///
+/// # Errors
+/// Names in `pause` that fit none, or production itself; or the daemon's error.
+pub async fn find_companions(block: &DockerBlock) -> Result<(), EngineError> {
+    if block.pause.is_empty() {
+        return Ok(());
+    }
+    if let Some(production) = production_of(block).await? {
+        production.companions().await?;
+    }
+    Ok(())
 }
 
 /// The production that the block names; `None` where it names none. A variable of its key

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use crate::engine::compose::ServiceSpec;
+use crate::engine::compose::{ServiceSpec, shown};
 use crate::flags;
 use crate::secret::{MASK, is_secret};
 
@@ -191,9 +191,6 @@ fn files(named: &[PathBuf], labels: &HashMap<String, String>) -> Vec<String> {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = labels.get(&format!("{LABEL}.working_dir")).map(PathBuf::from);
     let absolute = |path: &PathBuf| whole(&folder.clone().unwrap_or_default().join(path));
-    let shown = |paths: &[PathBuf]| -> String {
-        paths.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(", ")
-    };
     let mut found = Vec::new();
     let made_with: Vec<PathBuf> = list("config_files").iter().map(absolute).collect();
     let expected: Vec<PathBuf> = named.iter().map(|path| whole(path)).collect();

@@ -52,7 +52,9 @@ mod state;
 mod stats;
 mod transport;
 
-pub use block::{compare_production, of_block, production_of, production_to_recover};
+pub use block::{
+    compare_production, find_companions, of_block, production_of, production_to_recover,
+};
 use body::{Addition, body};
 pub use caches::Caches;
 use caches::UsedCaches;
@@ -407,7 +409,7 @@ impl Engine for DockerEngine {
         }
     }
 
-    async fn clean_up(&self, failure: &LaunchFailure, emit: &Emit) {
+    async fn clean_up(&self, _: &Configuration, failure: &LaunchFailure, emit: &Emit) {
         if failure.class == FailureClass::CompileCache {
             self.caches.drop_compiled(&self.docker, emit).await;
         }

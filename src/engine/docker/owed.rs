@@ -20,7 +20,7 @@ use crate::engine::EngineError;
 use crate::engine::compose::ComposeSource;
 use crate::engine::readiness::over_http;
 use crate::grid::{DockerBlock, ProductionName};
-use crate::history::production::Now;
+use crate::history::production::{Companion, Now};
 use crate::ownership::claim::real_socket;
 use crate::ownership::debt::ProductionOwed;
 
@@ -154,6 +154,19 @@ pub async fn now(docker: &Connection, owed: &ProductionOwed) -> Now {
         Ok(None) => Now::Missing,
         Err(why) => Now::Unknown(why),
     }
+}
+
+/// What was stopped with an owed production and is there, and is not known to run.
+pub async fn companions_down(docker: &Connection, owed: &ProductionOwed) -> Vec<Companion> {
+    let mut down = Vec::new();
+    for (id, name) in &owed.paused {
+        let by_id = ProductionOwed { id: id.clone(), ..ProductionOwed::default() };
+        // One that somebody removed is not made again.
+        if !matches!(runs(docker, &by_id).await, Ok(Some(true) | None)) {
+            down.push(Companion { id: id.clone(), name: name.clone() });
+        }
+    }
+    down
 }
 
 /// How an owed production is now, asked for no longer than `limit`: for a message.

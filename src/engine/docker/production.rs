@@ -249,6 +249,16 @@ impl DockerProduction {
         Ok(seen.filter(|seen| seen.name == *name))
     }
 
+    async fn named(
+        &self,
+        name: &ProductionName,
+    ) -> Result<Option<ProductionFacts>, ProductionError> {
+        match name {
+            ProductionName::Service(service) => self.service(service).await,
+            ProductionName::Container(name) => self.container(name).await,
+        }
+    }
+
     fn no_companion(&self, name: &ProductionName) -> String {
         let project = || self.source.as_ref().map(compose::project_name).unwrap_or_default();
         match name {
@@ -336,10 +346,7 @@ fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
 #[async_trait]
 impl Production for DockerProduction {
     async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError> {
-        match &self.name {
-            ProductionName::Service(service) => self.service(service).await,
-            ProductionName::Container(name) => self.container(name).await,
-        }
+        self.named(&self.name).await
     }
 
     async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionError> {
@@ -351,21 +358,27 @@ impl Production for DockerProduction {
     }
 
     async fn companions(&self) -> Result<Vec<Companion>, ProductionError> {
-        let mut running = Vec::new();
+        let mut running: Vec<Companion> = Vec::new();
+        let mut faults = Vec::new();
+        let own = if self.pause.is_empty() { None } else { self.find().await? };
         for name in &self.pause {
-            let found = match name {
-                ProductionName::Service(service) => self.service(service).await?,
-                ProductionName::Container(name) => self.container(name).await?,
-            };
-            match found {
-                Some(facts) if facts.running => {
-                    running.push(Companion { id: facts.id, name: facts.name });
+            match self.named(name).await {
+                Ok(Some(facts)) if own.as_ref().is_some_and(|own| own.id == facts.id) => {
+                    faults.push(format!("`pause` names production itself ({name})"));
                 }
-                Some(_) => {}
-                None => return Err(ProductionError::Name(self.no_companion(name))),
+                Ok(Some(facts)) if facts.running => {
+                    // Its service and its container may both be named.
+                    if running.iter().all(|known| known.id != facts.id) {
+                        running.push(Companion { id: facts.id, name: facts.name });
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => faults.push(self.no_companion(name)),
+                Err(ProductionError::Name(fault)) => faults.push(fault),
+                Err(error) => return Err(error),
             }
         }
-        Ok(running)
+        if faults.is_empty() { Ok(running) } else { Err(ProductionError::Name(faults.join("; "))) }
     }
 
     async fn pause(&self, id: &str) -> Result<(), ProductionError> {

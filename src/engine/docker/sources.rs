@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::daemon::{DaemonSettings, connect, late};
 use super::patience::may_pass;
-use crate::engine::compose::{self, ComposeError, ComposeSource};
+use crate::engine::compose::{self, ComposeError, ComposeSource, shown};
 use crate::grid::{DockerBlock, ProductionName};
 
 /// What the compose tool notes on a container.
@@ -203,10 +203,6 @@ fn alike(one: &[PathBuf], other: &[PathBuf]) -> bool {
         path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.clone())
     };
     one.iter().map(whole).eq(other.iter().map(whole))
-}
-
-fn shown(files: &[PathBuf]) -> String {
-    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -457,7 +457,8 @@ async fn caches_are_added_labelled_and_kept() {
     assert!(kept.iter().any(|name| name == mounts["/root/.cache/vllm"]), "{kept:?}");
 
     let corrupt = LaunchFailure::new(FailureClass::CompileCache, "corrupt");
-    engine.clean_up(&corrupt, &Emit::nowhere()).await;
+    let configuration = Configuration::default();
+    engine.clean_up(&configuration, &corrupt, &Emit::nowhere()).await;
     let kept = caches::list(&place.docker).await.expect("volumes");
     assert!(kept.iter().any(|name| name == "vllm-grid-huggingface"));
     assert!(!kept.iter().any(|name| name == mounts["/root/.cache/vllm"]), "{kept:?}");

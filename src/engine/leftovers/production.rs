@@ -9,7 +9,9 @@ use super::{Leftover, What};
 use crate::engine::docker::cleanup::{self, Labelled};
 use crate::engine::docker::owed::{self, Connection};
 use crate::history::journal::{self, Entry};
-use crate::history::production::{Down, Now, PendingRestore, ProductionStep, pending_restore};
+use crate::history::production::{
+    Companion, Down, Now, PendingRestore, ProductionStep, pending_restore,
+};
 use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
 use crate::ownership::{StateFolder, aside};
@@ -91,6 +93,10 @@ pub async fn stopped_by(
     let (own, of) = (state.clone(), debt.clone());
     let life = aside(move || liveness(&own, Some(&of.run_id), Some(&of.holder))).await;
     Some(match life {
+        Liveness::Lives(Some(holder)) if holder.recovers => (
+            format!("{name} was stopped by the run {folder}: {holder} starts it again"),
+            "wait until it ends".to_owned(),
+        ),
         Liveness::Lives(holder) => {
             let place = holder.and_then(|it| it.place()).unwrap_or_else(|| folder.to_string());
             (
@@ -110,6 +116,12 @@ pub(super) fn owed_by(folder: &Path, owed: &ProductionOwed, now: Now) -> Leftove
     let folder = (!folder.as_os_str().is_empty()).then(|| folder.to_owned());
     let what = What::Production(owed.name.clone(), owed.id.clone(), now);
     Leftover { what, folder, holder: None }
+}
+
+/// What a dead run in this folder owes of what it stopped with production, which runs.
+pub(super) fn companion_owed_by(folder: &Path, owed: &ProductionOwed, it: Companion) -> Leftover {
+    let folder = (!folder.as_os_str().is_empty()).then(|| folder.to_owned());
+    Leftover { what: What::Companion(it, owed.name.clone()), folder, holder: None }
 }
 
 /// Production that dead runs owe of which no note tells: only the label of a candidate, while

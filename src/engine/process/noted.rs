@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group};
 use tokio::time::{Instant, sleep};
 
 use super::table::{Process, all, family};
+use crate::input;
 use crate::ownership::debt::GroupOwed;
 use crate::ownership::machine;
 use crate::ownership::session::liveness;
@@ -109,7 +110,7 @@ pub enum Killed {
 /// Kills the group that a dead session noted in a launch's `folder`, and removes the note.
 pub async fn kill_noted(folder: &Path) -> Killed {
     let path = folder.join(NOTE);
-    let Ok(text) = std::fs::read_to_string(&path) else { return Killed::Nothing };
+    let Ok(text) = input::text(&path) else { return Killed::Nothing };
     let killed = match serde_json::from_str::<GroupOwed>(&text) {
         Ok(owed) => kill_group(&owed).await,
         // A torn note: the environment finds what it was about.

@@ -1,9 +1,8 @@
 //! The file under a journal: written, made durable and cut by one writer, whose
 //! lock ends with it. What its bytes say is in [`super::lines`].
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -59,13 +58,7 @@ impl Medium for LockedFile {
 /// The file at `path`, locked, and its bytes; nobody else may read it where it is new.
 pub(super) fn locked(path: &Path) -> Result<(File, Vec<u8>), JournalError> {
     let io = |error| JournalError::Io { path: path.to_owned(), error };
-    match input::plain(path) {
-        Ok(()) | Err(InputError::Missing(_)) => {}
-        Err(error) => return Err(io(error.into())),
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(path).map_err(io)?;
+    let mut file = input::open_to_write(path).map_err(|error| io(error.into()))?;
     let began = Instant::now();
     loop {
         match file.try_lock() {

@@ -1,13 +1,13 @@
 //! Makes a [`Reading`] from a ranking: what each of its parts says is decided here.
 
-use super::failed::{Cause, FailedGroup, failed};
+use super::failed::{Cause, FailedGroup, failed, unfinished};
 use super::next::{After, explanation, names_failed, next};
 use super::{
     Behind, Choice, Gain, NamedRemark, NoDecision, Place, Reading, Statement, Trust, Varied, Why,
 };
 use crate::configuration::Configuration;
 use crate::flags::argv;
-use crate::history::extent::Extent;
+use crate::history::extent::{Extent, State};
 use crate::history::record::Manifest;
 use crate::metric::{Constraint, Scale};
 use crate::results::bounded::ConstraintVerdict;
@@ -24,11 +24,12 @@ use crate::results::verdict::RankingVerdict;
 impl Reading {
     /// The reading of a ranking.
     pub fn of(ranking: &Ranking, manifest: &Manifest, place: &Place) -> Self {
-        let groups = failed(ranking, manifest);
+        let groups = failed(ranking, manifest, place.exported);
         let (confirmed, pending) = (confirmation(ranking), pending(ranking));
         let result = statement(ranking, confirmed, &groups);
         let decided = !matches!(result, Statement::NoDecision { .. });
         let choice = choice(ranking, manifest, confirmed).filter(|_| decided);
+        let runs = place.extent.as_ref().is_some_and(|it| it.state == State::Running);
         let partial = place.extent.clone().filter(Extent::is_partial);
         let next = next(
             &result,
@@ -39,6 +40,7 @@ impl Reading {
         Self {
             simulated: ranking.simulated,
             partial,
+            unfinished: unfinished(ranking, runs),
             production: place.production.clone(),
             metric: ranking.objective.metric.clone(),
             goal: ranking.objective.goal,

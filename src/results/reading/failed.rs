@@ -8,6 +8,7 @@ use crate::history::record::Manifest;
 use crate::metric::MetricRef;
 use crate::results::exclusion::{Exclusion, MissingValue};
 use crate::results::ranked::{RankedConfiguration, Ranking};
+use crate::results::reading::Unfinished;
 use crate::results::remark::Remark;
 
 /// Configurations that share a cause.
@@ -101,7 +102,7 @@ impl FailedGroup {
 
 /// The groups, in the order of their first configurations in the ranking: without a rank
 /// first.
-pub(super) fn failed(ranking: &Ranking, manifest: &Manifest) -> Vec<FailedGroup> {
+pub(super) fn failed(ranking: &Ranking, manifest: &Manifest, exported: bool) -> Vec<FailedGroup> {
     let of = ranking.rows.len();
     let mut groups: Vec<FailedGroup> = Vec::new();
     let (ranked, excluded): (Vec<_>, Vec<_>) = ranking.rows.iter().partition(|row| row.eligible);
@@ -139,7 +140,7 @@ pub(super) fn failed(ranking: &Ranking, manifest: &Manifest) -> Vec<FailedGroup>
     let names: Vec<&str> = manifest.configurations.iter().map(|it| it.name.as_str()).collect();
     for group in &mut groups {
         group.pattern = pattern(&group.configurations, &names);
-        group.advice = advice(&group.cause, group.estimated_max_model_len);
+        group.advice = advice(&group.cause, group.estimated_max_model_len, exported);
         // What passed, and left them a rank, needs nothing to be done.
         if group.ranked && is_of_environment(&group.cause) && ranking.environment_works {
             (group.advice, group.passed) = (None, true);
@@ -195,7 +196,7 @@ fn unmeasured(metric: &MetricRef, cause: &MissingValue) -> Option<(Cause, Option
         }
         MissingValue::Skipped { reason } => (Cause::Skipped { reason: reason.clone() }, None),
         // What is still to come has not failed.
-        MissingValue::NotLaunched => return None,
+        MissingValue::NotLaunched | MissingValue::NotFinished { .. } => return None,
         MissingValue::AmbiguousCase
         | MissingValue::NoValidRepeat { .. }
         | MissingValue::NoValue { .. }
@@ -204,7 +205,8 @@ fn unmeasured(metric: &MetricRef, cause: &MissingValue) -> Option<(Cause, Option
 }
 
 /// What a person can do, as an instruction; classes whose log alone tells name the log.
-fn advice(cause: &Cause, estimate: Option<u64>) -> Option<&'static str> {
+/// `exported`: the tables are there to be read.
+fn advice(cause: &Cause, estimate: Option<u64>, exported: bool) -> Option<&'static str> {
     Some(match cause {
         Cause::Launch { class } => match class {
             FailureClass::KvCacheTooSmall if estimate.is_some() => "lower max-model-len",
@@ -229,14 +231,37 @@ fn advice(cause: &Cause, estimate: Option<u64>) -> Option<&'static str> {
                 "read engine.log"
             }
         },
-        Cause::Repeats | Cause::NotMeasured { .. } | Cause::Values { .. } => {
+        Cause::Repeats | Cause::NotMeasured { .. } | Cause::Values { .. } if exported => {
             "read the reasons in results.csv"
+        }
+        Cause::Repeats | Cause::NotMeasured { .. } | Cause::Values { .. } => {
+            "read the reasons in the tables that `export` writes"
         }
         Cause::Overridden => "ask for the values that it ran with",
         Cause::BoundBroken { .. } | Cause::Skipped { .. } | Cause::NotPositive { .. } => {
             return None;
         }
     })
+}
+
+/// Configurations that have no value yet, as their launch has no end; `runs`: somebody works
+/// on the sweep.
+pub(super) fn unfinished(ranking: &Ranking, runs: bool) -> Unfinished {
+    let mut unfinished = Unfinished::default();
+    for row in &ranking.rows {
+        let latest = row.exclusions.iter().find_map(|exclusion| match exclusion {
+            Exclusion::NotMeasured { cause: MissingValue::NotFinished { is_latest }, .. } => {
+                Some(*is_latest)
+            }
+            _ => None,
+        });
+        match latest {
+            Some(true) if runs => unfinished.running.push(row.name.clone()),
+            Some(_) => unfinished.interrupted.push(row.name.clone()),
+            None => {}
+        }
+    }
+    unfinished
 }
 
 fn is_of_environment(cause: &Cause) -> bool {

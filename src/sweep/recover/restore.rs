@@ -3,9 +3,13 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::Ready;
 use super::case::Case;
+use super::stop::{self, Steps, Stop};
 use crate::engine::docker::owed;
 use crate::engine::docker::production::DockerProduction;
 use crate::engine::docker::production_to_recover;
@@ -24,6 +28,9 @@ use crate::sweep::SweepError;
 use crate::sweep::production::{self, GuardError};
 use crate::sweep::run::owner::steps_owed;
 
+/// Longest that a daemon is asked for once a stop is asked for.
+const MOMENT: Duration = Duration::from_secs(2);
+
 /// What became of production.
 pub(super) enum Restored {
     /// There was nothing to do.
@@ -32,6 +39,14 @@ pub(super) enum Restored {
     Proven,
     /// It is owed still: the whole sentence.
     Not(String),
+    /// The same, since a stop was asked for.
+    Stopped(String),
+}
+
+impl From<String> for Restored {
+    fn from(problem: String) -> Self {
+        Self::Not(problem)
+    }
 }
 
 /// Runs that owe the same production restore it one after another: only one can claim it.
@@ -60,6 +75,7 @@ pub(super) async fn production(
     state: &StateFolder,
     ready: &Ready<'_>,
     turns: &Turns,
+    stop: Stop<'_>,
     emit: &Emit,
 ) -> Restored {
     let Ready { case, claimant, .. } = ready;
@@ -78,12 +94,12 @@ pub(super) async fn production(
     };
     let owed = Owing::of(case, journalled);
     let Some(owed) = owed else { return Restored::Nothing };
-    match restore(state, case, &owed, journal, (claimant, turns), emit).await {
+    match restore(state, case, &owed, journal, (claimant, turns, stop), emit).await {
         Ok(()) => match case.production().map(|(debt, _)| debt.paid(state)) {
             Some(Err(error)) => Restored::Not(format!("production runs, but {error}")),
             _ => Restored::Proven,
         },
-        Err(problem) => Restored::Not(problem),
+        Err(not) => not,
     }
 }
 
@@ -125,9 +141,9 @@ async fn restore(
     case: &Case,
     owing: &Owing,
     mut journal: Option<Journal>,
-    (holder, turns): (&Holder, &Turns),
+    (holder, turns, stop): (&Holder, &Turns, Stop<'_>),
     emit: &Emit,
-) -> Result<(), String> {
+) -> Result<(), Restored> {
     let folder = case.folder();
     let by_hand = format!(
         "start it by hand: `docker start {}`, then prove it: `vllm-grid recover {}`",
@@ -141,13 +157,15 @@ async fn restore(
             folder.display()
         )
     };
-    let not_asked = |why: String| down(&format!("whether it runs now is not known: {why}"));
-    let access = access(case, owing).await.map_err(not_asked)?;
+    let not_asked = |why: &str| down(&format!("whether it runs now is not known: {why}"));
+    let unseen = || Restored::Stopped(not_asked(stop::WHY));
+    let access = stop.or(access(case, owing)).await.ok_or_else(unseen)?;
+    let access = access.map_err(|why| not_asked(&why))?;
     let name =
         owing.name.clone().map(|name| ProductionName { docker: access.docker.clone(), name });
     let turn = name.as_ref().map(|name| turns.of(name));
     let _turn = match &turn {
-        Some(turn) => Some(turn.lock().await),
+        Some(turn) => Some(stop.or(turn.lock()).await.ok_or_else(unseen)?),
         None => None,
     };
     let _claims = match name {
@@ -158,14 +176,15 @@ async fn restore(
             match aside(take).await {
                 Ok(claims) => claims,
                 // Who holds it starts it again.
-                Err(why @ OwnershipError::Held(_)) => {
+                Err(OwnershipError::Held(held)) => {
+                    let why = held.to_recover();
                     let runs = runs(&access.production, owing).await;
                     let path = folder.display();
-                    return Err(if runs == Some(true) {
+                    return Err(Restored::Not(if runs == Some(true) {
                         format!("{path}: production runs again, and is not proven: {why}")
                     } else {
-                        down(&why.to_string())
-                    });
+                        down(&why)
+                    }));
                 }
                 // A full disk must not keep production down.
                 Err(_) => Claims::default(),
@@ -179,7 +198,19 @@ async fn restore(
         appended.map(|_| ()).map_err(SweepError::from)
     };
     let production = &access.production;
-    match production::recover(production, &owing.steps, &mut note, emit).await {
+    let again = format!("`vllm-grid recover {}` proves it", quoted(&folder));
+    let steps = Steps::of(production);
+    let recovered = production::recover(&steps, &owing.steps, &mut note, emit);
+    let Some(recovered) = steps.unless(stop, recovered).await else {
+        let why = stop::WHY;
+        let path = folder.display();
+        return Err(Restored::Stopped(match now(production, owing).await {
+            Some(true) => format!("{path}: production runs, and is not proven: {why}; {again}"),
+            Some(false) => down(why),
+            None => not_asked(why),
+        }));
+    };
+    match recovered {
         Ok(_) => Ok(()),
         Err(GuardError::Journal(error)) => {
             // It is proven: what could not be written is nothing that it needs.
@@ -189,13 +220,13 @@ async fn restore(
         Err(error) => {
             let started = matches!(error, GuardError::NotProven { .. })
                 || runs(production, owing).await == Some(true);
-            let again = format!("`vllm-grid recover {}` proves it", quoted(&folder));
             // How to start it is said once.
             let why = match error {
                 GuardError::Down { why, .. } => format!("it is not started: {why}"),
                 error => error.to_string(),
             };
-            Err(if started { format!("{}: {why}; {again}", folder.display()) } else { down(&why) })
+            let started = started.then(|| format!("{}: {why}; {again}", folder.display()));
+            Err(Restored::Not(started.unwrap_or_else(|| down(&why))))
         }
     }
 }
@@ -203,6 +234,11 @@ async fn restore(
 /// Whether what is owed runs now; `None` where that is not known.
 async fn runs(production: &DockerProduction, owing: &Owing) -> Option<bool> {
     Some(production.look(&owing.id).await.ok()?.is_some_and(|it| it.running))
+}
+
+/// The same for who waits for the end: asked for a short time.
+async fn now(production: &DockerProduction, owing: &Owing) -> Option<bool> {
+    timeout(MOMENT, runs(production, owing)).await.ok().flatten()
 }
 
 /// How production is reached.

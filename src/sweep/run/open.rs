@@ -22,7 +22,7 @@ use crate::grid::Grid;
 use crate::history::block::Block;
 use crate::history::confirmation::Confirmation;
 use crate::history::folder::{Folder, SeenFolder, write_whole};
-use crate::history::journal::{Journal, JournalError, Seen};
+use crate::history::journal::{Journal, Seen};
 use crate::history::record::{Manifest, host};
 use crate::history::replay;
 use crate::history::steady::Steady;
@@ -144,10 +144,12 @@ impl Sweep {
         secrets: &Secrets,
     ) -> Result<Self, SweepError> {
         let path = folder.journal_path();
+        // Before it is opened: what that puts aside is among its own notes.
+        let beside = folder.beside();
         let (mut journal, lines) = Journal::open_seen(&path, seen)?;
         let launches = folder.launches();
         if lines.is_empty() && !launches.is_empty() {
-            return Err(JournalError::Lost { path, empty: true }.into());
+            return Err(folder.empty_journal().into());
         }
         let mut steady = Steady::default();
         let times: Vec<jiff::Timestamp> = lines.iter().map(|line| steady.next(line)).collect();
@@ -157,7 +159,7 @@ impl Sweep {
         // Before anything is stopped or launched: a folder that cannot be written is found out here.
         journal.keep_reserve()?;
         let notes = journal.notes().iter().cloned().chain(folder.missing(&launches, &record));
-        let notes = notes.collect();
+        let notes = notes.chain(beside).collect();
         folder.remove_leftovers();
         let paths = launches.iter().map(|(_, name)| folder.launches_path().join(name));
         let largest = paths.map(|path| disk::taken(&path)).max().unwrap_or(0);

@@ -226,16 +226,8 @@ async fn without_counters_the_engine_is_asked_whether_it_decodes() {
     let load = json!({"prompt_tokens": 40, "output_tokens": 1, "concurrency": 1, "requests": 3,
                       "warmup": 0});
     let silent = vec![20, 20, 20, 60_000];
-    let (ended, _) = repeat(&slow(silent.clone(), false, false).await, 100, (LOAD, &load)).await;
+    let (ended, _) = repeat(&slow(silent, false, false).await, 100, (LOAD, &load)).await;
     let (_, message) = wedged(ended);
-    assert!(message.contains("and no counters; then "), "{message}");
-    // One request is lost, and the engine answers others: the request's own limit ends it.
-    let server = slow(silent, false, true).await;
-    let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
-    let mut settings = settings();
-    settings.limits.no_progress = Duration::from_millis(100);
-    settings.limits.first_token = Duration::from_millis(1500);
-    let mut bench = Bench::new(&server, &kept, &emit, &cancel, settings).await.expect("an address");
-    let row = bench.repeat(&workload(LOAD, &load), "", 1).await.expect("it is alive");
-    assert_eq!(row.status, Status::Failed, "{row:?}");
+    // What it is asked has the time that a request has, whose own limit may end first.
+    assert!(message.starts_with("no token") && message.contains("; then "), "{message}");
 }

@@ -16,6 +16,8 @@ use vllm_grid::server::{Endpoint, Server};
 use vllm_grid::simulator;
 use vllm_grid::workload::Workload;
 
+use crate::support::alone::{Beside, beside};
+
 /// Keeps records and telemetry.
 #[derive(Default)]
 pub(crate) struct Kept(pub(crate) Mutex<Vec<(RepeatKey, Vec<RequestRecord>)>>);
@@ -31,11 +33,13 @@ impl RecordSink for Kept {
 pub(crate) struct Simulated {
     pub(crate) server: Server,
     cancel: CancellationToken,
+    _turn: Beside,
 }
 
 impl Simulated {
     /// `line` is what follows `vllm serve`, with the simulator's own options.
     pub(crate) async fn start(line: &str) -> Self {
+        let turn = beside();
         let line = format!("{line} --sim-boot-seconds 0");
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let (argv, options) = simulator::command_line(&words, []).expect("a command line");
@@ -47,7 +51,7 @@ impl Simulated {
         tokio::spawn(booted.serve(listener, cancel.clone()));
         let endpoint = Endpoint { base_url, api_key: None };
         let server = Server::open(endpoint, None).await.expect("it serves");
-        Self { server, cancel }
+        Self { server, cancel, _turn: turn }
     }
 }
 

@@ -95,7 +95,8 @@ impl Fault {
         let noted = Noted::of(name);
         let engine = "process: {command: [sh, serve.sh, Qwen/Qwen3-0.6B, --sim-speed, '400'], \
                       flags: {max-model-len: 4096}}";
-        let place = Workplace::new(&self.grid(engine));
+        // Processes that end and begin again, and are looked at meanwhile.
+        let place = Workplace::alone(&self.grid(engine));
         let script = format!(
             "bin='{}'\ncase \" $* \" in *' --max-num-seqs 64 '*) name=bad;; *) name=good;; esac\n\
              start=$(cat starts.$name 2>/dev/null || echo 0); start=$((start + 1))\n\

@@ -45,6 +45,7 @@ struct Launched {
 
 /// Sweeps of two configurations that are the same, launch by launch.
 static SWEEPS: LazyLock<Vec<Vec<[Launched; 2]>>> = LazyLock::new(|| {
+    let _turn = crate::support::alone::beside();
     let flags = serde_json::from_value(json!({"max-model-len": 4096})).unwrap();
     let gpu = profile::gpu("rtx-4090").unwrap();
     let none = BTreeMap::new();

@@ -61,7 +61,7 @@ fn a_block_without_launches_of_the_sweep_says_so_in_place_of_an_empty_table() {
     let ranking = rank(&record);
     assert!(ranking.rows.iter().all(|row| row.rank.is_none()));
     let said = "block 2 has 2 launches of a confirmation, and none of the sweep itself";
-    let table = table::render(&ranking, &record.manifest, 100);
+    let table = table::render(&ranking, &record.manifest, 100, true);
     assert!(table.contains(&format!("no ranking: {said}\n")), "{table}");
     assert!(!table.contains("not launched so far"), "{table}");
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -72,7 +72,7 @@ fn a_block_without_launches_of_the_sweep_says_so_in_place_of_an_empty_table() {
     // With its sweep it is a block as every other.
     let swept = launched(record, &[100.0, 90.0]);
     assert_eq!(rank(&swept).unswept, None);
-    assert!(table::render(&rank(&swept), &swept.manifest, 100).contains("configuration"));
+    assert!(table::render(&rank(&swept), &swept.manifest, 100, true).contains("configuration"));
 }
 
 /// Everything of a ranking besides what is said of earlier blocks.

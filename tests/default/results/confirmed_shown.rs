@@ -10,7 +10,7 @@ use crate::results::reading::{claim, gain};
 fn shown(record: &SweepRecord, confirmed: &[ConfirmedGain], columns: usize) -> String {
     let mut ranking = rank(record);
     ranking.confirmed = confirmed.to_vec();
-    table::render(&ranking, &record.manifest, columns)
+    table::render(&ranking, &record.manifest, columns, true)
 }
 
 fn line<'a>(text: &'a str, part: &str) -> &'a str {

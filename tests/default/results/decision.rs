@@ -198,7 +198,7 @@ fn where_every_value_is_zero_no_mean_is_called_the_best() {
     let text = vllm_grid::report::reading::render(&reading, 80);
     assert!(text.contains("every value of request_goodput is 0"), "{text}");
     assert!(!text.contains("within 1%"), "{text}");
-    let table = vllm_grid::report::table::render(&ranking, &record.manifest, 80);
+    let table = vllm_grid::report::table::render(&ranking, &record.manifest, 80, true);
     assert!(table.contains("every value of load.request_goodput is 0"), "{table}");
     assert!(!rank(&good([0.0; 2], [[0.0, 9.0], [1.0, 0.0], [4.0, 2.0]])).all_zero);
 }

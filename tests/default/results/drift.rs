@@ -129,7 +129,7 @@ fn a_sweep_that_is_too_large_for_the_time_effect_says_so() {
     assert_eq!(ranking.machine, None);
     let expected = Finding::TooLargeForTimeEffect { configurations: 420, launches: 421 };
     assert!(ranking.findings().contains(&expected));
-    let text = table::render(&ranking, &record.manifest, 300);
+    let text = table::render(&ranking, &record.manifest, 300, true);
     let note = "no time effect is taken out: 421 launches of 420 configurations are too many";
     assert!(text.contains(note), "{text}");
 }
@@ -147,6 +147,7 @@ fn the_means_are_those_at_the_nights_mean_speed() {
 /// Sweeps of four names of one configuration on a machine that drifts: `shuffled` blocks,
 /// the level a random walk of 30 % per square root of an hour.
 fn with_a_claim(sweeps: usize, launches: usize) -> usize {
+    let _turn = crate::support::alone::beside();
     let mut random = ChaCha8Rng::seed_from_u64(8);
     let names = ["a", "b", "c", "d"];
     let mut one = || {

@@ -56,7 +56,7 @@ fn a_repeat_that_failed_is_reported_and_counted() {
     let frame = ranking.frame().unwrap();
     let failed = frame.column("failed_repeats").unwrap().u32().unwrap();
     assert_eq!((failed.get(0), failed.get(1)), (Some(2), Some(0)));
-    let text = table::render(&ranking, &record.manifest, 120);
+    let text = table::render(&ranking, &record.manifest, 120, true);
     let first = block(&record);
     assert!(first.contains("FAILED   flaky: repeats failed (2 repeats)"), "{first}");
     assert!(text.contains("n    lost\n") && text.contains("2x3     2\n"), "{text}");
@@ -187,7 +187,7 @@ fn a_repeat_without_a_value_counts_as_lost_and_is_reported_with_the_verdict() {
          {UNSTEADY}"
     );
     assert_eq!(missing.to_string(), expected);
-    let text = table::render(&ranking, &record.manifest, 300);
+    let text = table::render(&ranking, &record.manifest, 300, true);
     assert!(text.contains(&expected), "{text}");
 }
 

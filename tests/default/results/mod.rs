@@ -24,4 +24,5 @@ mod reading_production;
 mod reading_repeated;
 mod simulated_drift;
 mod table;
+mod unfinished;
 mod witness;

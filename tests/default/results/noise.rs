@@ -31,6 +31,7 @@ fn equal_configurations(names: &[&str], launches: u32, rng: &mut ChaCha8Rng) -> 
 
 #[test]
 fn one_configuration_under_two_names_differs_in_at_most_18_of_200_sweeps() {
+    let _turn = crate::support::alone::beside();
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let different = (0..200)
         .filter(|_| {
@@ -70,6 +71,7 @@ fn poisson(mean: f64, rng: &mut ChaCha8Rng) -> f64 {
 /// differ more often either.
 #[test]
 fn equal_counts_under_two_names_differ_in_at_most_18_of_200_sweeps() {
+    let _turn = crate::support::alone::beside();
     for (mean, bursts) in [(0.5, 0.0), (3.0, 0.0), (3.0, 0.7)] {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let mut sweep = || {

@@ -24,6 +24,7 @@ pub(crate) fn place() -> Place {
         extent: None,
         confirm: Some(Hours { low: 1.5, high: 4.0 }),
         production: None,
+        exported: true,
     }
 }
 
@@ -348,7 +349,7 @@ pub(crate) fn extent(state: State) -> Extent {
     Extent { done: 12, of: 48, state, confirmation: None, waits }
 }
 
-fn words(text: &str) -> String {
+pub(crate) fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

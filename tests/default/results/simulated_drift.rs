@@ -127,6 +127,7 @@ fn a_true_10_percent_is_shown_on_a_drifting_machine_and_not_by_the_one_way_analy
 
 #[test]
 fn four_names_of_one_configuration_have_a_claim_in_at_most_17_of_200_drifting_sweeps() {
+    let _turn = crate::support::alone::beside();
     let drifts = ["walk:sd=25%,tau=60m", "two-state:factor=1.8,dwell=40m"];
     let drifts = drifts.map(|text| Drift::parse(text).unwrap());
     let names = &[("a", 1.0), ("b", 1.0), ("c", 1.0), ("d", 1.0)];

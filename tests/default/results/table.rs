@@ -10,7 +10,7 @@ use vllm_grid::results::ranking::rank;
 use crate::results::builder::{Building, around, sweep};
 
 fn rendered(record: &SweepRecord, columns: usize) -> String {
-    let text = table::render(&rank(record), &record.manifest, columns);
+    let text = table::render(&rank(record), &record.manifest, columns, true);
     for line in text.lines() {
         assert!(line.width() <= columns, "{columns}: {line}");
     }
@@ -102,7 +102,7 @@ fn no_name_above_the_figures_of_a_workload_is_cut_inside_a_value() {
         record = record.launch(names[0], &around(214.0)).launch(names[1], &around(220.0));
     }
     let kind = record.manifest.workloads[0].kind();
-    let text = figures::render(&rank(&record), &record.manifest, kind, 80);
+    let text = figures::render(&rank(&record), &record.manifest, kind, 80, true);
     assert!(text.contains("#1 util0.85") && text.contains("#2 util0.82"), "{text}");
     assert!(text.contains("names without what all share: prefix-*batch8192-seqs64"), "{text}");
     let apart = ["util0.85-prefix-seqs64-batch4096", "util0.82-noprefix-seqs64-batch8192"];
@@ -110,7 +110,7 @@ fn no_name_above_the_figures_of_a_workload_is_cut_inside_a_value() {
     for _ in 0..2 {
         record = record.launch(apart[0], &around(214.0)).launch(apart[1], &around(220.0));
     }
-    let text = figures::render(&rank(&record), &record.manifest, kind, 80);
+    let text = figures::render(&rank(&record), &record.manifest, kind, 80, true);
     let heads = text.lines().filter(|line| line.contains('#')).collect::<String>();
     assert!(heads.contains("util0.85-") && heads.contains("util0.82-"), "{text}");
 }
@@ -210,7 +210,7 @@ fn the_figures_of_one_workload_are_shown_for_every_configuration() {
     let record = bounded();
     let kind = record.manifest.workloads[0].kind();
     let tables = |columns| {
-        let text = figures::render(&rank(&record), &record.manifest, kind, columns);
+        let text = figures::render(&rank(&record), &record.manifest, kind, columns, true);
         assert!(text.lines().all(|line| line.width() <= columns), "{text}");
         text
     };

@@ -37,7 +37,7 @@ fn shown(record: &SweepRecord) -> String {
     let ranking = rank(record);
     let reading = Reading::of(&ranking, &record.manifest, &Place::default());
     let block = vllm_grid::report::reading::render(&reading, 100);
-    let text = block + &table::render(&ranking, &record.manifest, 100);
+    let text = block + &table::render(&ranking, &record.manifest, 100, true);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -1,7 +1,6 @@
 //! Keeps requests in flight: closed loops on slots of their own, open loops on a
 //! schedule. A request is sent once, whatever becomes of it.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::health::Health;
 use super::lanes::Lanes;
 use super::prompts::Prompts;
 use crate::client::clock::Clock;
@@ -38,34 +38,6 @@ pub(crate) struct Generator {
 struct Free {
     slots: Arc<Mutex<Vec<Slot>>>,
     lane: tokio::runtime::Handle,
-}
-
-/// Whether it makes sense to continue.
-#[derive(Debug)]
-pub(crate) struct Health {
-    failures_in_a_row: AtomicU32,
-    limit: u32,
-    given_up: AtomicBool,
-}
-
-impl Health {
-    /// Gives up after `limit` failures with no success between them.
-    pub(crate) fn new(limit: u32) -> Self {
-        Self { failures_in_a_row: AtomicU32::new(0), limit, given_up: AtomicBool::new(false) }
-    }
-
-    fn note(&self, record: &RequestRecord) {
-        if record.failure().is_none() {
-            self.failures_in_a_row.store(0, Ordering::Relaxed);
-        } else if self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= self.limit {
-            self.given_up.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether it ended for failures in a row.
-    pub(crate) fn given_up(&self) -> bool {
-        self.given_up.load(Ordering::Relaxed)
-    }
 }
 
 /// What a loop gave.
@@ -340,6 +312,8 @@ impl Iterator for Schedule {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::bench::workloads::load::outcome::{Note, note_of_idleness};
     use crate::client::Limits;

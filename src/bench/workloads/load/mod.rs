@@ -27,7 +27,8 @@ use crate::workload::{Load, LoadCase};
 
 use self::figures::Plan;
 use self::files::too_many_files;
-use self::generate::{Generated, Generator, Health};
+use self::generate::{Generated, Generator};
+use self::health::Health;
 use self::ladder::{Rung, Rungs};
 use self::lanes::Lanes;
 use self::observations::LoadObservations;
@@ -42,6 +43,7 @@ mod closed;
 mod figures;
 mod files;
 mod generate;
+mod health;
 mod hunt;
 #[cfg(test)]
 mod hunt_tests;

@@ -97,7 +97,8 @@ impl LoopResult {
                 "{failed} of {requests} requests failed; the first: {}",
                 first(&self.records)
             );
-            if failed as f64 > MAX_FAILED * requests as f64 {
+            // What was given up lacks the requests that would have followed.
+            if self.gave_up || failed as f64 > MAX_FAILED * requests as f64 {
                 return RepeatOutcome::Failed(text);
             }
             remarks.push(text);
@@ -211,6 +212,16 @@ mod tests {
             ..LoopResult::default()
         };
         assert_eq!(gave_up.outcome(4, None), RepeatOutcome::Failed(reason.to_owned()));
+    }
+
+    #[test]
+    fn what_was_given_up_is_a_failure_however_few_failed() {
+        let mut records: Vec<RequestRecord> = (0..500).map(answered).collect();
+        records.push(failed(500, RequestErrorClass::Silent, "no token came for 600 s"));
+        let done =
+            |gave_up| LoopResult { records: records.clone(), gave_up, ..LoopResult::default() };
+        assert!(matches!(done(false).outcome(4, None), RepeatOutcome::Ok(Some(_))));
+        assert!(matches!(done(true).outcome(4, None), RepeatOutcome::Failed(_)));
     }
 
     #[test]

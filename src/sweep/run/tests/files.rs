@@ -123,6 +123,58 @@ async fn a_journal_that_is_removed_or_replaced_begins_no_launch() {
     }
 }
 
+/// What is put aside is not lost: whoever reads or continues the run is told where it is.
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_was_saved_aside_is_named_by_who_reads_and_by_who_continues() {
+    for is_cut in [false, true] {
+        let mut setup = Setup::new(2, 1);
+        let path = setup.folder.path().join("run/journal.jsonl");
+        let journal = path.clone();
+        setup.measure.repeats = Box::new(move |launch, repeat| {
+            if (launch, repeat) == (1, 2) {
+                let lines = std::fs::read_to_string(&journal).expect("a journal");
+                let first: String = lines.lines().take(2).map(|it| format!("{it}\n")).collect();
+                if is_cut {
+                    std::fs::write(&journal, first).expect("cut");
+                } else {
+                    std::fs::remove_file(&journal).expect("removed");
+                }
+            }
+            Repeated::Value(1.0)
+        });
+        let ran = setup.run().await;
+        journal_error(&ran);
+        let run = path.parent().expect("a folder").to_owned();
+        let folder = Folder::existing(&run).expect("a sweep");
+        let says = |text: &str| text.contains("/journal.saved-");
+        if !is_cut {
+            let lost = folder.record().expect_err("it has launches").to_string();
+            assert!(
+                says(&lost) && lost.contains("give that file the name journal.jsonl"),
+                "{lost}"
+            );
+            // Somebody begins anew with what they have.
+            let saved = std::fs::read_dir(&run).expect("entries").flatten().map(|it| it.path());
+            let saved = saved.into_iter().find(|it| says(&it.display().to_string()));
+            let lines = std::fs::read_to_string(saved.expect("saved")).expect("a journal");
+            let first: String = lines.lines().take(2).map(|it| format!("{it}\n")).collect();
+            std::fs::write(&path, first).expect("written");
+        }
+        let (_, notes) = folder.read().expect("readable");
+        let named: Vec<&String> = notes.iter().filter(|it| says(it)).collect();
+        let kind = if is_cut { "somebody cut" } else { "is a whole journal of" };
+        assert!(named.len() == 1 && named[0].contains(kind), "{notes:?}");
+        let ran = ran.again(Setup::new(2, 1)).run().await;
+        let seen = ran.seen.lock().expect("no panic");
+        let said = seen.iter().filter_map(|event| match event {
+            Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) => Some(text.as_str()),
+            _ => None,
+        });
+        let said: Vec<&str> = said.collect();
+        assert_eq!(said.iter().filter(|it| says(it)).count(), 1, "{said:?}");
+    }
+}
+
 /// The bytes of a file in each launch's folder.
 fn launches(ran: &Ran) -> Vec<(String, Vec<u8>)> {
     let folders = std::fs::read_dir(ran.folder.path().join("run/launches")).expect("launches");

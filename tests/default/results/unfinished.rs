@@ -1,0 +1,51 @@
+//! Configurations whose launch has no end yet, or was interrupted: what the report says of them.
+
+use vllm_grid::history::extent::State;
+use vllm_grid::history::launch::{FailureClass, LaunchOutcome};
+use vllm_grid::history::record::SweepRecord;
+use vllm_grid::results::ranking::rank;
+use vllm_grid::results::reading::Place;
+
+use crate::results::builder::{Building, late, sweep};
+use crate::results::reading::{block_of, extent, place, words};
+
+/// A launch that has no end has not failed, whatever it and those before it gave so far.
+#[test]
+fn a_launch_without_an_end_is_under_way_or_was_interrupted_and_no_failure() {
+    let open = |record: SweepRecord, outcome| {
+        let mut record = record.launch("fast", &[]);
+        let last = record.launches.last_mut().unwrap();
+        last.outcome = outcome;
+        record
+    };
+    let text = |record: &SweepRecord, state| {
+        let place = Place { extent: Some(extent(state)), exported: false, ..place() };
+        let text = words(&block_of(record, &rank(record), &place));
+        assert!(!text.contains("results.csv"), "{text}");
+        text
+    };
+    let begun = sweep(&["slow", "fast"]).launch("slow", &[100.0, 101.0]);
+    let before = || begun.clone().failed("fast", FailureClass::EngineDied, "it died");
+    let void = open(begun.clone(), None).measurement(late(1));
+    for record in [open(begun.clone(), None), open(before(), None), void] {
+        let runs = text(&record, State::Running);
+        assert!(runs.contains("The sweep is running. Running, not finished: fast."), "{runs}");
+        let killed = text(&record, State::Interrupted);
+        assert!(killed.contains("was interrupted. Interrupted, not finished: fast."), "{killed}");
+        for text in [runs, killed] {
+            assert!(!text.contains("FAILED"), "{text}");
+        }
+    }
+    // Interrupted before, and another one is under way.
+    let stopped = open(begun.clone(), Some(LaunchOutcome::Interrupted));
+    let again = open(begun.clone(), None).launch("slow", &[102.0]);
+    for record in [stopped, again] {
+        let runs = text(&record, State::Running);
+        assert!(runs.contains("Interrupted, not finished: fast."), "{runs}");
+    }
+    // It has an end, and gave nothing: that is a failure, and its tables are named if they exist.
+    let over = open(begun, Some(LaunchOutcome::Measured)).measurement(late(1));
+    let failed = text(&over, State::Running);
+    assert!(failed.contains("FAILED"), "{failed}");
+    assert!(block_of(&over, &rank(&over), &place()).contains("results.csv"));
+}
