@@ -12,23 +12,24 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The gates of a sweep; `None` is off.
+/// The gates of a sweep; `None` is off, in a manifest too: what a grid has that says
+/// nothing is [`Gates::default`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub struct Gates {
     /// Short prompts, answers judged; first in every launch.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanarySettings>,
     /// Long prompts; in a configuration's first launch.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survival: Option<SurvivalSettings>,
     /// What clients rely on; in a configuration's first launch.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<FunctionSettings>,
 }
 
 impl Default for Gates {
-    /// The canary alone: what a grid has that says nothing.
+    /// The canary alone.
     fn default() -> Self {
         Self { canary: Some(CanarySettings {}), ..Self::off() }
     }

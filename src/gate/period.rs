@@ -16,13 +16,17 @@ pub(super) struct Loop {
     pub(super) bound: usize,
 }
 
-/// The loop of the shortest period.
-pub(super) fn find_loop(text: &[char]) -> Option<Loop> {
+/// The loop of the shortest period. `goes_on`: nothing came after the text, so that a loop
+/// at its end may have no other end.
+pub(super) fn find_loop(text: &[char], goes_on: bool) -> Option<Loop> {
     let longest = LONGEST_PERIOD.min(text.len().saturating_sub(1));
-    (1..=longest).find_map(|period| at_end(text, period).or_else(|| inside(text, period)))
+    (1..=longest).find_map(|period| {
+        let last = if goes_on { at_end(text, period) } else { None };
+        last.or_else(|| inside(text, period))
+    })
 }
 
-/// A loop that goes on to the end: nothing shows that it would have stopped.
+/// A loop that goes on to the end.
 fn at_end(text: &[char], period: usize) -> Option<Loop> {
     let later = text.iter().rev();
     let equal = later.zip(text.iter().rev().skip(period)).take_while(|(a, b)| a == b).count();
@@ -63,6 +67,10 @@ mod tests {
         text.chars().collect()
     }
 
+    fn found_in(text: &str) -> Option<Loop> {
+        find_loop(&letters(text), true)
+    }
+
     /// Text without any loop: numbers that grow.
     fn plain(from: u32, characters: usize) -> String {
         let mut text = String::new();
@@ -81,12 +89,12 @@ mod tests {
         for (unit, bound) in [("ab ", 200), ("twelve chars", 300), (&plain(1000, 300)[..], 525)] {
             let head = plain(7, 700);
             let units = unit.repeat(400);
-            let found = find_loop(&letters(&format!("{head}{}", &units[..bound])));
+            let found = found_in(&format!("{head}{}", &units[..bound]));
             let found = found.unwrap_or_else(|| panic!("{unit} is not found"));
             assert_eq!((found.period, found.end), (unit.len(), head.len() + bound));
             assert!(found.start <= head.len() && head.len() - found.start < 4, "{found:?}");
             let short = format!("{head}#{}", &units[..bound - 1]);
-            assert_eq!(find_loop(&letters(&short)), None, "{unit}");
+            assert_eq!(found_in(&short), None, "{unit}");
         }
     }
 
@@ -96,16 +104,25 @@ mod tests {
         let text = |length: usize| {
             format!("{}#{}#{}", plain(7, 500), &unit.repeat(4)[..length], plain(2000, 500))
         };
-        let found = find_loop(&letters(&text(450))).unwrap();
+        let found = found_in(&text(450)).unwrap();
         assert_eq!((found.period, found.start, found.end), (150, 501, 951));
-        assert_eq!(find_loop(&letters(&text(449))), None);
+        assert_eq!(found_in(&text(449)), None);
+    }
+
+    #[test]
+    fn what_something_came_after_is_no_loop_for_being_said_twice() {
+        let twice = letters(&plain(1000, 300).repeat(2));
+        assert_eq!(find_loop(&twice, true).unwrap().period, 300);
+        assert_eq!(find_loop(&twice, false), None);
+        let thrice = letters(&plain(1000, 300).repeat(3));
+        assert_eq!(find_loop(&thrice, false).unwrap().period, 300);
     }
 
     #[test]
     fn a_short_answer_that_is_nothing_else_is_a_loop() {
-        assert_eq!(find_loop(&letters(&"No. ".repeat(11))).unwrap().period, 4);
+        assert_eq!(found_in(&"No. ".repeat(11)).unwrap().period, 4);
         // Three times is a way of speaking.
-        assert_eq!(find_loop(&letters("Never, never, never, never, never!")), None);
+        assert_eq!(found_in("Never, never, never, never, never!"), None);
     }
 
     /// As the definition has it, character by character.
@@ -129,7 +146,7 @@ mod tests {
             head in "[ab]{0,30}", unit in "[ab]{1,90}", length in 0_usize..700, tail in "[abc]{0,30}",
         ) {
             let text = letters(&format!("{head}{}{tail}", &unit.repeat(700)[..length]));
-            prop_assert_eq!(find_loop(&text).map(|it| it.period), slow(&text));
+            prop_assert_eq!(find_loop(&text, true).map(|it| it.period), slow(&text));
         }
     }
 }

@@ -158,12 +158,16 @@ pub fn judge(text: &str) -> Option<Verdict> {
 /// are. Each is judged alone, for an answer may well say again what was thought. `broken` is
 /// the count of invalid bytes or replaced characters that the client saw.
 pub fn judge_answer(thinking: &str, text: &str, broken: u64) -> Option<Verdict> {
-    let parts = || [thinking, text].into_iter().filter(|part| !is_blank(part));
-    if parts().next().is_none() && broken == 0 {
+    if is_blank(thinking) && is_blank(text) && broken == 0 {
         let blanks = (thinking.chars().count() + text.chars().count()) as f64;
         return Some(Verdict::new(Check::Empty, blanks, 0.0, ""));
     }
-    broken_text(thinking, text, broken).or_else(|| parts().find_map(judge_part))
+    // Thinking that an answer came after has ended, and a draft may be said twice in it.
+    let parts = [(thinking, is_blank(text)), (text, true)];
+    broken_text(thinking, text, broken).or_else(|| {
+        let mut said = parts.into_iter().filter(|(part, _)| !is_blank(part));
+        said.find_map(|(part, goes_on)| judge_part(part, goes_on))
+    })
 }
 
 /// The larger of the shares of repeated 4-grams of a text and of its end; `None` for few
@@ -207,11 +211,11 @@ impl Sample {
 }
 
 /// Judges a thinking or an answer with something in it.
-fn judge_part(text: &str) -> Option<Verdict> {
+fn judge_part(text: &str, goes_on: bool) -> Option<Verdict> {
     let text = last_characters(text);
     run_of_characters(text)
         .or_else(|| run_of_lines(text))
-        .or_else(|| period(text))
+        .or_else(|| period(text, goes_on))
         .or_else(|| four_grams(text))
 }
 
@@ -298,7 +302,7 @@ fn longest_equal<'a>(lines: impl Iterator<Item = &'a str>) -> usize {
     runs.max().unwrap_or_default()
 }
 
-fn period(text: &str) -> Option<Verdict> {
+fn period(text: &str, goes_on: bool) -> Option<Verdict> {
     let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
     let mut letters: Vec<char> = Vec::with_capacity(text.len());
     for word in text.split_whitespace() {
@@ -307,7 +311,7 @@ fn period(text: &str) -> Option<Verdict> {
         }
         letters.extend(word.chars());
     }
-    let Loop { period, start, end, bound } = find_loop(&letters)?;
+    let Loop { period, start, end, bound } = find_loop(&letters, goes_on)?;
     let stretch: String = letters[start..end].iter().take(EVIDENCE + 1).collect();
     let found = (end - start) as f64;
     let verdict = Verdict::new(Check::Period, found, bound as f64, &stretch);

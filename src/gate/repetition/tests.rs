@@ -26,6 +26,10 @@ fn answers_without_anything_to_see_are_empty() {
 fn thinking_counts_as_answer_and_is_not_held_against_it() {
     assert_eq!(judge_answer(PROSE, "", 0), None);
     assert_eq!(judge_answer(PROSE, PROSE, 0), None);
+    // A draft and its copy, where an answer followed and where the thinking was cut.
+    let draft = PROSE.repeat(2);
+    assert_eq!(judge_answer(&draft, "Because of the Moon.", 0), None);
+    assert_eq!(judge_answer(&draft, "", 0).unwrap().check, Check::Period);
     let looping = "I have to think. ".repeat(40);
     assert_eq!(judge_answer(&looping, "", 0).unwrap().check, Check::Period);
     assert_eq!(judge_answer(&looping, "Right.", 0).unwrap().check, Check::Period);
@@ -35,7 +39,7 @@ fn thinking_counts_as_answer_and_is_not_held_against_it() {
 fn broken_text_is_found_and_a_character_cut_at_the_end_is_not() {
     assert_eq!(check(&format!("{PROSE}\u{fffd}\u{fffd}\u{fffd}")), None);
     // One emoji in pieces, as a server with a fault of its own streams it.
-    assert_eq!(check(&format!("{PROSE}\u{fffd}\u{fffd}\u{fffd}\u{fffd} {PROSE}")), None);
+    assert_eq!(check(&format!("{PROSE}\u{fffd}\u{fffd}\u{fffd}\u{fffd} It is so.")), None);
     let found = judge(&format!("{PROSE}{} {PROSE}", "\u{fffd}x".repeat(9))).unwrap();
     assert_eq!(found.check, Check::BrokenText);
     assert!(found.evidence.contains("far side. \u{fffd}x"), "{}", found.evidence);
@@ -81,7 +85,7 @@ fn walls_of_lines_are_found() {
 
 #[test]
 fn what_the_owner_saw_is_a_loop() {
-    let text = format!("for i in range({}", "1, ".repeat(150));
+    let text = format!("{PROSE}for i in range({}", "1, ".repeat(150));
     let found = judge(&text).unwrap();
     assert_eq!((found.check, found.period), (Check::Period, Some(3)));
     assert!(found.evidence.starts_with("1, 1, 1") || found.evidence.starts_with(", 1, 1"));
