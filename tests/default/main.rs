@@ -18,6 +18,7 @@ mod failures;
 mod faults;
 mod finish;
 mod fuzz;
+mod gate;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
