@@ -379,7 +379,10 @@ impl ProgressView {
     fn gate(&mut self, launch: u32, report: &GateReport) {
         let prefix = self.prefix(Some(launch));
         if let Some(reason) = &report.reason {
-            self.line(&format!("{prefix}the gate `{}` is {}: {reason}", report.gate, report.verdict));
+            self.line(&format!(
+                "{prefix}the gate `{}` is {}: {reason}",
+                report.gate, report.verdict
+            ));
         }
         for finding in report.findings.iter().filter(|it| it.effect == Effect::AsBaseline) {
             self.line(&format!("{prefix}`{}`: {finding}", report.gate));

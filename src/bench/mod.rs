@@ -6,6 +6,7 @@
 pub use crate::telemetry::sink::{NoRecords, RecordSink, RepeatKey};
 
 mod error;
+mod gates;
 mod liveness;
 mod metrics;
 mod outcome;

@@ -7,6 +7,7 @@ use std::pin::pin;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::bench::error::BenchError;
+use crate::bench::gates;
 use crate::bench::liveness::{self, Evidence};
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::repeat::{EndedRepeat, RepeatContext};
@@ -17,6 +18,7 @@ use crate::bench::workloads::{
     command, conversation, kv_cache, load, long_context, reasoning, stability, tool_calling,
 };
 use crate::event::{Emit, NoticeKind, Phase};
+use crate::gate::{Gate, GateOrder, GateReport};
 use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
 use crate::server::counters::Counters;
@@ -77,6 +79,14 @@ impl<'a> Bench<'a> {
     pub fn with_datasets(mut self, datasets: Datasets) -> Self {
         self.session.set_datasets(datasets);
         self
+    }
+
+    /// Goes through one gate; stores no records.
+    ///
+    /// # Errors
+    /// A stop, or a lack of something here.
+    pub async fn gate(&mut self, gate: Gate, order: &GateOrder) -> Result<GateReport, BenchError> {
+        gates::run(&self.session, gate, order).await
     }
 
     /// Measures one repeat of one case; `repeat` 0 is a warm-up, however many

@@ -18,7 +18,7 @@ use crate::bench::{RecordSink, RepeatKey};
 use crate::engine::production::{Production, ProductionError};
 use crate::engine::{Engine, LaunchOrder, Launched};
 use crate::event::Emit;
-use crate::gate::{Gate, GateReport};
+use crate::gate::{Gate, GateOrder, GateReport};
 use crate::history::journal::Line;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::history::production::ProductionFacts;
@@ -29,7 +29,6 @@ use crate::results::records::ParquetRecords;
 use crate::server::proof::Proof;
 use crate::server::{Endpoint, Server};
 use crate::sweep::Pass;
-use crate::sweep::gates::GateOrder;
 use crate::sweep::launch::{Job, Measure, MeasureSession, TrialOrder};
 
 /// The id of production's container.

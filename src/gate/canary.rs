@@ -104,7 +104,8 @@ impl Temperature {
     /// Both, in the order in which they are asked.
     pub const ALL: [Self; 2] = [Self::Zero, Self::Default];
 
-    fn words(self) -> &'static str {
+    /// In a finding.
+    pub const fn words(self) -> &'static str {
         match self {
             Self::Zero => "at temperature 0",
             Self::Default => "at the server's temperature",
@@ -129,9 +130,8 @@ pub struct Answer<'a> {
     pub was_cut: bool,
 }
 
-/// Judges the answers of a launch.
-pub fn judge(answers: &[Answer<'_>], against: &Against) -> GateReport {
-    let mut findings = Vec::new();
+/// Judges the answers of a launch; `findings` are of the requests without one.
+pub fn judge(answers: &[Answer<'_>], mut findings: Vec<Finding>, against: &Against) -> GateReport {
     let (mut right, mut told) = (0_u32, 0_u32);
     let mut repeated: Option<f64> = None;
     for answer in answers {
@@ -369,7 +369,7 @@ mod tests {
         thought.was_cut = true;
         let answers =
             [answer("english", TIDES), answer("french", TIDES), answer("list", "Pluto"), thought];
-        let report = judge(&answers, &Against::Nothing);
+        let report = judge(&answers, Vec::new(), &Against::Nothing);
         assert_eq!(report.verdict, GateVerdict::Passed);
         let reported: Vec<_> =
             report.findings.iter().map(|it| (&*it.prompt, &*it.check, it.effect)).collect();

@@ -245,7 +245,7 @@ impl GateReport {
 }
 
 /// What a launch's findings are held against.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Against {
     /// No baseline has been through the gates: they are judged on their own.
     #[default]
@@ -269,7 +269,7 @@ impl Against {
 
 /// The prompts on which the baseline fails a gate, by whichever check: two loops of one
 /// model seldom look alike, so a check's name does not travel from one launch to the next.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaselineFailures(BTreeSet<(Gate, String)>);
 
 impl BaselineFailures {
@@ -295,6 +295,24 @@ impl BaselineFailures {
     /// Whether the baseline passed everything.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// What a launch is to go through before it is measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GateOrder {
+    /// The sweep's gates.
+    pub settings: Gates,
+    /// Those of this launch, in their order.
+    pub gates: Vec<Gate>,
+    /// What their findings are held against.
+    pub against: Against,
+}
+
+impl Default for GateOrder {
+    /// None: an older version's order.
+    fn default() -> Self {
+        Self { settings: Gates::off(), gates: Vec::new(), against: Against::Nothing }
     }
 }
 

@@ -6,8 +6,7 @@ use super::fields::{Fields, list};
 use super::node::{Content, Node, Span};
 use crate::gate::{CanarySettings, FunctionSettings, Gate, Gates, SurvivalSettings};
 
-const NAMES: [&str; 3] =
-    [Gate::Canary.as_str(), Gate::Survival.as_str(), Gate::Function.as_str()];
+const NAMES: [&str; 3] = [Gate::Canary.as_str(), Gate::Survival.as_str(), Gate::Function.as_str()];
 
 /// Longest prompt that a grid may name, in tokens: no model has such a context.
 const MAX_PROMPT: i64 = 100_000_000;
@@ -20,7 +19,10 @@ pub(super) fn gates(node: &Node, key: &Span, findings: &mut Findings) -> Gates {
         Content::Map(_) => {}
         _ => {
             findings
-                .error(&node.span, format!("`gates` must be `off` or gates, not {}", node.describe()))
+                .error(
+                    &node.span,
+                    format!("`gates` must be `off` or gates, not {}", node.describe()),
+                )
                 .help("for example `gates: {canary: {}, survival: {}, function: {}}`");
             return Gates::default();
         }
@@ -41,7 +43,8 @@ pub(super) fn gates(node: &Node, key: &Span, findings: &mut Findings) -> Gates {
     let canary = read(Gate::Canary, &[]).map(|_| CanarySettings {});
     let function = read(Gate::Function, &[]).map(|_| FunctionSettings {});
     let survival = read(Gate::Survival, &["prompt-tokens"]);
-    let survival = survival.map(|fields| fields.map(|it| survival_of(&it, findings)).unwrap_or_default());
+    let survival =
+        survival.map(|fields| fields.map(|it| survival_of(&it, findings)).unwrap_or_default());
     Gates { canary, survival, function }
 }
 
@@ -67,7 +70,8 @@ fn survival_of(fields: &Fields<'_>, findings: &mut Findings) -> SurvivalSettings
             }
             _ => {
                 let what = entry.describe();
-                let message = format!("`prompt-tokens` must be whole numbers above zero, not {what}");
+                let message =
+                    format!("`prompt-tokens` must be whole numbers above zero, not {what}");
                 findings.error(&entry.span, message);
             }
         }

@@ -240,7 +240,8 @@ fn gate_columns(rows: &[Row<'_>]) -> Vec<Column> {
         column(&format!("gate.{gate}"), rows.iter().map(of).collect::<Vec<Option<String>>>())
     });
     let figures = names.into_iter().map(|name| {
-        let of = |row: &Row<'_>| row.launch.gates.iter().find_map(|it| it.metrics.get(name).copied());
+        let of =
+            |row: &Row<'_>| row.launch.gates.iter().find_map(|it| it.metrics.get(name).copied());
         column(name, rows.iter().map(of).collect::<Vec<Option<f64>>>())
     });
     verdicts.chain(figures).collect()

@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::gates::GateOrder;
 use super::launch::{Job, Measure, MeasureSession, TrialOrder};
 use super::pass::Pass;
 use crate::bench::suite::BenchError;
@@ -20,7 +19,7 @@ use crate::engine::log::EngineLog;
 use crate::engine::production::{Production, ProductionError};
 use crate::engine::{Engine, LaunchOrder, Launched};
 use crate::event::{BootPhase, Emit, Phase};
-use crate::gate::{Finding, Gate, GateReport};
+use crate::gate::{Finding, Gate, GateOrder, GateReport};
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::history::production::ProductionFacts;
 use crate::history::record::{Manifest, SCHEMA_VERSION};

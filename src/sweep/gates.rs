@@ -1,33 +1,13 @@
 //! Which gates a launch goes through, what their findings are held against, and what a
 //! failed one means for the launch. Who asks a server is the suite's. Pure.
 
-use serde::{Deserialize, Serialize};
-
 use crate::configuration::Configuration;
-use crate::gate::{Against, BaselineFailures, Finding, Gate, GateReport, Gates};
+use crate::gate::{Against, BaselineFailures, Finding, Gate, GateOrder, GateReport};
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::history::record::SweepRecord;
 
 /// Findings that a message shows; the journal has all.
 const SHOWN: usize = 3;
-
-/// What a launch is to go through before it is measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GateOrder {
-    /// The sweep's gates.
-    pub settings: Gates,
-    /// Those of this launch, in their order.
-    pub gates: Vec<Gate>,
-    /// What their findings are held against.
-    pub against: Against,
-}
-
-impl Default for GateOrder {
-    /// None: an older version's order.
-    fn default() -> Self {
-        Self { settings: Gates::off(), gates: Vec::new(), against: Against::Nothing }
-    }
-}
 
 /// The gates of the next launch of a configuration.
 pub(super) fn of(record: &SweepRecord, configuration: &Configuration) -> GateOrder {
@@ -73,7 +53,7 @@ mod tests {
 
     use super::super::fakes::manifest;
     use super::*;
-    use crate::gate::GateVerdict;
+    use crate::gate::{GateVerdict, Gates};
     use crate::history::record::LaunchRecord;
 
     fn record(baseline: Option<&str>, launches: &[(&str, Gate, &str)]) -> SweepRecord {
@@ -85,8 +65,7 @@ mod tests {
         for (number, (name, gate, prompt)) in (1..).zip(launches) {
             let finding = Finding::failing(prompt, "period", "it loops".into(), "la la".into());
             let findings = if prompt.is_empty() { Vec::new() } else { vec![finding] };
-            let report =
-                GateReport::judged(*gate, findings, BTreeMap::new(), &Against::Nothing);
+            let report = GateReport::judged(*gate, findings, BTreeMap::new(), &Against::Nothing);
             record.launches.push(LaunchRecord {
                 launch: number,
                 configuration: (*name).to_owned(),
@@ -129,12 +108,8 @@ mod tests {
     fn a_failure_names_the_prompts_and_keeps_the_engines_account() {
         let findings = ["french", "code", "list", "json"]
             .map(|name| Finding::failing(name, "period", "it loops".into(), "la la".into()));
-        let report = GateReport::judged(
-            Gate::Canary,
-            findings.to_vec(),
-            BTreeMap::new(),
-            &Against::Nothing,
-        );
+        let report =
+            GateReport::judged(Gate::Canary, findings.to_vec(), BTreeMap::new(), &Against::Nothing);
         assert_eq!(report.verdict, GateVerdict::Failed);
         let failed = failure(&report, None);
         assert_eq!(failed.class, FailureClass::GateFailed);

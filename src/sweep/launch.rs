@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::gates::{self, GateOrder};
+use super::gates;
 use super::pass::Pass;
 use super::{SweepError, relaunch};
 use crate::bench::RecordSink;
@@ -21,7 +21,7 @@ use crate::bench::suite::BenchError;
 use crate::engine::log::EngineLog;
 use crate::engine::{Engine, LaunchOrder, Launched};
 use crate::event::{Emit, Phase};
-use crate::gate::{Gate, GateReport, GateVerdict};
+use crate::gate::{Gate, GateOrder, GateReport, GateVerdict};
 use crate::history::HistoryError;
 use crate::history::folder::Folder;
 use crate::history::journal::Entry;
@@ -268,8 +268,10 @@ impl Work<'_> {
     ) -> Option<LaunchOutcome> {
         let launch = self.order.launch.launch;
         let death = launched.check().await.err();
-        // Somebody's kill says nothing of the configuration, whatever it was doing.
-        let is_own = |death: &LaunchFailure| death.class != FailureClass::Killed;
+        // What is asked for by `survival` is to be survived. An end during the others is an end
+        // as any other, and somebody's kill says nothing of the configuration.
+        let is_asked_for = report.gate == Gate::Survival;
+        let is_own = |it: &LaunchFailure| is_asked_for && it.class != FailureClass::Killed;
         let failure = match (report.verdict, death) {
             (GateVerdict::Failed, death) if death.as_ref().is_none_or(is_own) => {
                 Some(gates::failure(&report, death))

@@ -55,7 +55,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             image: None,
             service_parts: None,
             gates: None,
-        window: None,
+            window: None,
             suite_version: None,
         },
         launches: Vec::new(),

@@ -1,7 +1,7 @@
 //! What a strategy sees, and what its answers do.
 
-use super::super::super::gates::GateOrder;
 use super::*;
+use crate::gate::GateOrder;
 use crate::metric::Constraint;
 use crate::strategy::{ObservedRepeat, Purpose};
 
