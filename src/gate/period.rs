@@ -3,8 +3,8 @@
 //! means is said in [`super::repetition`]. The search is bounded by the length times the
 //! longest period, and for natural text it is some characters for each period.
 
-/// 60 words of a long-winded language, and more.
-const LONGEST_PERIOD: usize = 1200;
+/// 60 words, of a table's long ones too.
+const LONGEST_PERIOD: usize = 3000;
 
 /// A stretch that repeats itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,15 +30,33 @@ pub(super) fn find_loop(text: &[char], goes_on: bool) -> Option<Loop> {
 fn at_end(text: &[char], period: usize) -> Option<Loop> {
     let later = text.iter().rev();
     let equal = later.zip(text.iter().rev().skip(period)).take_while(|(a, b)| a == b).count();
+    let (length, end) = (equal + period, text.len());
+    let bound = bound_at_end(text, period, equal)?.min(length);
+    Some(Loop { period, start: end - length, end, bound })
+}
+
+/// The length from which on a text whose last `equal` characters are those `period` before
+/// them ends in a loop; `None` where it does not. Three quarters of the period must have come
+/// back, in characters or in words, for words differ in length.
+fn bound_at_end(text: &[char], period: usize, equal: usize) -> Option<usize> {
     let length = equal + period;
-    let least = if period < 8 { 200 } else { 300 };
-    let bound = least.max(period + period.div_ceil(4) * 3);
     // A short answer that says nothing else.
-    let least_of_all = 40.max(period * 8);
-    let is_all = length * 10 >= text.len() * 9 && length >= least_of_all;
-    let bound = if is_all { least_of_all.min(bound) } else { bound };
-    let end = text.len();
-    (length >= bound).then(|| Loop { period, start: end - length, end, bound })
+    let least = 40.max(period * 8);
+    if length >= least && length * 10 >= text.len() * 9 {
+        return Some(least);
+    }
+    if equal * 2 < period {
+        return None;
+    }
+    let spaces = |last: usize| text[text.len() - last..].iter().filter(|it| **it == ' ').count();
+    let has_come_back = |again: usize, once: usize| once > 0 && again * 4 >= once * 3;
+    if !has_come_back(equal, period) && !has_come_back(spaces(equal), spaces(period)) {
+        return None;
+    }
+    // Code and tables repeat cells and statements; 80 short words are more than they do.
+    let least = if period < 8 { 200 } else { 280 };
+    let least = if spaces(length) >= 80 { 160 } else { least };
+    (length >= least).then(|| least.max(period + period.div_ceil(4) * 3))
 }
 
 /// A loop that ends before the text does: poems have refrains, code has tables.
@@ -86,7 +104,9 @@ mod tests {
 
     #[test]
     fn a_loop_at_the_end_is_found_with_its_place_and_one_less_is_none() {
-        for (unit, bound) in [("ab ", 200), ("twelve chars", 300), (&plain(1000, 300)[..], 525)] {
+        let numbers = plain(1000, 300).replace(' ', ",");
+        let units = [("ab ", 200), ("thirty-six characters that come back", 280), (&numbers, 525)];
+        for (unit, bound) in units {
             let head = plain(7, 700);
             let units = unit.repeat(400);
             let found = found_in(&format!("{head}{}", &units[..bound]));
@@ -96,6 +116,22 @@ mod tests {
             let short = format!("{head}#{}", &units[..bound - 1]);
             assert_eq!(found_in(&short), None, "{unit}");
         }
+    }
+
+    #[test]
+    fn words_count_where_they_are_short_or_of_unequal_length() {
+        let head = plain(7, 700);
+        let cells = "1 | 2 | no | ".repeat(40);
+        let found = |length: usize| found_in(&format!("{head}#{}", &cells[..length]));
+        // 80 spaces among 200 characters and more, and fewer.
+        assert_eq!(found(160), None);
+        assert_eq!(found(208).unwrap().period, 13);
+        // Five of six words came back, and little more than half of the characters.
+        let unit = format!("{} {} ", plain(1000, 150).trim(), "characteristically".repeat(5));
+        let words = unit.matches(' ').count();
+        let again: Vec<_> = unit.split(' ').take(words * 5 / 6 + 1).collect();
+        let text = format!("{head}#{unit}{}", again.join(" "));
+        assert_eq!(found_in(&text).unwrap().period, unit.len());
     }
 
     #[test]
@@ -133,10 +169,7 @@ mod tests {
                 run = if text[at] == text[at - period] { run + 1 } else { 0 };
                 run + period >= 400.max(period * 3)
             });
-            let length = run + period;
-            let bound = (if period < 8 { 200 } else { 300 }).max(period + period.div_ceil(4) * 3);
-            let is_all = length * 10 >= text.len() * 9 && length >= 40.max(period * 8);
-            has_inside || length >= bound || is_all
+            has_inside || bound_at_end(text, period, run).is_some()
         })
     }
 

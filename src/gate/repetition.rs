@@ -7,8 +7,8 @@
 //!   al. 2020, "Neural Text Generation with Unlikelihood Training"), n = 4, of the whole text
 //!   and of its last 128 words. It sees loops that are not exact.
 //! - **Period**: white space made one space each, a stretch is a loop of period `p` where
-//!   `s[i] == s[i - p]` throughout. A text that ends in one fails from 300 characters (200
-//!   where p < 8) and 1¾ periods; a loop that ends before the text does, from 400 and 3.
+//!   `s[i] == s[i - p]` throughout. A text that ends in one fails from 280 characters (200
+//!   where p < 8) or 80 words, and 1.75 periods; a loop that ends before it, from 400 and 3.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -90,7 +90,7 @@ fn what_the_owner_saw_is_a_loop() {
     assert_eq!((found.check, found.period), (Check::Period, Some(3)));
     assert!(found.evidence.starts_with("1, 1, 1") || found.evidence.starts_with(", 1, 1"));
     assert!(found.evidence.chars().count() <= 121);
-    assert!(found.to_string().contains("repeat themselves every 3, 200 or more are a loop"));
+    assert!(found.to_string().contains("repeat themselves every 3, 160 or more are a loop"));
     assert_eq!(check(&format!("Sure!{}", "!".repeat(160))), Some(Check::RunOfCharacters));
 }
 
