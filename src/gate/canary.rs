@@ -382,7 +382,8 @@ mod tests {
         assert_eq!(report.metrics[ANSWERS], 4.0);
 
         let wall = "!".repeat(300);
-        let report = judge(&[answer("english", &wall), answer("french", "")], &Against::Nothing);
+        let report =
+            judge(&[answer("english", &wall), answer("french", "")], Vec::new(), &Against::Nothing);
         assert_eq!(report.verdict, GateVerdict::Failed);
         let failures: Vec<_> = report.failures().map(|it| (&*it.prompt, &*it.check)).collect();
         assert_eq!(failures, [("english", "run_of_characters"), ("french", "empty")]);
@@ -395,11 +396,17 @@ mod tests {
     #[test]
     fn a_baseline_of_random_weights_fails_nobody_on_the_same_prompts() {
         let newlines = "\n".repeat(300);
-        let baseline = judge(&[answer("english", &newlines)], &Against::Itself);
+        let baseline = judge(&[answer("english", &newlines)], Vec::new(), &Against::Itself);
         assert_eq!(baseline.verdict, GateVerdict::Passed);
         let against = Against::Baseline(BaselineFailures::of([&baseline]));
         let wall = "!".repeat(300);
-        assert_eq!(judge(&[answer("english", &wall)], &against).verdict, GateVerdict::Passed);
-        assert_eq!(judge(&[answer("french", &wall)], &against).verdict, GateVerdict::Failed);
+        assert_eq!(
+            judge(&[answer("english", &wall)], Vec::new(), &against).verdict,
+            GateVerdict::Passed
+        );
+        assert_eq!(
+            judge(&[answer("french", &wall)], Vec::new(), &against).verdict,
+            GateVerdict::Failed
+        );
     }
 }

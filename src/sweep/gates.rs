@@ -12,11 +12,7 @@ const SHOWN: usize = 3;
 /// The gates of the next launch of a configuration.
 pub(super) fn of(record: &SweepRecord, configuration: &Configuration) -> GateOrder {
     let Some(settings) = record.manifest.gates.clone() else { return GateOrder::default() };
-    let of_name = |name: &str| {
-        let launches = record.launches.iter().filter(move |it| it.configuration == name);
-        launches.flat_map(|it| &it.gates)
-    };
-    let seen: Vec<Gate> = of_name(&configuration.name).map(|report| report.gate).collect();
+    let seen: Vec<Gate> = reports(record, &configuration.name).map(|report| report.gate).collect();
     // Each launch has a new server, and only the canary is quick enough to ask each.
     let is_due = |gate: &Gate| *gate == Gate::Canary || !seen.contains(gate);
     let gates = settings.of_launch(true).into_iter().filter(is_due).collect();
@@ -27,9 +23,15 @@ pub(super) fn of(record: &SweepRecord, configuration: &Configuration) -> GateOrd
     let against = match baseline {
         None => Against::Nothing,
         Some(baseline) if baseline.id == configuration.id => Against::Itself,
-        Some(baseline) => Against::Baseline(BaselineFailures::of(of_name(&baseline.name))),
+        Some(baseline) => Against::Baseline(BaselineFailures::of(reports(record, &baseline.name))),
     };
     GateOrder { settings, gates, against }
+}
+
+/// What the gates said of a configuration's launches.
+fn reports<'a>(record: &'a SweepRecord, name: &'a str) -> impl Iterator<Item = &'a GateReport> {
+    let launches = record.launches.iter().filter(move |it| it.configuration == name);
+    launches.flat_map(|it| &it.gates)
 }
 
 /// The failure of a launch that a gate ended; `death` is the engine's own account, where it

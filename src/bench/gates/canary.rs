@@ -11,7 +11,7 @@ use super::{Reply, send};
 use crate::bench::session::Session;
 use crate::client::request::{Input, RequestSpec};
 use crate::gate::canary::{self, Answer, MAX_TOKENS, PROMPTS, Prompt, Temperature};
-use crate::gate::{Finding, GateReport};
+use crate::gate::{Finding, GateOrder, GateReport};
 use crate::route::Route;
 
 /// For how long an answer is waited for: the first requests of a launch may compile.
