@@ -7,6 +7,7 @@ pub use crate::telemetry::sink::{NoRecords, RecordSink, RepeatKey};
 
 mod error;
 mod liveness;
+mod lookups;
 mod metrics;
 mod outcome;
 pub mod prompt;
@@ -14,6 +15,7 @@ mod repeat;
 mod sequence;
 mod session;
 mod shared;
+mod standing;
 pub mod suite;
 mod traffic;
 mod watchdog;

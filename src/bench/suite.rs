@@ -123,9 +123,11 @@ impl<'a> Bench<'a> {
         let (mut result, wedged, ended) = self.watched(workload, case, repeat).await?;
         let EndedRepeat { clock, window, counted, aside } = ended;
         let counted_after = self.session.sample_counters().await;
-        let whole = counted_before.zip(counted_after);
+        // Of several processes in turn, two readings have no difference.
+        let is_usable = self.session.standing().unusable.is_none();
+        let whole = counted_before.zip(counted_after).filter(|_| is_usable);
         result.add_shared_metrics(workload.kind(), counted, whole);
-        result.remark_on_server();
+        result.remark_on_server(self.session.client().left_out().remark());
         result.put_in_order(aside);
         if !result.records.is_empty() {
             self.sink.store(&key, &result.records)?;
@@ -215,7 +217,9 @@ impl<'a> Bench<'a> {
         before: Option<&Counters>,
     ) -> Option<Evidence> {
         let failed = matches!(result.outcome, RepeatOutcome::Failed(_));
-        let now = self.session.sampled().filter(|_| failed && self.session.is_in_sweep())?;
+        let is_usable = self.session.standing().unusable.is_none();
+        let is_judged = failed && is_usable && self.session.is_in_sweep();
+        let now = self.session.sampled().filter(|_| is_judged)?;
         now.is_restarted_since(before?).then(|| {
             let error = result.records.iter().rev().find_map(|record| record.failure());
             let error = error.map_or("a repeat failed", |error| &error.message);
