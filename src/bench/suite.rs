@@ -144,9 +144,11 @@ impl<'a> Bench<'a> {
         let (mut result, wedged, ended) = self.watched(workload, case, repeat).await?;
         let EndedRepeat { clock, window, counted, aside } = ended;
         let counted_after = self.session.sample_counters().await;
-        let whole = counted_before.zip(counted_after);
+        // Of several processes in turn, two readings have no difference.
+        let is_usable = self.session.standing().unusable.is_none();
+        let whole = counted_before.zip(counted_after).filter(|_| is_usable);
         result.add_shared_metrics(workload.kind(), counted, whole);
-        result.remark_on_server();
+        result.remark_on_server(self.session.client().left_out().remark());
         result.put_in_order(aside);
         if !result.records.is_empty() {
             self.sink.store(&key, &result.records)?;
@@ -245,7 +247,9 @@ impl<'a> Bench<'a> {
         before: Option<&Counters>,
     ) -> Option<Evidence> {
         let is_lost = matches!(result.outcome, RepeatOutcome::Failed(_) | RepeatOutcome::Void(_));
-        if !is_lost || !self.session.is_in_sweep() {
+        // Counters of several processes in turn look like restarts.
+        let is_usable = self.session.standing().unusable.is_none();
+        if !is_lost || !is_usable || !self.session.is_in_sweep() {
             return None;
         }
         // Right after the failure it may have been down: what was read then is from before.
