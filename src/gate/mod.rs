@@ -6,6 +6,7 @@
 pub mod canary;
 mod period;
 pub mod repetition;
+pub mod survival;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -307,12 +308,20 @@ pub struct GateOrder {
     pub gates: Vec<Gate>,
     /// What their findings are held against.
     pub against: Against,
+    /// The server's `max-num-batched-tokens`, where it shows it.
+    #[serde(default)]
+    pub batched_tokens: Option<u64>,
 }
 
 impl Default for GateOrder {
     /// None: an older version's order.
     fn default() -> Self {
-        Self { settings: Gates::off(), gates: Vec::new(), against: Against::Nothing }
+        Self {
+            settings: Gates::off(),
+            gates: Vec::new(),
+            against: Against::Nothing,
+            batched_tokens: None,
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::history::folder::Folder;
 use crate::history::journal::Entry;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::metric::{Measurement, MetricValue, Status};
+use crate::server::effective::Effective;
 use crate::server::proof::Proof;
 use crate::server::{ResourceProbe, Server};
 use crate::strategy::Purpose;
@@ -204,6 +205,7 @@ impl Work<'_> {
         }
         let not_applied = proof.failure();
         let effective = proof.values;
+        let batched_tokens = effective.get("max-num-batched-tokens").and_then(shown);
         if self.sink.put(Entry::LaunchReady { launch, facts, effective }).await.is_err() {
             return Ok(LaunchOutcome::Interrupted);
         }
@@ -225,8 +227,9 @@ impl Work<'_> {
             Ok(session) => session,
             Err(error) => return Ok(LaunchOutcome::Failed(lost(launched, &error).await)),
         };
-        for gate in &self.order.gates.gates {
-            let ended = match session.gate(*gate, &self.order.gates).await {
+        let gates = GateOrder { batched_tokens, ..self.order.gates.clone() };
+        for gate in &gates.gates {
+            let ended = match session.gate(*gate, &gates).await {
                 Ok(report) => self.gate_finished(launched, report).await,
                 Err(error) => Some(self.ended_by(launched, error).await?),
             };
@@ -313,6 +316,12 @@ impl Work<'_> {
         }
         LaunchOutcome::Failed(failure)
     }
+}
+
+/// A count that the server shows, as a number or in digits.
+fn shown(value: &Effective) -> Option<u64> {
+    let value = value.value.as_ref()?;
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// Records that could not be stored in the launch's folder.

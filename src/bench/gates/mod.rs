@@ -3,6 +3,7 @@
 //! the launch is the sweep's. No figure of a workload comes from here.
 
 mod canary;
+mod survival;
 
 use std::time::Duration;
 
@@ -33,9 +34,8 @@ pub(crate) async fn run(
     session.emit().phase(Phase::Gate(gate));
     let report = match gate {
         Gate::Canary => canary::ask(session, order).await,
-        Gate::Survival | Gate::Function => {
-            GateReport::skipped(gate, "not yet asked by this version".to_owned())
-        }
+        Gate::Survival => survival::ask(session, order).await,
+        Gate::Function => GateReport::skipped(gate, "not yet asked by this version".to_owned()),
     };
     if session.cancel().is_cancelled() {
         return Err(BenchError::Cancelled);
