@@ -47,7 +47,9 @@ impl Check {
 /// What a server with these flags promises. Usage and schemas every one does; whether the
 /// model takes pictures is found out by sending one.
 pub fn promised(flags: &Flags) -> Vec<Check> {
-    let has = |name: &str| flags.get(name).is_some_and(|it| !matches!(it, Value::Null | Value::Bool(false)));
+    let has = |name: &str| {
+        flags.get(name).is_some_and(|it| !matches!(it, Value::Null | Value::Bool(false)))
+    };
     let calls = has("tool-call-parser") && has("enable-auto-tool-choice");
     let thinks = has("reasoning-parser");
     [

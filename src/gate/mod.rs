@@ -4,6 +4,7 @@
 //! [`repetition`] judges texts, [`canary`] has the prompts. Who asks a server is elsewhere.
 
 pub mod canary;
+pub mod function;
 mod period;
 pub mod repetition;
 pub mod survival;
@@ -12,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::flags::Flags;
 
 /// The gates of a sweep; `None` is off, in a manifest too: what a grid has that says
 /// nothing is [`Gates::default`].
@@ -311,6 +314,9 @@ pub struct GateOrder {
     /// The server's `max-num-batched-tokens`, where it shows it.
     #[serde(default)]
     pub batched_tokens: Option<u64>,
+    /// All flags of the launch: what they promise is tried.
+    #[serde(default)]
+    pub flags: Flags,
 }
 
 impl Default for GateOrder {
@@ -321,6 +327,7 @@ impl Default for GateOrder {
             gates: Vec::new(),
             against: Against::Nothing,
             batched_tokens: None,
+            flags: Flags::default(),
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn of(record: &SweepRecord, configuration: &Configuration) -> GateOrd
         Some(baseline) if baseline.id == configuration.id => Against::Itself,
         Some(baseline) => Against::Baseline(BaselineFailures::of(reports(record, &baseline.name))),
     };
-    GateOrder { settings, gates, against, batched_tokens: None }
+    GateOrder { settings, gates, against, batched_tokens: None, flags: configuration.flags.clone() }
 }
 
 /// What the gates said of a configuration's launches.

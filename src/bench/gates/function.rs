@@ -53,7 +53,11 @@ async fn once(session: &Session, check: Check, number: usize) -> Try {
             let reply = ask(vec![say("Say hello.")], json!({})).await;
             judged(&reply, |reply| {
                 let usage = reply.record.usage.ok_or("the stream ended without `usage`")?;
-                if usage.prompt_tokens == 0 { Err("`usage` counts no token of the prompt") } else { Ok(()) }
+                if usage.prompt_tokens == 0 {
+                    Err("`usage` counts no token of the prompt")
+                } else {
+                    Ok(())
+                }
             })
         }
         Check::JsonSchema => {
@@ -94,7 +98,9 @@ async fn once(session: &Session, check: Check, number: usize) -> Try {
             let off = json!({"chat_template_kwargs": {"enable_thinking": false}});
             let reply = ask(vec![say("How many legs have three spiders?")], off).await;
             judged(&reply, |reply| match &reply.answer {
-                answer if !answer.reasoning.trim().is_empty() => Err("it thinks though thinking is off"),
+                answer if !answer.reasoning.trim().is_empty() => {
+                    Err("it thinks though thinking is off")
+                }
                 answer if answer.content.contains("<think>") => Err("thinking is in the answer"),
                 answer if answer.content.trim().is_empty() => Err("the answer is empty"),
                 _ => Ok(()),
@@ -130,7 +136,12 @@ async fn once(session: &Session, check: Check, number: usize) -> Try {
     }
 }
 
-fn spec(messages: Vec<Value>, extra: Map<String, Value>, max_tokens: u64, number: usize) -> RequestSpec {
+fn spec(
+    messages: Vec<Value>,
+    extra: Map<String, Value>,
+    max_tokens: u64,
+    number: usize,
+) -> RequestSpec {
     RequestSpec {
         input: Input::Chat(messages),
         max_tokens,
@@ -148,7 +159,11 @@ fn is_thought(reply: &Reply) -> Result<(), &'static str> {
     if answer.content.contains("<think>") || answer.content.contains("</think>") {
         return Err("thinking is in the answer");
     }
-    if answer.reasoning.trim().is_empty() { Err("there is no thinking apart from the answer") } else { Ok(()) }
+    if answer.reasoning.trim().is_empty() {
+        Err("there is no thinking apart from the answer")
+    } else {
+        Ok(())
+    }
 }
 
 fn is_city(text: &str) -> Result<(), &'static str> {

@@ -3,6 +3,7 @@
 //! the launch is the sweep's. No figure of a workload comes from here.
 
 mod canary;
+mod function;
 mod survival;
 
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub(crate) async fn run(
     let report = match gate {
         Gate::Canary => canary::ask(session, order).await,
         Gate::Survival => survival::ask(session, order).await,
-        Gate::Function => GateReport::skipped(gate, "not yet asked by this version".to_owned()),
+        Gate::Function => function::ask(session, order).await,
     };
     if session.cancel().is_cancelled() {
         return Err(BenchError::Cancelled);
