@@ -19,6 +19,7 @@ mod faults;
 mod finish;
 mod fuzz;
 mod gate;
+mod gates;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
