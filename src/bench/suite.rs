@@ -13,6 +13,7 @@ use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::repeat::{EndedRepeat, RepeatContext};
 pub use crate::bench::session::BenchSettings;
 use crate::bench::session::Session;
+use crate::bench::standing::SEVERAL;
 use crate::bench::watchdog::Stuck;
 use crate::bench::workloads::{
     command, conversation, kv_cache, load, long_context, reasoning, stability, tool_calling,
@@ -248,8 +249,8 @@ impl<'a> Bench<'a> {
     ) -> Option<Evidence> {
         let is_lost = matches!(result.outcome, RepeatOutcome::Failed(_) | RepeatOutcome::Void(_));
         // Counters of several processes in turn look like restarts.
-        let is_usable = self.session.standing().unusable.is_none();
-        if !is_lost || !is_usable || !self.session.is_in_sweep() {
+        let is_several = self.session.standing().unusable.as_deref() == Some(SEVERAL);
+        if !is_lost || is_several || !self.session.is_in_sweep() {
             return None;
         }
         // Right after the failure it may have been down: what was read then is from before.
