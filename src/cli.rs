@@ -311,6 +311,8 @@ fn simulator_options() -> String {
     }
     text.push_str("\n\n");
     text.push_str(vllm_grid::simulator::drift::HELP);
+    text.push_str("\n\n");
+    text.push_str(vllm_grid::simulator::spoil::HELP);
     text
 }
 

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::gate::Gate;
 use crate::metric::Measurement;
 
 /// Something that happened and that no journal keeps.
@@ -58,6 +59,8 @@ pub enum Phase {
         /// Seconds from the start of the engine to the first answered completion.
         seconds: f64,
     },
+    /// A gate looks at the server.
+    Gate(Gate),
     /// A repeat of a case runs.
     Measuring {
         /// The workload's name.

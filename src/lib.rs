@@ -19,6 +19,7 @@ mod crash;
 pub mod engine;
 pub mod event;
 pub mod flags;
+pub mod gate;
 pub mod grid;
 pub mod history;
 pub mod input;

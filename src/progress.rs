@@ -17,6 +17,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::ZonedDateTime;
 use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
+use vllm_grid::gate::{Effect, GateReport};
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::{BUDGET_SPENT, Entry};
 use vllm_grid::history::launch::LaunchOutcome;
@@ -256,6 +257,7 @@ impl ProgressView {
             Entry::RepeatFinished { launch, measurement } => {
                 self.repeat(Some(launch), &measurement);
             }
+            Entry::GateFinished { launch, report } => self.gate(launch, &report),
             Entry::LaunchEnded { launch, outcome } => self.ended(launch, &outcome),
             Entry::SessionEnded { complete, reason } => {
                 if let Some(sweep) = &mut self.sweep {
@@ -348,6 +350,7 @@ impl ProgressView {
                     }
                 }
             }
+            Phase::Gate(gate) => self.now(launch, &format!("the gate `{gate}`")),
             Phase::Stopping => self.now(launch, "stopping"),
         }
     }
@@ -369,6 +372,20 @@ impl ProgressView {
         }
         if let (Some(bars), None) = (&self.bars, launch) {
             bars.overall.inc(1);
+        }
+    }
+
+    /// What a gate found, where it fails nobody: a failure is the launch's end.
+    fn gate(&mut self, launch: u32, report: &GateReport) {
+        let prefix = self.prefix(Some(launch));
+        if let Some(reason) = &report.reason {
+            self.line(&format!(
+                "{prefix}the gate `{}` is {}: {reason}",
+                report.gate, report.verdict
+            ));
+        }
+        for finding in report.findings.iter().filter(|it| it.effect == Effect::AsBaseline) {
+            self.line(&format!("{prefix}`{}`: {finding}", report.gate));
         }
     }
 

@@ -221,6 +221,7 @@ impl Sweep {
                 image_id: None,
                 image: None,
                 service_parts: None,
+                gates: None,
                 window: None,
                 suite_version: None,
             },

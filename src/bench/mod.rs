@@ -6,7 +6,9 @@
 pub use crate::telemetry::sink::{NoRecords, RecordSink, RepeatKey};
 
 mod error;
+mod gates;
 mod liveness;
+mod lookups;
 mod metrics;
 mod outcome;
 pub mod prompt;
@@ -14,6 +16,7 @@ mod repeat;
 mod sequence;
 mod session;
 mod shared;
+mod standing;
 pub mod suite;
 mod traffic;
 mod watchdog;

@@ -63,13 +63,16 @@ impl RepeatResult {
     }
 
     /// Remarks on what the server, or a proxy before it, does not report: token counts, or
-    /// when each token was made.
-    pub(crate) fn remark_on_server(&mut self) {
+    /// when each token was made; and on the fields that it refuses.
+    pub(crate) fn remark_on_server(&mut self, left_out: Option<String>) {
         let RepeatOutcome::Ok(remark) = &mut self.outcome else { return };
         let mut add = |text: String| {
             let before = remark.take().map_or(String::new(), |remark| format!("{remark}; "));
             *remark = Some(before + &text);
         };
+        if let Some(left_out) = left_out.filter(|_| !self.records.is_empty()) {
+            add(left_out);
+        }
         if self.records.iter().any(|record| record.is_excused) {
             let usage =
                 "the server reports no `usage`: token counts are unknown, lengths are guesses";
@@ -147,7 +150,7 @@ mod tests {
                 records,
                 ..RepeatResult::without_requests(outcome, MetricValues::new())
             };
-            repeat.remark_on_server();
+            repeat.remark_on_server(None);
             let RepeatOutcome::Ok(Some(remark)) = repeat.outcome else { panic!("it was valid") };
             remark
         };

@@ -59,7 +59,9 @@ impl<'s> RepeatContext<'s> {
     /// Starts a repeat of a workload and its clock; `number` 0 is a warm-up.
     pub(crate) fn start(session: &'s mut Session, workload: &Workload, number: u32) -> Self {
         let fields = workload.request.fields().clone();
-        let target = Target::new(&session.server().model).with_fields(fields);
+        let target = Target::new(&session.server().model)
+            .with_fields(fields)
+            .leaving_out(session.client().left_out().clone());
         let serial = session.next_serial();
         let is_warmup = number == 0;
         // Warm-ups differ by their serial number, kept repeats by their own.

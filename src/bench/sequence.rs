@@ -3,10 +3,11 @@
 //! worth is the workloads'.
 
 use crate::bench::error::BenchError;
+use crate::bench::lookups::Lookup;
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::prompt::length::missed;
 use crate::bench::repeat::RepeatContext;
-use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
+use crate::bench::traffic::{Seen, Traffic, not_cold};
 use crate::client::Order;
 use crate::client::error::is_too_long;
 use crate::client::record::{RequestErrorClass, RequestRecord};
@@ -16,6 +17,9 @@ use crate::metric::MetricValues;
 
 /// An answer with a smaller budget than this, in tokens, is not asked for.
 const SHORTEST_ANSWER: u64 = 512;
+
+/// How the remark begins on a server that counts only what was not in its cache.
+const NEW_ALONE: &str = "the server's `usage` leaves out what came from its cache";
 
 /// Why a repeat ends before its time.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ impl Reply {
 pub(crate) struct RequestSequence<'r, 's> {
     pub(crate) repeat: &'r mut RepeatContext<'s>,
     traffic: Option<Traffic>,
+    /// Why there is nothing to compare requests with any more.
+    untold: Option<&'static str>,
     records: Vec<RequestRecord>,
     /// Requests that failed because they were answered without a token.
     silent: usize,
@@ -72,8 +78,9 @@ impl<'r, 's> RequestSequence<'r, 's> {
     /// Reads the server's counters, where it has any: what is measured begins.
     pub(crate) async fn start(repeat: &'r mut RepeatContext<'s>) -> Self {
         repeat.begins();
-        let traffic = Traffic::start(repeat.session.http(), repeat.session.cancel()).await;
-        Self { repeat, traffic, records: Vec::new(), silent: 0, remarks: Vec::new() }
+        let traffic = Traffic::start(repeat.session).await;
+        let (records, remarks) = (Vec::new(), Vec::new());
+        Self { repeat, traffic, untold: None, records, silent: 0, remarks }
     }
 
     /// The first request's record, where there was one request only.
@@ -104,6 +111,26 @@ impl<'r, 's> RequestSequence<'r, 's> {
 
     /// The same with a request that was prepared before, and may be sent again.
     pub(crate) async fn send(&mut self, purpose: &str, prompt: &Prepared) -> Result<Reply, Stop> {
+        self.send_of(purpose, prompt, None).await
+    }
+
+    /// The same with a prompt that was sent before, and had so many tokens then.
+    pub(crate) async fn send_again(
+        &mut self,
+        purpose: &str,
+        prompt: &Prepared,
+        first: &Reply,
+    ) -> Result<Reply, Stop> {
+        let tokens = first.record.usage.map(|usage| usage.prompt_tokens);
+        self.send_of(purpose, prompt, tokens).await
+    }
+
+    async fn send_of(
+        &mut self,
+        purpose: &str,
+        prompt: &Prepared,
+        known: Option<u64>,
+    ) -> Result<Reply, Stop> {
         let index = self.repeat.position(self.records.len());
         let outcome = self.repeat.send(prompt, Order { index, purpose, scheduled_ns: None }).await;
         let mut record = outcome.record;
@@ -122,6 +149,7 @@ impl<'r, 's> RequestSequence<'r, 's> {
             let reason = format!("request {index} ({purpose}): the stream carried no token");
             return Err(Stop::Failed(reason));
         }
+        self.correct(&mut record, known);
         let tokens = record.usage.map(|usage| usage.prompt_tokens).filter(|tokens| *tokens > 0);
         let seen = self.counted(tokens).await;
         if let (Ok(Lookup::Found(found)), Some(usage)) = (&seen, &mut record.usage) {
@@ -132,6 +160,24 @@ impl<'r, 's> RequestSequence<'r, 's> {
         let answer = outcome.answer.unwrap_or_default();
         let truncated = record.is_truncated(prompt.max_tokens);
         Ok(Reply { record, answer, truncated, lookup })
+    }
+
+    /// A server that counts only what was not in its cache counts a prompt that is sent
+    /// again as shorter than the first time: it has the tokens that it had. Counters show
+    /// whether it was cut instead.
+    fn correct(&mut self, record: &mut RequestRecord, known: Option<u64>) {
+        let (Some(known), Some(usage)) = (known, &mut record.usage) else { return };
+        let is_told = usage.leaves_out_cached(false) || self.traffic.is_none();
+        if usage.prompt_tokens < known && is_told {
+            self.repeat.session.found_to_count_new_alone();
+            if !self.remarks.iter().any(|remark| remark.starts_with(NEW_ALONE)) {
+                let counted = usage.prompt_tokens;
+                self.remark(format!(
+                    "{NEW_ALONE}: of {known} tokens sent again it counts {counted}"
+                ));
+            }
+            usage.prompt_tokens = known;
+        }
     }
 
     /// Asks with a prompt that was never sent before: a miss, which the counters certify.
@@ -180,6 +226,19 @@ impl<'r, 's> RequestSequence<'r, 's> {
         self.traffic.as_ref()?.before().block_size()
     }
 
+    /// Engines behind the server, each with a cache of its own, where it reports them.
+    pub(crate) fn engines(&self) -> Vec<&str> {
+        let engines = self.traffic.as_ref().map(|traffic| &traffic.before().engines);
+        engines.into_iter().flatten().map(String::as_str).collect()
+    }
+
+    /// Why it is not known what was found in the cache, where it is not.
+    pub(crate) fn hits_unknown(&self) -> Option<&str> {
+        let standing = self.repeat.session.standing().unusable.as_deref();
+        let traffic = self.traffic.as_ref().and_then(Traffic::unknown);
+        standing.or(traffic).or(self.untold)
+    }
+
     /// The requests so far.
     pub(crate) fn records(&self) -> &[RequestRecord] {
         &self.records
@@ -193,13 +252,21 @@ impl<'r, 's> RequestSequence<'r, 's> {
     async fn counted(&mut self, prompt_tokens: Option<u64>) -> Result<Lookup, Stop> {
         let (Some(traffic), Some(prompt_tokens)) = (&mut self.traffic, prompt_tokens) else {
             // From here on it is unknown which part of the counters is ours.
-            self.traffic = None;
+            let had = self.traffic.take().is_some();
+            self.untold.get_or_insert(if had {
+                "the server does not report the tokens of a prompt"
+            } else {
+                "the server has no counters of its cache"
+            });
             return Ok(Lookup::Unknown);
         };
-        let cancel = self.repeat.session.cancel().clone();
-        match traffic.after(self.repeat.session.http(), prompt_tokens, &cancel).await {
+        match traffic.after(self.repeat.session, prompt_tokens).await {
             Seen::Ours(lookup) => Ok(lookup),
             Seen::Foreign(reason) | Seen::Late(reason) => Err(Stop::Void(reason)),
+            Seen::Unusable => {
+                self.traffic = None;
+                Ok(Lookup::Unknown)
+            }
             Seen::Cancelled => Err(Stop::Cancelled),
         }
     }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::error::BenchError;
 use crate::bench::prompt::dataset::Sources;
+use crate::bench::standing::Standing;
 use crate::bench::watchdog::Watchdog;
 use crate::client::{Client, ClientError, Limits, Slot};
 use crate::event::Emit;
@@ -57,6 +58,9 @@ pub(crate) struct Session {
     telemetry: Option<Telemetry>,
     /// The server's counters when they were last sampled.
     sampled: Option<Counters>,
+    standing: Standing,
+    /// A prompt that was sent again was counted without what the cache had of it.
+    counts_new_alone: bool,
     judges_client: bool,
     /// The last repeat ended since its requests were lost.
     has_lost: bool,
@@ -94,6 +98,8 @@ impl Session {
             sources: Sources::default(),
             telemetry: None,
             sampled: None,
+            standing: Standing::default(),
+            counts_new_alone: false,
             judges_client: true,
             has_lost: false,
         })
@@ -247,6 +253,43 @@ impl Session {
         self.record_counters(&vec![(crate::client::clock::now_ns(), counters.clone())]);
         self.sampled = Some(counters.clone());
         Some(counters)
+    }
+
+    /// The server's counters, to be compared with our requests: absent where it has none, or
+    /// none that can be compared. `None` when a stop is asked for.
+    pub(crate) async fn counters(&self) -> Option<Option<Counters>> {
+        if self.standing.unusable.is_some() {
+            return Some(None);
+        }
+        self.cancel.run_until_cancelled(Counters::scrape(&self.http)).await
+    }
+
+    /// What was learnt of the server's counters.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The counters have grown by exactly our requests.
+    pub(crate) fn counters_agree(&mut self) {
+        self.standing.agreed = true;
+    }
+
+    /// From now on the counters are not compared with requests. Said once.
+    pub(crate) fn distrust_counters(&mut self, reason: String) {
+        if self.standing.unusable.is_none() {
+            self.warn(reason.clone());
+            self.standing.unusable = Some(reason);
+        }
+    }
+
+    /// Whether `usage` leaves out what came from the cache, as far as is known.
+    pub(crate) fn counts_new_alone(&self) -> bool {
+        self.counts_new_alone
+    }
+
+    /// It does.
+    pub(crate) fn found_to_count_new_alone(&mut self) {
+        self.counts_new_alone = true;
     }
 
     /// What the sampled counters were last.

@@ -7,16 +7,19 @@ use std::pin::pin;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::bench::error::BenchError;
+use crate::bench::gates;
 use crate::bench::liveness::{self, Evidence};
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::repeat::{EndedRepeat, RepeatContext};
 pub use crate::bench::session::BenchSettings;
 use crate::bench::session::Session;
+use crate::bench::standing::SEVERAL;
 use crate::bench::watchdog::Stuck;
 use crate::bench::workloads::{
     command, conversation, kv_cache, load, long_context, reasoning, stability, tool_calling,
 };
 use crate::event::{Emit, NoticeKind, Phase};
+use crate::gate::{Gate, GateOrder, GateReport};
 use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
 use crate::server::counters::Counters;
@@ -79,6 +82,14 @@ impl<'a> Bench<'a> {
         self
     }
 
+    /// Goes through one gate; stores no records.
+    ///
+    /// # Errors
+    /// A stop, or a lack of something here.
+    pub async fn gate(&mut self, gate: Gate, order: &GateOrder) -> Result<GateReport, BenchError> {
+        gates::run(&self.session, gate, order).await
+    }
+
     /// Measures one repeat of one case; `repeat` 0 is a warm-up, however many
     /// there are (their records have one key, so a sink may keep the last). Stores
     /// its records; who calls reports the measurement.
@@ -134,9 +145,11 @@ impl<'a> Bench<'a> {
         let (mut result, wedged, ended) = self.watched(workload, case, repeat).await?;
         let EndedRepeat { clock, window, counted, aside } = ended;
         let counted_after = self.session.sample_counters().await;
-        let whole = counted_before.zip(counted_after);
+        // Of several processes in turn, two readings have no difference.
+        let is_usable = self.session.standing().unusable.is_none();
+        let whole = counted_before.zip(counted_after).filter(|_| is_usable);
         result.add_shared_metrics(workload.kind(), counted, whole);
-        result.remark_on_server();
+        result.remark_on_server(self.session.client().left_out().remark());
         result.put_in_order(aside);
         if !result.records.is_empty() {
             self.sink.store(&key, &result.records)?;
@@ -235,7 +248,9 @@ impl<'a> Bench<'a> {
         before: Option<&Counters>,
     ) -> Option<Evidence> {
         let is_lost = matches!(result.outcome, RepeatOutcome::Failed(_) | RepeatOutcome::Void(_));
-        if !is_lost || !self.session.is_in_sweep() {
+        // Counters of several processes in turn look like restarts.
+        let is_several = self.session.standing().unusable.as_deref() == Some(SEVERAL);
+        if !is_lost || is_several || !self.session.is_in_sweep() {
             return None;
         }
         // Right after the failure it may have been down: what was read then is from before.

@@ -4,11 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_util::sync::CancellationToken;
-
+use crate::bench::lookups::{Lookup, Lookups, grown};
+use crate::bench::session::Session;
+use crate::bench::standing::{SEVERAL, several_processes};
 use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::server::counters::Counters;
-use crate::server::http::Http;
 
 /// How long counters may lag behind the tokens.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct Traffic {
     before: Counters,
-    hits_so_far: u64,
+    lookups: Lookups,
     requests: u64,
     prompt_tokens: u64,
 }
@@ -33,30 +33,18 @@ pub(crate) enum Seen {
     Foreign(String),
     /// They did not grow enough in time: the repeat is void.
     Late(String),
+    /// They cannot be compared with requests: nothing is known, and times stand.
+    Unusable,
     /// A stop was asked for.
     Cancelled,
 }
 
-/// What came of looking a prompt up in the prefix cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lookup {
-    /// It was looked up; so many tokens were found.
-    Found(u64),
-    /// It was not: prefix caching is off.
-    Off,
-    /// The server does not report it.
-    Unknown,
-}
-
-impl Lookup {
-    /// Tokens of a prompt that were found, where they are a block or more: a prompt
-    /// that nobody sent before has none.
-    pub(crate) fn unexpected_hit(self, block: Option<u64>) -> Option<u64> {
-        match self {
-            Self::Found(found) if block.is_some_and(|block| found >= block) => Some(found),
-            _ => None,
-        }
-    }
+/// What is missing in the counters.
+#[derive(Debug)]
+enum Missing {
+    Requests(String),
+    /// Only look-ups in the prefix cache.
+    Lookups(String),
 }
 
 /// The remark on a prompt that was sent for the first time, and of which `found`
@@ -66,13 +54,12 @@ pub(crate) fn not_cold(found: u64, tokens: u64) -> String {
 }
 
 impl Traffic {
-    /// Reads the counters before a repeat; `None` where the server has none, or when
-    /// a stop is asked for.
-    pub(crate) async fn start(http: &Http, cancel: &CancellationToken) -> Option<Self> {
-        let scraped = cancel.run_until_cancelled(Counters::scrape(http)).await?;
-        let before = scraped.filter(Counters::can_certify)?;
-        let hits_so_far = before.prefix_hits.unwrap_or(0);
-        Some(Self { before, hits_so_far, requests: 0, prompt_tokens: 0 })
+    /// Reads the counters before a repeat; `None` where the server has none that can be
+    /// compared with requests, or when a stop is asked for.
+    pub(crate) async fn start(session: &Session) -> Option<Self> {
+        let before = session.counters().await?.filter(Counters::can_certify)?;
+        let lookups = Lookups::start(&before);
+        Some(Self { before, lookups, requests: 0, prompt_tokens: 0 })
     }
 
     /// The counters before the repeat.
@@ -80,40 +67,51 @@ impl Traffic {
         &self.before
     }
 
+    /// Why what was found in the cache is not known, where it is so.
+    pub(crate) fn unknown(&self) -> Option<&str> {
+        self.lookups.unknown()
+    }
+
     /// Waits until the counters show a finished request of `prompt_tokens` tokens.
-    pub(crate) async fn after(
-        &mut self,
-        http: &Http,
-        prompt_tokens: u64,
-        cancel: &CancellationToken,
-    ) -> Seen {
+    pub(crate) async fn after(&mut self, session: &mut Session, prompt_tokens: u64) -> Seen {
         self.requests += 1;
         self.prompt_tokens += prompt_tokens;
+        self.lookups.sent(prompt_tokens);
         let deadline = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
         loop {
-            let Some(scraped) = cancel.run_until_cancelled(Counters::scrape(http)).await else {
-                return Seen::Cancelled;
-            };
+            let Some(scraped) = session.counters().await else { return Seen::Cancelled };
             let missing = match scraped.as_ref().map(|now| self.compare(now)) {
                 Some(Ok(None)) => {
-                    let lookup = self.lookup(scraped.as_ref().unwrap_or(&self.before));
-                    if let Lookup::Found(found) = lookup {
-                        self.hits_so_far += found;
-                    }
-                    return Seen::Ours(lookup);
+                    session.counters_agree();
+                    let now = scraped.unwrap_or_default();
+                    return Seen::Ours(self.lookups.found(&now));
                 }
                 Some(Ok(Some(missing))) => missing,
-                Some(Err(reason)) => return Seen::Foreign(reason),
-                None => "`/metrics` no longer answers".to_owned(),
+                Some(Err(reason)) => {
+                    let now = scraped.unwrap_or_default();
+                    return match is_several(session, &self.before, now).await {
+                        true => Seen::Unusable,
+                        false => Seen::Foreign(reason),
+                    };
+                }
+                None => Missing::Requests("`/metrics` no longer answers".to_owned()),
             };
             if Instant::now() >= deadline {
-                let seconds = PATIENCE.as_secs();
-                return Seen::Late(format!(
-                    "the server's counters lag by over {seconds} s: {missing}"
-                ));
+                let missing = match missing {
+                    Missing::Requests(missing) => missing,
+                    Missing::Lookups(missing) => {
+                        self.lookups.give_up(&missing);
+                        return Seen::Ours(Lookup::Unknown);
+                    }
+                };
+                return match judge_lag(session, &self.before, scraped, &missing).await {
+                    Some(late) => Seen::Late(late),
+                    None => Seen::Unusable,
+                };
             }
-            if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            let pausing = tokio::time::sleep(pause);
+            if session.cancel().run_until_cancelled(pausing).await.is_none() {
                 return Seen::Cancelled;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -122,25 +120,13 @@ impl Traffic {
 
     /// `None` when the counters have grown by exactly our requests, else what is
     /// missing; an error when they show somebody else's.
-    fn compare(&self, now: &Counters) -> Result<Option<String>, String> {
+    fn compare(&self, now: &Counters) -> Result<Option<Missing>, String> {
         unless_restarted(&self.before, now)?;
-        let mut pairs = vec![
+        let mut missing = None;
+        for (what, before, after, ours) in [
             ("requests", self.before.requests, now.requests, self.requests),
             ("prompt tokens", self.before.prompt_tokens, now.prompt_tokens, self.prompt_tokens),
-        ];
-        let looked_up = grown(self.before.prefix_queries, now.prefix_queries)?;
-        // Unless the server reports that caching is off or on, a look-up shows that it is on.
-        let caching = self.before.prefix_caching().unwrap_or(looked_up != Some(0));
-        if caching && self.before.prefix_queries.is_some() {
-            pairs.push((
-                "tokens looked up in the prefix cache",
-                self.before.prefix_queries,
-                now.prefix_queries,
-                self.prompt_tokens,
-            ));
-        }
-        let mut missing = None;
-        for (what, before, after, ours) in pairs {
+        ] {
             let Some(grown) = grown(before, after)? else {
                 return Err(format!("the server no longer counts {what}"));
             };
@@ -148,24 +134,47 @@ impl Traffic {
                 return Err(format!("foreign traffic: {grown} {what} where ours were {ours}"));
             }
             if grown < ours {
-                missing = Some(format!("{grown} {what} where ours were {ours}"));
+                missing = Some(Missing::Requests(format!("{grown} {what} where ours were {ours}")));
             }
         }
-        Ok(missing)
+        let lookups = self.lookups.compare(now)?;
+        Ok(missing.or(lookups.map(Missing::Lookups)))
     }
+}
 
-    fn lookup(&self, now: &Counters) -> Lookup {
-        let grown = |before: Option<u64>, after: Option<u64>| after?.checked_sub(before?);
-        match (self.before.prefix_caching(), grown(self.before.prefix_queries, now.prefix_queries))
-        {
-            (Some(false), _) | (None, Some(0)) => Lookup::Off,
-            (_, Some(1..)) => now
-                .prefix_hits
-                .and_then(|hits| hits.checked_sub(self.hits_so_far))
-                .map_or(Lookup::Unknown, Lookup::Found),
-            _ => Lookup::Unknown,
+/// Whether counters that do not fit are of several processes; then they are not looked at
+/// any more.
+async fn is_several(session: &mut Session, before: &Counters, now: Counters) -> bool {
+    let several = several_processes(session.http(), session.cancel(), before, now).await;
+    if several {
+        session.distrust_counters(SEVERAL.to_owned());
+    }
+    several
+}
+
+/// Why counters that stay behind our requests void a repeat. `None` where they are worth
+/// nothing: they are of several processes, or never grew as our requests did.
+async fn judge_lag(
+    session: &mut Session,
+    before: &Counters,
+    now: Option<Counters>,
+    missing: &str,
+) -> Option<String> {
+    if let Some(now) = now {
+        if is_several(session, before, now).await {
+            return None;
+        }
+        if !session.standing().agreed {
+            let reason = format!(
+                "the server's counters do not follow our requests ({missing}): neither cache \
+                 hits nor foreign traffic can be known"
+            );
+            session.distrust_counters(reason);
+            return None;
         }
     }
+    let seconds = PATIENCE.as_secs();
+    Some(format!("the server's counters lag by over {seconds} s: {missing}"))
 }
 
 /// Times that the server was restarted between two of these readings, one after
@@ -188,7 +197,7 @@ pub(crate) enum Settled {
     Ours(Box<Counters>),
     /// They grew by more, went back, or stayed behind: the repeat is void.
     Not(String),
-    /// The server has none.
+    /// The server has none, or none that can be compared with requests.
     Unknown,
     /// A stop was asked for.
     Cancelled,
@@ -263,33 +272,45 @@ fn is_uncounted(record: &RequestRecord) -> bool {
 
 /// Waits until the counters show what was sent since `before`, and nothing else.
 pub(crate) async fn settle(
+    session: &mut Session,
     before: Option<&Counters>,
-    http: &Http,
     sent: Sent,
-    cancel: &CancellationToken,
 ) -> Settled {
     let Some(before) = before.filter(|before| before.can_certify()) else {
         return Settled::Unknown;
     };
+    if session.standing().unusable.is_some() {
+        return Settled::Unknown;
+    }
     let deadline = Instant::now() + PATIENCE;
     let mut pause = FIRST_PAUSE;
     loop {
-        let Some(now) = cancel.run_until_cancelled(Counters::scrape(http)).await else {
-            return Settled::Cancelled;
-        };
+        let Some(now) = session.counters().await else { return Settled::Cancelled };
         let missing = match now.as_ref().map(|now| differs(before, now, sent)) {
             None => "`/metrics` no longer answers".to_owned(),
-            Some(Err(reason)) => return Settled::Not(reason),
+            Some(Err(reason)) => {
+                return match is_several(session, before, now.unwrap_or_default()).await {
+                    true => Settled::Unknown,
+                    false => Settled::Not(reason),
+                };
+            }
             Some(Ok(Some(missing))) => missing,
-            Some(Ok(None)) => return Settled::Ours(Box::new(now.unwrap_or_default())),
+            Some(Ok(None)) => {
+                // What may not have been counted shows nothing.
+                if sent.requests > sent.failed + sent.refused {
+                    session.counters_agree();
+                }
+                return Settled::Ours(Box::new(now.unwrap_or_default()));
+            }
         };
         if Instant::now() >= deadline {
-            let seconds = PATIENCE.as_secs();
-            return Settled::Not(format!(
-                "the server's counters lag by over {seconds} s: {missing}"
-            ));
+            return match judge_lag(session, before, now, &missing).await {
+                Some(late) => Settled::Not(late),
+                None => Settled::Unknown,
+            };
         }
-        if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+        let pausing = tokio::time::sleep(pause);
+        if session.cancel().run_until_cancelled(pausing).await.is_none() {
             return Settled::Cancelled;
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -329,17 +350,6 @@ fn unless_restarted(before: &Counters, now: &Counters) -> Result<(), String> {
         return Err("the server was restarted, as its counters show".to_owned());
     }
     Ok(())
-}
-
-/// Growth of a counter; an error when it went back.
-fn grown(before: Option<u64>, after: Option<u64>) -> Result<Option<u64>, String> {
-    match (before, after) {
-        (Some(before), Some(after)) => after
-            .checked_sub(before)
-            .map(Some)
-            .ok_or_else(|| "the server's counters went back".to_owned()),
-        _ => Ok(None),
-    }
 }
 
 #[cfg(test)]

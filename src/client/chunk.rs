@@ -1,5 +1,6 @@
 //! Reads one event of a stream: a chat or completion chunk. Fields that no figure needs
-//! are skipped without being built. The sequence of chunks is put together in `stream`.
+//! are skipped without being built. Chunks of another form than OpenAI's are read in
+//! `loose`; the sequence of chunks is put together in `stream`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +12,9 @@ use serde_json::value::RawValue;
 
 use crate::client::calls::Piece;
 use crate::client::record::Usage;
-use crate::server::error_message;
+use crate::server::{error_message, is_told};
+
+mod loose;
 
 /// Tokens of a request at most that are believed: sums of many must stay numbers.
 const MAX_TOKENS: u64 = 1 << 40;
@@ -19,9 +22,9 @@ const MAX_TOKENS: u64 = 1 << 40;
 /// One chunk, chat or completion. Absent and null are the same.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Chunk<'a> {
-    /// Raw: a number is accepted, too.
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
+    /// A number is accepted, too.
+    #[serde(borrow, default, deserialize_with = "raw_text")]
+    id: Cow<'a, str>,
     #[serde(borrow, default, deserialize_with = "absent_or")]
     choices: Vec<Choice<'a>>,
     usage: Option<RawUsage>,
@@ -34,13 +37,16 @@ pub(crate) struct Chunk<'a> {
 
 #[derive(Debug, Default, Deserialize)]
 struct Choice<'a> {
-    #[serde(borrow, default, deserialize_with = "absent_or")]
+    /// Some servers name it as in an answer that is no stream.
+    #[serde(borrow, default, alias = "message", deserialize_with = "absent_or")]
     delta: Delta<'a>,
     /// Completions carry their text here.
     #[serde(borrow, default)]
     text: Text<'a>,
     #[serde(borrow, default)]
     finish_reason: Text<'a>,
+    /// Gateways write here what became of the server behind them.
+    error: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,7 +78,7 @@ struct FunctionDelta<'a> {
     arguments: Text<'a>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct RawUsage {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
@@ -91,20 +97,38 @@ struct PromptDetails {
 }
 
 impl<'a> Chunk<'a> {
+    /// Reads an event. What no answer needs may have any form.
+    ///
+    /// # Errors
+    /// No JSON, or a part that an answer needs has an unknown form.
     pub(crate) fn read(data: &'a [u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(data)
+        serde_json::from_slice(data).or_else(|error| loose::read(data).ok_or(error))
     }
 
     /// The server's identifier of the answer; empty where there is none.
     pub(crate) fn id(&self) -> &str {
-        self.id.map_or("", |id| id.get().trim_matches('"'))
+        &self.id
     }
 
     /// The server's message, where the chunk is an error.
     pub(crate) fn error(&self) -> Option<String> {
-        let itself = [&self.message, &self.detail].into_iter().flatten();
-        let mut itself = itself.filter(|text| text.is_string() && self.choices.is_empty());
-        self.error.as_ref().or_else(|| itself.next()).map(error_message)
+        let choice = self.choices.first();
+        let fields = [self.error.as_ref(), choice.and_then(|choice| choice.error.as_ref())];
+        // Without an answer, the event itself may be one.
+        let is_alone = self.choices.is_empty() && self.usage.is_none();
+        let message = self.message.as_ref().filter(|text| is_alone && text.is_string());
+        let detail = self.detail.as_ref().filter(|_| is_alone);
+        let mut told = fields.into_iter().chain([message, detail]).flatten();
+        let told = told.find(|value| is_told(value)).map(error_message);
+        told.or_else(|| match self.finish_reason()? {
+            reason @ ("error" | "abort") => Some(format!("the answer ended with `{reason}`")),
+            _ => None,
+        })
+    }
+
+    /// Whether it has nothing that is known.
+    pub(crate) fn is_strange(&self) -> bool {
+        self.choices.is_empty() && self.usage.is_none()
     }
 
     /// Token counts, where the server reports both: one that is missing is not 0, and one
@@ -188,6 +212,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         }
         deserializer.deserialize_any(Visitor).map(Text)
     }
+}
+
+fn raw_text<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'a, str>, D::Error> {
+    let raw = Option::<&'de RawValue>::deserialize(deserializer)?;
+    Ok(raw.map_or(Cow::Borrowed(""), |raw| Cow::Borrowed(raw.get().trim_matches('"'))))
 }
 
 fn absent_or<'de, D, T>(deserializer: D) -> Result<T, D::Error>

@@ -4,6 +4,7 @@
 
 use std::io;
 
+use crate::client::failing;
 use crate::client::record::{RequestError, RequestErrorClass};
 use crate::server::http1::Http1Error;
 use crate::server::{brief, error_text};
@@ -34,29 +35,41 @@ const TOO_LONG: &[&str] = &[
     "context size",
     "context window",
     "too long",
+    "context_length",
+    "context_size",
+    "contextwindow",
+    "sequence length",
+    "max_model_len",
     "inputs` must have less than",
     "max_new_tokens` must be <=",
 ];
 
-/// Whether the server refused a request for the length of its prompt.
+/// Whether the server refused a request for the length of its prompt, before its stream or
+/// inside of it.
 pub(crate) fn is_too_long(error: &RequestError) -> bool {
+    use RequestErrorClass::{ClientError, InStream};
     let message = error.message.to_lowercase();
-    error.class == RequestErrorClass::ClientError
+    matches!(error.class, ClientError | InStream)
         && TOO_LONG.iter().any(|words| message.contains(words))
 }
 
-/// Whether the answer is a stream of events.
-pub(crate) fn check_type(kind: Option<&str>) -> Result<(), RequestError> {
-    match kind {
-        Some(kind) if kind.trim_start().starts_with("text/event-stream") => Ok(()),
-        other => Err(RequestError {
-            class: RequestErrorClass::Malformed,
-            message: format!(
-                "the answer is {}, not an event stream",
-                brief(other.unwrap_or("untyped"), MAX_SHOWN)
-            ),
-        }),
+/// Whether an answer of this type is a stream of events.
+pub(crate) fn is_stream(kind: Option<&str>) -> bool {
+    kind.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
+}
+
+/// The error of an answer of status 200 that is no stream, with its words: it may be an
+/// error itself.
+pub(crate) fn not_a_stream(kind: Option<&str>, body: &[u8]) -> RequestError {
+    let kind = brief(kind.unwrap_or("untyped"), MAX_SHOWN);
+    let message = format!("the answer is {kind}, not an event stream");
+    if let Some(words) = failing::in_text(body) {
+        let class = RequestErrorClass::InStream;
+        return RequestError { class, message: format!("{message}: {words}") };
     }
+    let shown = brief(&String::from_utf8_lossy(body), MAX_SHOWN);
+    let shown = if shown.trim().is_empty() { String::new() } else { format!(": {shown}") };
+    RequestError { class: RequestErrorClass::Malformed, message: message + &shown }
 }
 
 /// The client was asked to stop.

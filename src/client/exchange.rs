@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
-use crate::client::error::{before_head, cancelled, check_type, in_body, of_http1, refusal_of};
+use crate::client::error::{
+    before_head, cancelled, in_body, is_stream, not_a_stream, of_http1, refusal_of,
+};
 use crate::client::flights::{Flight, Flights};
 use crate::client::limits::Limits;
 use crate::client::record::RequestError;
@@ -59,7 +61,24 @@ struct Response<'a> {
 enum Part {
     Head(HeadReader),
     Stream { body: Body, keeps_alive: bool },
-    Refusal { status: u16, location: Option<String>, body: Body, text: Vec<u8> },
+    Refusal { what: Refusal, body: Body, text: Vec<u8> },
+}
+
+/// What an answer is that is no stream.
+enum Refusal {
+    /// A status that is not 200, and where it leads to.
+    Status(u16, Option<String>),
+    /// A body of another type, which may have the server's words.
+    Type(Option<String>),
+}
+
+impl Refusal {
+    fn error(&self, text: &[u8]) -> RequestError {
+        match self {
+            Self::Status(status, location) => refusal_of(*status, location.as_deref(), text),
+            Self::Type(kind) => not_a_stream(kind.as_deref(), text),
+        }
+    }
 }
 
 impl<'a> Exchange<'a> {
@@ -100,10 +119,11 @@ impl<'a> Exchange<'a> {
                 Poll::Ready(ended) => return Poll::Ready(ended),
                 Poll::Pending => std::mem::take(&mut self.response.has_read) && known,
             };
-            match self.timer.poll(cx, read, self.response.reader) {
+            let is_known = self.response.is_known();
+            match self.timer.poll(cx, read, is_known, self.response.reader) {
                 // The answer is whole; its connection does not end it.
                 Poll::Ready(_) if self.response.reader.is_done() => Poll::Ready(Ok(Ended::Spent)),
-                polled => polled.map(Err),
+                polled => polled.map(|error| Err(self.response.late(error))),
             }
         })
         .await
@@ -211,10 +231,15 @@ impl<'a> Response<'a> {
         record.http_status = Some(head.status);
         let Head { status, content_type, location, keeps_alive, body } = head;
         if status != 200 {
-            self.part = Part::Refusal { status, location, body, text: Vec::new() };
+            let what = Refusal::Status(status, location);
+            self.part = Part::Refusal { what, body, text: Vec::new() };
             return self.refusal(bytes);
         }
-        check_type(content_type.as_deref())?;
+        if !is_stream(content_type.as_deref()) {
+            let what = Refusal::Type(content_type);
+            self.part = Part::Refusal { what, body, text: Vec::new() };
+            return self.refusal(bytes);
+        }
         self.part = Part::Stream { body, keeps_alive };
         self.stream(at_ns, bytes)
     }
@@ -238,9 +263,7 @@ impl<'a> Response<'a> {
     /// A refusal is over with its body, or where its text is no message any more.
     fn refusal(&mut self, mut bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
         let limit = self.limits.error_bytes;
-        let Part::Refusal { status, location, body, text } = &mut self.part else {
-            return Ok(None);
-        };
+        let Part::Refusal { what, body, text } = &mut self.part else { return Ok(None) };
         let mut over = false;
         while !over {
             match body.next(&mut bytes) {
@@ -253,7 +276,22 @@ impl<'a> Response<'a> {
                 Ok(None) | Err(_) => over = true,
             }
         }
-        Err(refusal_of(*status, location.as_deref(), text))
+        Err(what.error(text))
+    }
+
+    /// Whether only the end is missing: the stream is whole, or is none at all.
+    fn is_known(&self) -> bool {
+        let is_none = matches!(self.part, Part::Refusal { what: Refusal::Type(_), .. });
+        is_none || self.reader.is_done()
+    }
+
+    /// The error of a response that took too long: what it is instead of a stream is known
+    /// from its head.
+    fn late(&self, error: RequestError) -> RequestError {
+        match &self.part {
+            Part::Refusal { what: what @ Refusal::Type(_), text, .. } => what.error(text),
+            _ => error,
+        }
     }
 
     /// The other side will send no more.
@@ -270,9 +308,7 @@ impl<'a> Response<'a> {
             Part::Head(_) => Err(before_head(error)),
             Part::Stream { .. } if self.reader.is_done() => Ok(Ended::Spent),
             Part::Stream { .. } => Err(in_body(error)),
-            Part::Refusal { status, location, text, .. } => {
-                Err(refusal_of(*status, location.as_deref(), text))
-            }
+            Part::Refusal { what, text, .. } => Err(what.error(text)),
         }
     }
 }

@@ -57,6 +57,16 @@ pub struct Usage {
     pub cached_tokens: Option<u64>,
 }
 
+impl Usage {
+    /// Whether `prompt_tokens` leaves out what came from the cache: more came from there
+    /// than the prompt has, or the server is `known` to do so and does not say that nothing
+    /// came from there.
+    pub fn leaves_out_cached(&self, known: bool) -> bool {
+        self.cached_tokens.is_some_and(|cached| cached > self.prompt_tokens)
+            || (known && self.cached_tokens != Some(0))
+    }
+}
+
 /// One chunk of a stream that carried text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
@@ -213,6 +223,20 @@ mod tests {
         assert_eq!(of(None, chunks).characters_per_second(), None, "not known, and not zero");
         assert_eq!(of(Some(6), vec![chunk(5, 6), chunk(5, 6)]).characters_per_second(), None);
         assert_eq!(RequestRecord::default().characters_per_second(), None);
+    }
+
+    #[test]
+    fn counts_that_leave_out_the_cache_are_told_by_themselves_or_by_the_server() {
+        let of = |prompt_tokens, cached_tokens| Usage {
+            prompt_tokens,
+            cached_tokens,
+            ..Usage::default()
+        };
+        assert!(of(0, Some(400)).leaves_out_cached(false));
+        assert!(
+            !of(400, Some(384)).leaves_out_cached(false) && !of(4, None).leaves_out_cached(false)
+        );
+        assert!(of(4, None).leaves_out_cached(true) && !of(400, Some(0)).leaves_out_cached(true));
     }
 
     #[test]

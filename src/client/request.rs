@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memchr::memmem;
 use serde_json::{Map, Value, json};
 
+use crate::client::optional::LeftOut;
 use crate::route::Route;
 
 /// The prompt of a request.
@@ -61,18 +63,25 @@ const OURS: &[&str] = &[
 pub struct Target {
     model: Arc<str>,
     fields: Arc<Map<String, Value>>,
+    left_out: LeftOut,
 }
 
 impl Target {
     /// Requests for a model.
     pub fn new(model: &str) -> Self {
-        Self { model: model.into(), fields: Arc::default() }
+        Self { model: model.into(), ..Self::default() }
     }
 
     /// The same with fields that are merged into each body; null takes one out.
     #[must_use]
     pub fn with_fields(self, fields: Map<String, Value>) -> Self {
         Self { fields: Arc::new(fields), ..self }
+    }
+
+    /// The same without the fields that the server turns out to refuse.
+    #[must_use]
+    pub(crate) fn leaving_out(self, left_out: LeftOut) -> Self {
+        Self { left_out, ..self }
     }
 
     /// The model's name.
@@ -233,12 +242,17 @@ impl RequestSpec {
         }
         let fields = target.fields.iter().filter(|(name, _)| !OURS.contains(&name.as_str()));
         merge(&mut body, fields);
+        let left_out = target.left_out.names();
+        body.retain(|name, _| {
+            !left_out.contains(name.as_str()) || target.fields.contains_key(name)
+        });
+        let ignores_eos = body.contains_key("ignore_eos");
         Prepared {
             path,
             body: Value::Object(body).to_string().into(),
             keep_answer: self.keep_answer,
             max_tokens: self.max_tokens,
-            must_have_tokens: self.ignore_eos && self.max_tokens > 1,
+            must_have_tokens: ignores_eos && self.max_tokens > 1,
             fields: Arc::clone(&target.fields),
         }
     }
@@ -256,6 +270,19 @@ pub struct Prepared {
     pub(crate) must_have_tokens: bool,
     /// Fields from outside that its body has.
     pub(crate) fields: Arc<Map<String, Value>>,
+}
+
+impl Prepared {
+    /// The same without a field; `None` where its body has none of this name, or a person
+    /// asked for it.
+    pub(crate) fn without(&self, name: &str) -> Option<Self> {
+        let key = format!("\"{name}\":");
+        memmem::find(&self.body, key.as_bytes())?;
+        let mut body: Map<String, Value> = serde_json::from_slice(&self.body).ok()?;
+        (!self.fields.contains_key(name)).then_some(())?;
+        body.remove(name)?;
+        Some(Self { body: Value::Object(body).to_string().into(), ..self.clone() })
+    }
 }
 
 #[cfg(test)]
@@ -306,6 +333,23 @@ mod tests {
         let body: Value = serde_json::from_slice(&speed.prepare(&target).body).expect("JSON");
         assert_eq!(body.get("temperature"), None, "the server's default");
         assert!(target.added().is_empty());
+    }
+
+    #[test]
+    fn what_a_server_refuses_is_left_out_but_not_what_a_person_asked_for() {
+        let Value::Object(own) = json!({"temperature": 0.7}) else { panic!("an object") };
+        let left_out = LeftOut::default();
+        let target = Target::new("m").with_fields(own).leaving_out(left_out.clone());
+        let speed = RequestSpec::speed(Input::Completion("\"seed\": p".to_owned()), 4);
+        let before = speed.prepare(&target);
+        assert!(before.must_have_tokens);
+        assert!(before.without("seed").is_none() && before.without("temperature").is_none());
+        left_out.add(&["ignore_eos", "temperature"]);
+        let after = speed.prepare(&target);
+        assert_eq!(before.without("ignore_eos").expect("it has it").body, after.body);
+        let body: Value = serde_json::from_slice(&after.body).expect("JSON");
+        assert_eq!((body.get("ignore_eos"), &body["temperature"]), (None, &json!(0.7)));
+        assert!(!after.must_have_tokens, "the model may end at once");
     }
 
     #[test]

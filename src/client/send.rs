@@ -1,7 +1,8 @@
 //! The client itself: resolves a server's address once, opens connections ahead of time,
-//! and sends one request on one connection. A request is sent once, whatever happens.
-//! Arrivals and concurrency are decided by the caller; the bytes are moved in `exchange`.
+//! and sends one request on one connection. A request is sent once, whatever happens, but
+//! for one that was refused for a field that can be left out. Arrivals and concurrency are decided by the caller; the bytes are moved in `exchange`.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,7 +18,9 @@ use crate::client::error::{cancelled, is_too_long};
 use crate::client::exchange::{Ended, Exchange};
 use crate::client::flights::Flights;
 use crate::client::limits::Limits;
-use crate::client::record::{RequestError, RequestErrorClass, RequestRecord};
+use crate::client::optional::{self, LeftOut};
+use crate::client::record::RequestErrorClass::{self, MissingUsage};
+use crate::client::record::{RequestError, RequestRecord};
 use crate::client::request::{Prepared, blamed};
 use crate::client::stream::{Answer, StreamReader};
 use crate::server::http1::{is_header_value, post_head};
@@ -47,6 +50,10 @@ pub struct Client {
     limits: Limits,
     /// Whether an answer of the server had `usage`.
     reports_usage: Arc<AtomicBool>,
+    /// Whether one had a `finish_reason`.
+    reports_end: Arc<AtomicBool>,
+    /// Fields that the server refuses.
+    left_out: LeftOut,
     flights: Flights,
     /// What this process lacked when a request was due.
     shortage: Arc<OnceLock<String>>,
@@ -131,6 +138,8 @@ impl Client {
             api_key,
             limits,
             reports_usage: Arc::default(),
+            reports_end: Arc::default(),
+            left_out: LeftOut::default(),
             flights: Flights::default(),
             shortage: Arc::default(),
         })
@@ -140,6 +149,11 @@ impl Client {
     /// nothing of the server.
     pub fn shortage(&self) -> Option<&str> {
         self.shortage.get().map(String::as_str)
+    }
+
+    /// Fields that the server refuses, as far as it was asked.
+    pub(crate) fn left_out(&self) -> &LeftOut {
+        &self.left_out
     }
 
     /// Its requests in flight.
@@ -207,7 +221,40 @@ impl Client {
     }
 
     /// Sends a request and reads its stream. Cancelling drops the connection at once.
+    ///
+    /// A field that can be left out, and that the server refuses by name, is left out of
+    /// this request and of all later ones, if it is served without.
     pub async fn send(
+        &self,
+        slot: &mut Slot,
+        request: &Prepared,
+        order: Order<'_>,
+        clock: Clock,
+        cancel: &CancellationToken,
+    ) -> Outcome {
+        let mut request = Cow::Borrowed(request);
+        for name in self.left_out.names() {
+            request = request.without(name).map_or(request, Cow::Owned);
+        }
+        let mut refused = Vec::new();
+        loop {
+            let mut outcome = self.send_once(slot, &request, order, clock, cancel).await;
+            let name = refusal(&outcome.record)
+                .and_then(|error| optional::named(&error.message, &request.fields));
+            if let Some((name, without)) = name.and_then(|it| Some((it, request.without(it)?))) {
+                refused.push(name);
+                request = Cow::Owned(without);
+                continue;
+            }
+            if outcome.record.http_status == Some(200) {
+                self.left_out.add(&refused);
+            }
+            name_fields(&mut outcome.record, &request);
+            return outcome;
+        }
+    }
+
+    async fn send_once(
         &self,
         slot: &mut Slot,
         request: &Prepared,
@@ -260,10 +307,27 @@ impl Client {
             record.scheduled_ns = record.sent_ns;
         }
         let (mut record, answer) = reader.finish(outcome);
+        self.check_end(&mut record, request.max_tokens);
         self.excuse(&mut record);
         self.hide_key(&mut record);
-        name_fields(&mut record, request);
         Outcome { record, answer }
+    }
+
+    /// An answer without a `finish_reason` has broken off where others have one, unless it
+    /// has all its tokens.
+    fn check_end(&self, record: &mut RequestRecord, max_tokens: u64) {
+        if record.finish_reason.is_some() {
+            self.reports_end.store(true, Ordering::Relaxed);
+            return;
+        }
+        let is_over = record.error.as_ref().is_none_or(|e| e.class == MissingUsage);
+        let is_whole = record.usage.is_some_and(|usage| usage.completion_tokens >= max_tokens);
+        if is_over && !is_whole && self.reports_end.load(Ordering::Relaxed) {
+            let message = "the answer broke off: it has no `finish_reason`, which other answers \
+                           of this server have";
+            let message = message.to_owned();
+            record.error = Some(RequestError { class: RequestErrorClass::Cut, message });
+        }
     }
 
     /// A missing `usage` is an error of the request only where the server supports it.
@@ -271,9 +335,8 @@ impl Client {
         if record.usage.is_some() {
             self.reports_usage.store(true, Ordering::Relaxed);
         }
-        record.is_excused =
-            record.error.as_ref().is_some_and(|e| e.class == RequestErrorClass::MissingUsage)
-                && !self.reports_usage.load(Ordering::Relaxed);
+        record.is_excused = record.error.as_ref().is_some_and(|e| e.class == MissingUsage)
+            && !self.reports_usage.load(Ordering::Relaxed);
     }
 
     /// A server's or a proxy's message may repeat the key that it was sent.
@@ -295,13 +358,20 @@ impl Client {
     }
 }
 
-/// A refused body may have been refused for a field that a person added to all of them.
-fn name_fields(record: &mut RequestRecord, request: &Prepared) {
+/// The error of a request that was refused for its body, but not for its length.
+fn refusal(record: &RequestRecord) -> Option<&RequestError> {
     let is_refused = matches!(record.http_status, Some(400 | 422));
-    if let Some(error) = record.error.as_mut().filter(|error| is_refused && !is_too_long(error))
-        && let Some(fields) = blamed(&request.fields, &error.message)
-    {
-        error.message = format!("{}; {fields}", error.message);
+    record.error.as_ref().filter(|error| is_refused && !is_too_long(error))
+}
+
+/// A refused body may have been refused for a field that a person added to all of them, or
+/// for one that no measurement can do without.
+fn name_fields(record: &mut RequestRecord, request: &Prepared) {
+    let Some(RequestError { class, message }) = refusal(record).cloned() else { return };
+    let fields =
+        optional::needed(&message, &request.fields).or_else(|| blamed(&request.fields, &message));
+    if let Some(fields) = fields {
+        record.error = Some(RequestError { class, message: format!("{message}; {fields}") });
     }
 }
 

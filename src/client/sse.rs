@@ -1,8 +1,9 @@
 //! Splits a byte stream into server-sent events, wherever its chunks end.
 //!
-//! Only the data of events is yielded; comments, names, ids and retries are
-//! skipped, as no inference server gives them a meaning. What the data contain
-//! is read in `stream`.
+//! The data of events is yielded, with whether the event is named `error`. So are lines
+//! that are no part of an event: some servers write their failures there. Comments, ids
+//! and retries are skipped, as no inference server gives them a meaning. What the data
+//! contain is read in `stream`.
 
 use memchr::memchr2;
 
@@ -14,6 +15,17 @@ pub(crate) struct EventTooLarge {
     pub(crate) limit: usize,
 }
 
+/// What a stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    /// The data of an event.
+    Data(&'a [u8]),
+    /// The data of an event that is named `error`; empty where it has none.
+    Failed(&'a [u8]),
+    /// A line of no event: of a field that is none, or of no field at all.
+    Stray(&'a [u8]),
+}
+
 /// The state between two chunks of bytes.
 #[derive(Debug)]
 pub(crate) struct Splitter {
@@ -22,6 +34,8 @@ pub(crate) struct Splitter {
     /// Data lines of the event so far, joined by `\n`.
     data: Vec<u8>,
     has_data: bool,
+    /// The event is named `error`.
+    is_error: bool,
     /// The last byte was `\r`: a `\n` that follows belongs to it.
     after_cr: bool,
     /// The first line has been seen, so no byte order mark can follow.
@@ -36,20 +50,21 @@ impl Splitter {
             line: Vec::new(),
             data: Vec::new(),
             has_data: false,
+            is_error: false,
             after_cr: false,
             started: false,
             limit,
         }
     }
 
-    /// Takes the next bytes and passes the data of every event that they end to `take`.
+    /// Takes the next bytes and passes every event and stray line that they end to `take`.
     ///
     /// # Errors
     /// An event over the limit, or what `take` returns; the splitter is not to be used after that.
     pub(crate) fn push<E: From<EventTooLarge>>(
         &mut self,
         mut bytes: &[u8],
-        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+        mut take: impl FnMut(Part<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if self.after_cr && !bytes.is_empty() {
             self.after_cr = false;
@@ -65,12 +80,13 @@ impl Splitter {
             }
             if self.line.is_empty() {
                 // The common case: `data: ...\n\n` in one piece needs no copy.
+                let begun = self.has_data || self.is_error;
                 if let (Some(data), false, true, Some((b'\n', after))) =
-                    (data_of(head), self.has_data, self.started, bytes.split_first())
+                    (data_of(head), begun, self.started, bytes.split_first())
                 {
                     self.check(data.len())?;
                     bytes = after;
-                    take(data)?;
+                    take(Part::Data(data))?;
                     continue;
                 }
                 self.end_line(head, &mut take)?;
@@ -88,18 +104,32 @@ impl Splitter {
         Ok(())
     }
 
+    /// The stream is over: what stands behind its last line end counts as well. Servers
+    /// leave the last empty line out.
+    pub(crate) fn end<E: From<EventTooLarge>>(
+        mut self,
+        mut take: impl FnMut(Part<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.end_line(&line, &mut take)?;
+        }
+        self.end_line(b"", &mut take)
+    }
+
     fn end_line<E: From<EventTooLarge>>(
         &mut self,
         line: &[u8],
-        take: &mut impl FnMut(&[u8]) -> Result<(), E>,
+        take: &mut impl FnMut(Part<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let line = if self.started { line } else { line.strip_prefix(BOM).unwrap_or(line) };
         self.started = true;
         if line.is_empty() {
-            if self.has_data {
-                self.has_data = false;
+            let (has_data, is_error) = (self.has_data, self.is_error);
+            (self.has_data, self.is_error) = (false, false);
+            if has_data || is_error {
                 let mut data = std::mem::take(&mut self.data);
-                take(&data)?;
+                take(if is_error { Part::Failed(&data) } else { Part::Data(&data) })?;
                 data.clear();
                 self.data = data;
             }
@@ -110,6 +140,10 @@ impl Splitter {
             }
             self.has_data = true;
             self.data.extend_from_slice(data);
+        } else if let Some(name) = value_of(line, b"event") {
+            self.is_error = name.trim_ascii().eq_ignore_ascii_case(b"error");
+        } else if !is_known(line) {
+            take(Part::Stray(line))?;
         }
         Ok(())
     }
@@ -123,7 +157,17 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The value of a `data` line.
 fn data_of(line: &[u8]) -> Option<&[u8]> {
-    let rest = line.strip_prefix(b"data")?;
+    value_of(line, b"data")
+}
+
+/// Whether a line is a comment, or of a field that means nothing here.
+fn is_known(line: &[u8]) -> bool {
+    line.starts_with(b":") || [&b"id"[..], b"retry"].iter().any(|it| value_of(line, it).is_some())
+}
+
+/// The value of a line of this field.
+fn value_of<'a>(line: &'a [u8], field: &[u8]) -> Option<&'a [u8]> {
+    let rest = line.strip_prefix(field)?;
     match rest.split_first() {
         None => Some(rest),
         Some((b':', value)) => Some(value.strip_prefix(b" ").unwrap_or(value)),
@@ -142,8 +186,10 @@ mod tests {
         let mut splitter = Splitter::new(limit);
         let mut events = Vec::new();
         for chunk in chunks {
-            splitter.push(chunk, |data| {
-                events.push(String::from_utf8(data.to_vec()).expect("UTF-8 in, UTF-8 out"));
+            splitter.push(chunk, |part| {
+                if let Part::Data(data) | Part::Failed(data) = part {
+                    events.push(String::from_utf8(data.to_vec()).expect("UTF-8 in, UTF-8 out"));
+                }
                 Ok::<(), EventTooLarge>(())
             })?;
         }
@@ -158,6 +204,40 @@ mod tests {
         assert_eq!(split(&[text.as_bytes()], 100).expect("small"), expected);
         let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
         assert_eq!(split(&bytes, 100).expect("small"), expected);
+    }
+
+    #[test]
+    fn errors_and_stray_lines_are_told_from_data() {
+        let text = "event: error\ndata: {\"a\":1}\n\ndata: b\n\nerror: c\nid: 1\nretry: 5\n: d\n\n\
+                    {\"e\":2}\n\nevent: message\ndata: f\n\nevent: error\n\ndata: g";
+        let of = |pieces: &[&[u8]]| {
+            let (mut splitter, mut parts) = (Splitter::new(100), Vec::new());
+            let mut take = |part: Part<'_>| {
+                let (kind, data) = match part {
+                    Part::Data(data) => ("data", data),
+                    Part::Failed(data) => ("failed", data),
+                    Part::Stray(data) => ("stray", data),
+                };
+                parts.push(format!("{kind} {}", String::from_utf8_lossy(data)));
+                Ok::<(), EventTooLarge>(())
+            };
+            for piece in pieces {
+                splitter.push(piece, &mut take).expect("small");
+            }
+            splitter.end(&mut take).expect("small");
+            parts
+        };
+        let expected = [
+            "failed {\"a\":1}",
+            "data b",
+            "stray error: c",
+            "stray {\"e\":2}",
+            "data f",
+            "failed ",
+            "data g",
+        ];
+        assert_eq!(of(&[text.as_bytes()]), expected);
+        assert_eq!(of(&text.as_bytes().chunks(1).collect::<Vec<_>>()), expected);
     }
 
     /// The other parser cannot read a byte order mark.

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::calls::{Calls, ToolCall};
 use crate::client::chunk::{self, Template, TextKind};
+use crate::client::failing::{self, Strays};
 use crate::client::limits::StreamLimits;
 use crate::client::record::{Chunk, RequestError, RequestErrorClass, RequestRecord};
-use crate::client::sse::{EventTooLarge, Splitter};
+use crate::client::sse::{EventTooLarge, Part, Splitter};
 use crate::server::brief;
 
 /// What a server answered, put together from its chunks.
@@ -45,7 +46,13 @@ struct Events {
     template: Template,
     answer: Option<Answer>,
     calls: Calls,
+    /// What has no known form.
+    strays: Strays,
     done: bool,
+    /// Usage came, and no text behind it: nothing is missing but `[DONE]`.
+    closed: bool,
+    /// When bytes arrived last.
+    last_ns: u64,
 }
 
 /// How long a text is.
@@ -74,7 +81,10 @@ impl StreamReader {
             template: Template::default(),
             answer: keep_answer.then(Answer::default),
             calls: Calls::default(),
+            strays: Strays::default(),
             done: false,
+            closed: false,
+            last_ns: 0,
         };
         let splitter = Splitter::new(limits.event);
         Self { splitter, events, bytes: 0, limit: limits.total, max_chunks: usize::MAX }
@@ -102,9 +112,10 @@ impl StreamReader {
         self.events.record.last_token_ns
     }
 
-    /// Whether `[DONE]` has arrived.
+    /// Whether everything of the answer has arrived, with `[DONE]` or without.
     pub(crate) fn is_done(&self) -> bool {
-        self.events.done
+        let is_ended = self.events.record.finish_reason.is_some();
+        self.events.done || (is_ended && self.events.closed)
     }
 
     /// Takes bytes of the body that arrived at `at_ns`.
@@ -115,7 +126,8 @@ impl StreamReader {
             return Err(too_large(format!("the stream is larger than {} bytes", self.limit)));
         }
         let events = &mut self.events;
-        self.splitter.push(bytes, |data| events.take(at_ns, data))?;
+        events.last_ns = at_ns;
+        self.splitter.push(bytes, |part| events.take(at_ns, part))?;
         if self.events.record.chunks.len() > self.max_chunks {
             let count = self.events.record.chunks.len();
             return Err(too_large(format!(
@@ -128,33 +140,60 @@ impl StreamReader {
     /// The body is over: the record, with the error if the stream is incomplete, and the
     /// answer.
     pub(crate) fn finish(
-        mut self,
+        self,
         outcome: Result<(), RequestError>,
     ) -> (RequestRecord, Option<Answer>) {
-        let record = &mut self.events.record;
-        record.error = match outcome {
-            Err(error) => Some(error),
-            Ok(()) if !self.events.done => Some(RequestError {
-                class: RequestErrorClass::Cut,
-                message: "the stream ended without `[DONE]`".to_owned(),
-            }),
-            Ok(()) if record.usage.is_none() => Some(RequestError {
-                class: RequestErrorClass::MissingUsage,
-                message: "the stream ended without `usage`".to_owned(),
-            }),
-            Ok(()) => None,
-        };
-        record.chunks.shrink_to_fit();
-        let Events { record, answer, calls, .. } = self.events;
+        let Self { splitter, mut events, .. } = self;
+        let outcome = outcome.and_then(|()| events.end(splitter));
+        events.record.error = outcome.and_then(|()| events.check()).err();
+        events.record.chunks.shrink_to_fit();
+        let Events { record, answer, calls, .. } = events;
         (record, answer.map(|answer| Answer { tool_calls: calls.into_calls(), ..answer }))
     }
 }
 
 impl Events {
-    fn take(&mut self, at_ns: u64, data: &[u8]) -> Result<(), RequestError> {
+    /// Takes what stands behind the last line end. Half an event is none.
+    fn end(&mut self, splitter: Splitter) -> Result<(), RequestError> {
+        let at_ns = self.last_ns;
+        match splitter.end(|part| self.take(at_ns, part)) {
+            Err(error) if error.class == RequestErrorClass::Malformed => Ok(()),
+            ended => ended,
+        }
+    }
+
+    /// What an answer lacks whose stream is over.
+    fn check(&self) -> Result<(), RequestError> {
+        let (words, record) = (self.strays.words(), &self.record);
+        let is_ended = self.closed || record.finish_reason.is_some();
+        if let (Some(words), true, None) = (&words, self.done && !is_ended, record.first_token_ns) {
+            return Err(failing::failed(words.clone()));
+        }
+        if !self.done && !is_ended {
+            let carried = words.map_or_else(String::new, |words| format!("; it carried: {words}"));
+            return Err(RequestError {
+                class: RequestErrorClass::Cut,
+                message: format!("the stream ended without `[DONE]`{carried}"),
+            });
+        }
+        if record.usage.is_none() {
+            return Err(RequestError {
+                class: RequestErrorClass::MissingUsage,
+                message: "the stream ended without `usage`".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, at_ns: u64, part: Part<'_>) -> Result<(), RequestError> {
         if self.done {
             return Ok(());
         }
+        let data = match part {
+            Part::Data(data) => data,
+            Part::Failed(data) => return Err(failing::event(data)),
+            Part::Stray(line) => return self.strays.take(line),
+        };
         if let Some((kind, text)) = self.template.text(data) {
             self.text(at_ns, kind, text);
             return Ok(());
@@ -169,13 +208,17 @@ impl Events {
         }
         let chunk = chunk::Chunk::read(data).map_err(|error| malformed(data, &error))?;
         if let Some(message) = chunk.error() {
-            return Err(RequestError { class: RequestErrorClass::InStream, message });
+            return Err(failing::failed(message));
+        }
+        if chunk.is_strange() {
+            self.strays.keep(data);
         }
         if self.record.response_id.is_none() && !chunk.id().is_empty() {
             self.record.response_id = Some(brief(chunk.id(), MAX_ID));
         }
         if let Some(usage) = chunk.usage() {
             self.record.usage = Some(usage);
+            self.closed = true;
         }
         if let Some(reason) = chunk.finish_reason() {
             self.record.finish_reason = Some(brief(reason, MAX_ID));
@@ -216,6 +259,8 @@ impl Events {
     }
 
     fn token(&mut self, at_ns: u64, size: Size, of_answer: bool) {
+        // Some count with each chunk.
+        self.closed = false;
         let record = &mut self.record;
         record.first_token_ns.get_or_insert(at_ns);
         if of_answer {
@@ -319,7 +364,7 @@ mod tests {
         assert_eq!((answer.reasoning.as_str(), answer.content.as_str()), ("ab", "cd"));
         assert_eq!((record.first_token_ns, record.first_answer_ns), (Some(0), Some(2)));
         assert_eq!(record.finish_reason.as_deref(), Some("length"));
-        assert_eq!(record.error.expect("no [DONE]").class, RequestErrorClass::Cut);
+        assert_eq!(record.error.expect("no usage").class, RequestErrorClass::MissingUsage);
     }
 
     #[test]

@@ -45,13 +45,15 @@ impl ResponseTimer {
     ///
     /// `has_read`: something was read since this task was woken, and an earlier call has
     /// registered this task's waker. Before its end, then, the timer need not be polled.
+    /// `is_known`: what the answer is is known, and only its end is missing.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         has_read: bool,
+        is_known: bool,
         reader: &StreamReader,
     ) -> Poll<RequestError> {
-        if reader.is_done() && !self.after_done {
+        if is_known && !self.after_done {
             self.after_done = true;
             self.reset(self.limits.after_done);
         } else if has_read && self.clock.elapsed_ns() < self.ends_ns {

@@ -4,7 +4,7 @@
 use crate::client::exchange::read_pieces;
 use crate::client::limits::Limits;
 use crate::client::record::RequestRecord;
-use crate::client::sse::{EventTooLarge, Splitter};
+use crate::client::sse::{EventTooLarge, Part, Splitter};
 use crate::client::stream::{Answer, StreamReader};
 
 /// A response of HTTP/1.1 with a stream of events, as far as its bytes go.
@@ -19,8 +19,10 @@ pub fn events(pieces: &[&[u8]], limit: usize) -> Option<Vec<Vec<u8>>> {
     let mut splitter = Splitter::new(limit);
     let mut events = Vec::new();
     for piece in pieces {
-        let mut take = |data: &[u8]| {
-            events.push(data.to_vec());
+        let mut take = |part: Part<'_>| {
+            if let Part::Data(data) | Part::Failed(data) = part {
+                events.push(data.to_vec());
+            }
             Ok::<(), EventTooLarge>(())
         };
         splitter.push(piece, &mut take).ok()?;

@@ -1,5 +1,6 @@
 //! `bench`: the suite against a server that somebody else started.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -16,6 +17,7 @@ use vllm_grid::report;
 use vllm_grid::results::records;
 use vllm_grid::server::{Endpoint, GpuIds, Server, ServerError};
 use vllm_grid::telemetry::{Telemetry, TelemetrySettings, gpus_are_here};
+use vllm_grid::workload::Workload;
 
 use self::input::BenchInput;
 use super::descriptors;
@@ -86,6 +88,10 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
     let emit = progress.emit();
     if let Some(note) = server.choice.note(&server.model) {
         emit.warn(format!("{note}; --model NAME measures another"));
+    }
+    let files: BTreeSet<_> = workloads.iter().filter_map(Workload::dataset).collect();
+    for remark in files.into_iter().filter_map(|path| datasets.remark(path)) {
+        emit.warn(remark);
     }
     let sink = Kept { wanted: args.records.is_some(), ..Kept::default() };
     let settings = BenchSettings {

@@ -18,6 +18,7 @@ use crate::bench::{RecordSink, RepeatKey};
 use crate::engine::production::{Production, ProductionError};
 use crate::engine::{Engine, LaunchOrder, Launched};
 use crate::event::Emit;
+use crate::gate::{Gate, GateOrder, GateReport};
 use crate::history::journal::Line;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::history::production::ProductionFacts;
@@ -343,6 +344,10 @@ struct Session<'a> {
 
 #[async_trait]
 impl MeasureSession for Session<'_> {
+    async fn gate(&mut self, gate: Gate, order: &GateOrder) -> Result<GateReport, BenchError> {
+        Ok(GateReport::judged(gate, Vec::new(), BTreeMap::new(), &order.against))
+    }
+
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError> {
         let order = self.job.order;
         let workload = pass.workload.kind().name.to_owned();

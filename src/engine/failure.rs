@@ -242,6 +242,9 @@ fn hint(class: FailureClass) -> &'static str {
             "it took too long or fell silent: see the log, or raise the limits"
         }
         FailureClass::Environment => "the environment does not allow a launch",
+        FailureClass::GateFailed => {
+            "what it answers is not what clients can use, whatever its speed"
+        }
         FailureClass::NotServing => "it runs, but does not answer as a server must",
         FailureClass::Unknown => "nothing known fits: see the full log",
     }

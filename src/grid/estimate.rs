@@ -37,7 +37,7 @@ impl Estimate {
 
     pub(super) fn of(grid: &Grid) -> Self {
         let StrategySpec::Grid(strategy) = &grid.strategy;
-        let block = crate::strategy::Order::Separated
+        let block = crate::strategy::Order::Opened
             .per_block(grid.configurations.len(), grid.baseline.is_some());
         let launches = block as u64 * u64::from(strategy.launches);
         let (boot, stop, speed) = match &grid.engine {

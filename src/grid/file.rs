@@ -265,6 +265,7 @@ fn assemble(
         objective,
         strategy: document.strategy,
         budget_seconds,
+        gates: document.gates,
         window,
         warnings: Vec::new(),
         places: Places {

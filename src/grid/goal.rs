@@ -135,6 +135,9 @@ pub(super) fn datasets(
         if let Err(error) = checked {
             findings.error(&place.span, error.to_string()).help(error.help());
         }
+        if let Some(remark) = datasets.remark(Path::new(path)) {
+            findings.warning(Some(&place.span), format!("{}: {remark}", kind.name));
+        }
     }
     datasets
 }

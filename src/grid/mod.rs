@@ -11,6 +11,7 @@ mod expand;
 mod fields;
 mod file;
 mod flag_map;
+mod gates;
 mod goal;
 mod image_name;
 mod inert_flags;
@@ -39,6 +40,7 @@ pub use service::ServiceBase;
 pub use window::Window;
 
 use crate::configuration::{Configuration, Flags, Identity, Stack};
+use crate::gate::Gates;
 use crate::metric::{MetricRef, Objective};
 use crate::simulator::drift::Drift;
 use crate::simulator::fault_plan::FaultPlan;
@@ -78,6 +80,8 @@ pub struct Grid {
     pub strategy: StrategySpec,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
+    /// What is looked at in a launch before it is measured.
+    pub gates: Gates,
     /// Times of the day in which it may launch; always where it names none.
     pub window: Option<Window>,
     /// What a person should read before the night.

@@ -13,8 +13,9 @@ use super::fields::{Fields, list, mapping};
 use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
 use super::window::{self, Window};
-use super::{EngineBlock, ReadOptions, goal, name, request, stack_keys, strategy_block};
+use super::{EngineBlock, ReadOptions, gates, goal, name, request, stack_keys, strategy_block};
 use crate::configuration::Stack;
+use crate::gate::Gates;
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, Workload};
 
@@ -34,6 +35,7 @@ const KEYS: &[&str] = &[
     "objective",
     "strategy",
     "budget",
+    "gates",
     "window",
 ];
 
@@ -53,6 +55,7 @@ pub(super) struct Document {
     pub(super) sought: Option<goal::Sought>,
     pub(super) strategy: StrategySpec,
     pub(super) budget: Option<(u64, Span)>,
+    pub(super) gates: Gates,
     pub(super) window: Option<(Window, Span)>,
 }
 
@@ -115,6 +118,7 @@ pub(super) fn document(
     let budget = fields.given("budget").and_then(|(_, node)| {
         goal::budget(node, findings).map(|seconds| (seconds, node.span.clone()))
     });
+    let gates = fields.given("gates").map(|(key, node)| gates::gates(node, &key.span, findings));
     let window = fields.given("window").and_then(|(_, node)| {
         window::window(node, findings).map(|window| (window, node.span.clone()))
     });
@@ -129,6 +133,7 @@ pub(super) fn document(
         sought,
         strategy,
         budget,
+        gates: gates.unwrap_or_default(),
         window,
     })
 }

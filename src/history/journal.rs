@@ -16,6 +16,7 @@ use super::confirmation::Confirmation;
 use super::launch::{LaunchFacts, LaunchOutcome};
 use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
+use crate::gate::GateReport;
 use crate::input;
 use crate::metric::Measurement;
 use crate::secret::Secrets;
@@ -23,10 +24,12 @@ use crate::server::effective::EffectiveValues;
 use crate::strategy::Purpose;
 use crate::strategy::confirm::Ended;
 
+mod error;
 mod lines;
 mod medium;
 mod place;
 
+pub use error::JournalError;
 pub use lines::{Contents, Seen, Tail};
 use lines::{blank, encode, parse, torn};
 use medium::{LockedFile, Medium, locked};
@@ -95,6 +98,13 @@ pub enum Entry {
         /// What the server shows.
         effective: EffectiveValues,
     },
+    /// A gate of a launch is done.
+    GateFinished {
+        /// Number of the launch.
+        launch: u32,
+        /// What it found.
+        report: GateReport,
+    },
     /// A repeat of a case is done and its records are stored.
     RepeatFinished {
         /// Number of the launch.
@@ -151,97 +161,6 @@ pub struct Line {
     pub elapsed_ms: Option<u64>,
     /// What happened.
     pub entry: Entry,
-}
-
-/// Why a journal could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The file system refused.
-    #[error("{path}: {error}{}", crate::shortage::advice(error))]
-    Io {
-        /// The journal.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// Somebody else writes it.
-    #[error("{0} is being written by another process: wait for it, or stop it")]
-    Locked(PathBuf),
-    /// A line that is not the last is damaged, or cannot follow the lines before it.
-    #[error(
-        "{path}, line {line}: {what}; the lines before it are intact: restore it from a copy, or cut it \
-         there"
-    )]
-    Damaged {
-        /// The journal.
-        path: PathBuf,
-        /// Line from 1.
-        line: usize,
-        /// What is wrong.
-        what: String,
-    },
-    /// It has not even a first line, and launches were made.
-    #[error(
-        "{path}: it is {}, and the sweep has launches: {}, or begin a new sweep in another folder",
-        if *empty { "empty" } else { "missing" },
-        restored(.saved.as_deref())
-    )]
-    Lost {
-        /// The journal.
-        path: PathBuf,
-        /// Whether there is a file, without a line.
-        empty: bool,
-        /// A whole journal that was saved beside it.
-        saved: Option<PathBuf>,
-    },
-    /// While it was being written, its path became another file's, or nobody's.
-    #[error("{path}: {what}")]
-    Gone {
-        /// The journal.
-        path: PathBuf,
-        /// What happened to it, what is left of it, and what to do.
-        what: String,
-    },
-    /// The disk is full; what was kept in reserve for the end of the session is in use.
-    #[error(
-        "{path}: the disk is full: nothing more is launched, and what was finished is kept; free some \
-         space, then resume"
-    )]
-    Full {
-        /// The journal.
-        path: PathBuf,
-    },
-    /// A newer version wrote it: it can be read, not continued.
-    #[error(
-        "{path} was written by a newer version (schema {found}, this one writes {SCHEMA_VERSION})"
-    )]
-    Newer {
-        /// The journal.
-        path: PathBuf,
-        /// Its schema.
-        found: u32,
-    },
-    /// It has entries that only a newer version knows: it can be read, not continued.
-    #[error(
-        "{path}, line {line}: an entry of a newer version: continue the sweep with that version"
-    )]
-    UnknownEntry {
-        /// The journal.
-        path: PathBuf,
-        /// Line from 1.
-        line: u64,
-    },
-}
-
-/// How a journal that is lost comes back.
-fn restored(saved: Option<&Path>) -> String {
-    match saved {
-        None => "restore it from a copy".to_owned(),
-        Some(saved) => format!(
-            "its lines were saved in {}: give that file the name journal.jsonl",
-            saved.display()
-        ),
-    }
 }
 
 /// A journal open for writing, locked.

@@ -56,6 +56,8 @@ pub enum FailureClass {
     Timeout,
     /// The environment: no daemon, no image, no port, no file.
     Environment,
+    /// A gate failed: it answers wrongly, or not what clients rely on.
+    GateFailed,
     /// The server answers, but not as asked (auth, model, completion).
     NotServing,
     /// Nothing known fits, or the class of a newer version.
@@ -83,6 +85,7 @@ impl FailureClass {
             Self::NoProgress => "no_progress",
             Self::Timeout => "timeout",
             Self::Environment => "environment",
+            Self::GateFailed => "gate_failed",
             Self::NotServing => "not_serving",
             Self::Unknown => "unknown",
         }
@@ -106,6 +109,7 @@ impl FailureClass {
                 | Self::OutOfMemory
                 | Self::BadFlag
                 | Self::FlagNotApplied
+                | Self::GateFailed
                 | Self::HostMemory
         )
     }

@@ -12,6 +12,7 @@ use super::confirmation::ConfirmationRecord;
 use super::launch::{LaunchFacts, LaunchOutcome};
 use super::production::{Replaced, Unproven};
 use crate::configuration::{Configuration, canonical, hexadecimal};
+use crate::gate::{GateReport, Gates};
 use crate::grid::{EngineBlock, Grid, Window};
 use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
@@ -95,6 +96,10 @@ pub struct Manifest {
     /// name of a secret. An older version did not write it, and there is none without a container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_parts: Option<BTreeMap<String, String>>,
+    /// What is looked at in a launch before it is measured; an older version had no gates, and
+    /// did not write them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Gates>,
     /// Times of the day in which it may launch; always where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
@@ -172,13 +177,14 @@ impl Manifest {
             datasets: grid.datasets.files(),
             objective: grid.objective.clone(),
             strategy: grid.strategy.clone(),
-            order: Order::Separated,
+            order: Order::Opened,
             budget_seconds: grid.budget_seconds,
             host: host(),
             machine: None,
             image_id: None,
             image: grid.engine.image(),
             service_parts: None,
+            gates: Some(grid.gates.clone()),
             window: grid.window,
             suite_version: Some(SUITE_VERSION),
         }
@@ -299,6 +305,9 @@ pub struct LaunchRecord {
     pub facts: Option<LaunchFacts>,
     /// What the server showed that it ran with.
     pub effective: EffectiveValues,
+    /// What its gates said, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateReport>,
     /// In the order of measuring, warm-ups included.
     pub measurements: Vec<Measurement>,
     /// When each of them was journalled, in the same order; empty where not known.

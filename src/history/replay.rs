@@ -92,6 +92,16 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
                 return Err(format!("the server of launch {launch} is ready for the second time"));
             }
         }
+        Entry::GateFinished { launch, report } => {
+            let known = running(*launch, "a gate")?;
+            if known.facts.is_none() {
+                return Err(format!("a gate of launch {launch}, whose server is not ready"));
+            }
+            if known.gates.iter().any(|it| it.gate == report.gate) {
+                let gate = report.gate;
+                return Err(format!("`{gate}` for the second time in launch {launch}"));
+            }
+        }
         Entry::RepeatFinished { launch, measurement } => {
             let known = running(*launch, "a repeat")?;
             if known.facts.is_none() {
@@ -236,6 +246,11 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 known.effective.clone_from(effective);
                 known.ready_at = Some(at);
                 known.own = of_launch::measurement(known);
+            }
+        }
+        Entry::GateFinished { launch, report } => {
+            if let Some(known) = find(record, *launch) {
+                known.gates.push(report.clone());
             }
         }
         Entry::RepeatFinished { launch, measurement } => {

@@ -40,6 +40,7 @@ pub(in crate::history) fn manifest() -> Manifest {
         image_id: None,
         image: None,
         service_parts: None,
+        gates: None,
         window: None,
         suite_version: None,
     }

@@ -167,7 +167,7 @@ impl Timing {
         let all = grid.configurations.len();
         for configuration in &grid.configurations {
             let is_baseline = baseline.is_some_and(|name| configuration.answers_to(name));
-            let count = strategy.launches_of(Order::Separated, all, is_baseline);
+            let count = strategy.launches_of(Order::Opened, all, is_baseline);
             let one = self.launch_seconds(&configuration.id, &grid.workloads, strategy.repeats)?;
             seconds += one * f64::from(count);
             launches += count;

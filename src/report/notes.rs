@@ -135,6 +135,7 @@ const NAMES: usize = 6;
 fn note(finding: &Finding, shown: Shown) -> Option<String> {
     Some(match finding {
         Finding::Simulated
+        | Finding::Gated(_)
         | Finding::Unswept(_)
         | Finding::ProductionReplaced(_)
         | Finding::Decision(_)

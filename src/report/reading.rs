@@ -432,6 +432,7 @@ fn class_words(class: FailureClass) -> &'static str {
         FailureClass::NoProgress => "it made no progress",
         FailureClass::Timeout => "no answer in time",
         FailureClass::Environment => "the environment allows no launch",
+        FailureClass::GateFailed => "failed a gate",
         FailureClass::NotServing => "it did not serve as asked",
         FailureClass::Unknown => "cause unknown",
     }

@@ -18,6 +18,7 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     add(trust.confirmation.as_ref().map_or_else(Vec::new, confirmation));
     add(before(&trust.confirmed_before));
     add(trust.replaced.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
+    add(trust.gated.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.not_counted.iter().map(|it| format!("{it}.")).collect());
     if !result {
         add(design(trust));

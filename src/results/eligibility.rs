@@ -7,6 +7,7 @@ use super::disturbance;
 use super::evidence::Evidence;
 use super::exclusion::{Exclusion, MissingValue};
 use super::failed_repeats::{Place, Repeats, shows_too_many};
+use super::gated;
 use super::measured::Measured;
 use super::missing::{MissingMetric, MissingValues};
 use super::pattern;
@@ -38,6 +39,10 @@ pub(super) fn exclusions(
     if let Some(owner) = arm.same_as {
         let counted_as = evidence.arms[owner].configuration.name.clone();
         return vec![Exclusion::RanAs { counted_as }];
+    }
+    // However fast it is.
+    if let Some(failed) = gated::failed(arm) {
+        return vec![failed];
     }
     let Some(values) = objective.values(index) else {
         return vec![not_measured(metric, objective)];

@@ -28,6 +28,11 @@ pub enum Exclusion {
         /// The configuration that has the launches of both.
         counted_as: String,
     },
+    /// A gate ended one of its launches: it answers wrongly, or not what clients rely on.
+    GateFailed {
+        /// What the gate found.
+        message: String,
+    },
     /// The objective or a bounded metric has no value.
     NotMeasured {
         /// The metric.
@@ -127,6 +132,7 @@ impl fmt::Display for Exclusion {
             Self::RanAs { counted_as } => {
                 write!(f, "ran with the same values as {counted_as}; counted as {counted_as}")
             }
+            Self::GateFailed { message } => f.write_str(message),
             Self::NotMeasured { metric, cause } => cause.write(metric, f),
             Self::NotPositive { metric, not_positive, values } => write!(
                 f,

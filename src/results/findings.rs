@@ -10,6 +10,7 @@ use super::decision::{Criterion, Decision};
 use super::disturbance::Undecided;
 use super::estimate::Effect;
 use super::exclusion::Exclusion;
+use super::gated::Gated;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
 use super::not_counted::Unswept;
@@ -31,6 +32,8 @@ pub enum Finding {
     Verdict(RankingVerdict),
     /// What to take, and what is shown of it against the baseline.
     Decision(Decision),
+    /// What is to be known of its gates.
+    Gated(Gated),
     /// The latest block has launches of confirmations alone.
     Unswept(Unswept),
     /// What fresh launches show of a configuration.
@@ -210,6 +213,7 @@ impl Ranking {
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         findings.extend(self.simulated.then_some(Finding::Simulated));
+        findings.extend(self.gated.clone().map(Finding::Gated));
         findings.extend(self.unswept.map(Finding::Unswept));
         findings.push(Finding::Verdict(self.verdict.clone()));
         let causes: Vec<Undecided> = match self.verdict {

@@ -12,6 +12,7 @@ use super::columns::{Kind, column, json, kind, list, list_text};
 use super::disturbance::is_disturbed;
 use crate::configuration::Configuration;
 use crate::flags::is_secret;
+use crate::gate::Gate;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::values::each;
@@ -59,6 +60,7 @@ pub fn results(sweep: &SweepRecord) -> Result<DataFrame, ResultsError> {
     // Of valid repeats and others alike: `None` where the host was not sampled.
     let disturbed = |row: &Row<'_>| is_disturbed(row.measurement?);
     columns.push(column("disturbed", rows.iter().map(disturbed).collect()));
+    columns.extend(gate_columns(&rows));
     columns.extend(metric_columns(sweep, &rows));
     Ok(DataFrame::new(rows.len(), columns)?)
 }
@@ -222,6 +224,27 @@ fn text_columns(
             column(&format!("{prefix}.{name}"), rows.iter().map(value).collect())
         })
         .collect()
+}
+
+/// `gate.*`: how each gate ended, and the gates' own figures, in each row of the launch.
+fn gate_columns(rows: &[Row<'_>]) -> Vec<Column> {
+    let reports = || rows.iter().flat_map(|row| &row.launch.gates);
+    let gates: BTreeSet<Gate> = reports().map(|report| report.gate).collect();
+    let names: BTreeSet<&str> =
+        reports().flat_map(|report| report.metrics.keys()).map(String::as_str).collect();
+    let verdicts = gates.into_iter().map(|gate| {
+        let of = |row: &Row<'_>| {
+            let report = row.launch.gates.iter().find(|it| it.gate == gate)?;
+            Some(report.verdict.to_string())
+        };
+        column(&format!("gate.{gate}"), rows.iter().map(of).collect::<Vec<Option<String>>>())
+    });
+    let figures = names.into_iter().map(|name| {
+        let of =
+            |row: &Row<'_>| row.launch.gates.iter().find_map(|it| it.metrics.get(name).copied());
+        column(name, rows.iter().map(of).collect::<Vec<Option<f64>>>())
+    });
+    verdicts.chain(figures).collect()
 }
 
 /// Every metric of the sweep's workloads in the catalogue's order, measured or

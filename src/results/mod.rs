@@ -27,6 +27,7 @@ mod failed_repeats;
 pub(crate) mod file;
 pub mod findings;
 pub mod frame;
+pub mod gated;
 mod level;
 pub mod machine;
 mod measured;

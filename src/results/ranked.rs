@@ -9,6 +9,7 @@ use super::decision::Decision;
 use super::disturbance::Undecided;
 use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
+use super::gated::Gated;
 use super::machine::{Detectable, MachineReport};
 use super::missing::MissingMetric;
 use super::not_counted::{NotCounted, Unswept};
@@ -58,6 +59,8 @@ pub struct Ranking {
     pub replaced: Vec<Replaced>,
     /// The latest block, where it has launches of confirmations alone: nothing is ranked.
     pub unswept: Option<Unswept>,
+    /// What is to be known of its gates.
+    pub gated: Option<Gated>,
     /// Judged metrics that configurations lack, the objective first.
     pub missing: Vec<MissingMetric>,
     /// What the machine did; `None` where no time effect is taken out: of shares, counts

@@ -31,6 +31,7 @@ use super::evidence::Evidence;
 pub use super::exclusion::{Exclusion, MissingValue};
 pub use super::failed_repeats::LostRepeats;
 use super::failed_repeats::{Place, Repeats};
+use super::gated::gated;
 use super::machine::Conclusion;
 use super::measured::Measured;
 pub use super::missing::{MissingMetric, MissingValues};
@@ -111,6 +112,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         replaced: sweep.replaced.clone(),
         environment_works: environment_works(sweep),
         unswept: unswept(sweep),
+        gated: gated(sweep),
         missing,
         machine,
         witness,

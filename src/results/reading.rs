@@ -11,6 +11,7 @@ use super::bounded::Bounded;
 use super::confirmed::ConfirmedGain;
 use super::decision::Criterion;
 use super::estimate::Effect;
+use super::gated::Gated;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
 use super::not_counted::{NotCounted, Unswept};
@@ -326,6 +327,9 @@ pub struct Trust {
     /// Containers that serve production in place of what the sweep stopped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,
+    /// What is to be known of its gates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gated: Option<Gated>,
     /// Judged metrics that are missing in part.
     pub missing: Vec<MissingMetric>,
     /// What the means of the candidate and the baseline hide.

@@ -2,7 +2,7 @@
 //! traffic, and contain the configuration of the cache. The text format is read in
 //! `prometheus`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ const STARTED: &str = "process_start_time_seconds";
 /// Seconds by which the reported start of one process may vary: some servers compute it
 /// from a clock that is adjusted.
 const START_TOLERANCE: f64 = 2.0;
+const REQUESTS: &str = "vllm:request_success_total";
 const CACHE_CONFIG: &str = "vllm:cache_config_info";
 
 /// One reading of `/metrics`. What a server does not support is `None`.
@@ -53,6 +54,10 @@ pub struct Counters {
     pub started: Option<f64>,
     /// Labels of `vllm:cache_config_info`; empty where there is none.
     pub cache_config: BTreeMap<String, String>,
+    /// The engines that the counters are sums over, by their label; each has a cache of its
+    /// own.
+    #[serde(default)]
+    pub engines: BTreeSet<String>,
 }
 
 impl Counters {
@@ -77,7 +82,7 @@ impl Counters {
             ]),
             prompt_tokens: count(&["vllm:prompt_tokens_total"]),
             generation_tokens: count(&["vllm:generation_tokens_total"]),
-            requests: count(&["vllm:request_success_total"]),
+            requests: count(&[REQUESTS]),
             preemptions: count(&["vllm:num_preemptions_total"]),
             running: gauge(scrape.sum("vllm:num_requests_running")),
             waiting: gauge(scrape.sum("vllm:num_requests_waiting")),
@@ -96,6 +101,7 @@ impl Counters {
                 .next()
                 .map(|sample| sample.labels.iter().cloned().collect())
                 .unwrap_or_default(),
+            engines: scrape.labels(REQUESTS, "engine").map(str::to_owned).collect(),
         }
     }
 
@@ -119,6 +125,12 @@ impl Counters {
         back(self.requests, before.requests)
             || back(self.prompt_tokens, before.prompt_tokens)
             || began.is_some_and(|(now, before)| now - before > START_TOLERANCE)
+    }
+
+    /// Whether both are of one process, as far as its time of start shows.
+    pub fn is_of_process(&self, other: &Self) -> bool {
+        let began = self.started.zip(other.started);
+        began.is_none_or(|(one, other)| (one - other).abs() <= START_TOLERANCE)
     }
 
     /// Tokens per KV block, where it is shown.
@@ -165,6 +177,7 @@ vllm:cache_config_info{block_size="128",enable_prefix_caching="True",engine="0",
         assert_eq!(counters.prefix_hits, Some(17024));
         assert_eq!(counters.requests, Some(27));
         assert_eq!(counters.running, Some(1.0));
+        assert_eq!(counters.engines.iter().collect::<Vec<_>>(), ["0"]);
         assert_eq!(counters.kv_usage, Some(0.5));
         assert_eq!(counters.preemptions, None);
         assert_eq!(counters.speculation.draft_tokens, Some(96));

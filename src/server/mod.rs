@@ -23,7 +23,7 @@ pub mod speculation;
 
 pub use endpoint::{ApiKey, Endpoint};
 pub use health::{Health, completion_proof, health};
-pub(crate) use message::{brief, error_message, error_text};
+pub(crate) use message::{brief, error_message, error_text, is_told};
 pub use models::ModelChoice;
 pub use open::ServerError;
 pub use probe::{GpuIds, ResourceProbe, ResourceSample};

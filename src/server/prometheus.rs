@@ -72,6 +72,12 @@ impl Scrape {
         self.named(name).map(|sample| sample.value).reduce(f64::max)
     }
 
+    /// A label's values in the samples of this name.
+    pub fn labels<'a>(&'a self, name: &'a str, label: &'a str) -> impl Iterator<Item = &'a str> {
+        let labels = self.named(name).flat_map(|sample| &sample.labels);
+        labels.filter(move |(key, _)| key == label).map(|(_, value)| value.as_str())
+    }
+
     /// A label of the first sample of this name.
     pub fn label<'a>(&'a self, name: &'a str, label: &str) -> Option<&'a str> {
         let labels = &self.named(name).next()?.labels;

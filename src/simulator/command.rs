@@ -9,9 +9,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::drift::Drift;
-use super::faults::{Faults, Spoiled};
+use super::faults::Faults;
 use super::log::{Log, LogSink, Process};
 use super::script::Script;
+use super::spoil::Spoiled;
 use super::{BootFailure, Ending, Options, boot, profile};
 use crate::flags::canonical_name;
 
@@ -43,7 +44,8 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
     ("--sim-freeze-seconds", "SECONDS", "and continues after so many simulated seconds"),
     ("--sim-silent-after", "N", "every answer falls silent after so many tokens"),
     ("--sim-unhealthy", "", "`/health` is 503"),
-    ("--sim-spoil", "KIND,from=N,count=N,longer-than=TOKENS", "chats that are not answered well"),
+    ("--sim-die-on-second-chunk", "", "the engine dies on a prompt that is too long for one step"),
+    ("--sim-spoil", "KIND,OPTION=VALUE,...", "chats that are not answered well: see below"),
     ("--sim-strangers", "SECONDS", "somebody else asks so often, in simulated seconds"),
 ];
 
@@ -134,6 +136,7 @@ pub(super) fn set_switch(faults: &mut Faults, name: &str) -> bool {
         "silent-boot" => faults.silent_boot = true,
         "unhealthy" => faults.unhealthy = true,
         "linger" => faults.lingers = true,
+        "die-on-second-chunk" => faults.dies_on_second_chunk = true,
         _ => return false,
     }
     true
@@ -161,7 +164,7 @@ pub(super) fn set_fault(faults: &mut Faults, name: &str, value: &str) -> Result<
         "spoil" => {
             let spoiled = Spoiled::parse(value)
                 .map_err(|error| ArgumentError(format!("argument --sim-spoil: {error}")))?;
-            faults.spoiled = Some(spoiled);
+            faults.spoiled.push(spoiled);
         }
         "die-after" => faults.die_after = tokens()?,
         "freeze-after" => faults.freeze_after = tokens()?,
@@ -255,6 +258,7 @@ mod tests {
             ("m --sim-speed", "argument --sim-speed: expected one argument"),
             ("m --sim-drift wlak:sd=1%", "argument --sim-drift: `wlak` is no kind of drift"),
             ("m --sim-drift step:at=1,factor=x", "argument --sim-drift: `factor` must be"),
+            ("m --sim-spoil loop,perod=3", "argument --sim-spoil: `perod` is not known of `loop`"),
             ("m --sim-sped 3", "unrecognized option --sim-sped"),
         ] {
             let error = split(line).unwrap_err().to_string();

@@ -3,7 +3,7 @@
 //! millisecond that tokio's timers resolve. What a step contains is decided in
 //! `scheduler`, how long it takes in `pace`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use super::faults::{ENGINE_DEAD_ERROR, Faults};
 use super::log::{Log, Process};
 use super::metrics::{Finish, Metrics};
 use super::pace::Pace;
-use super::scheduler::{Produced, Request, RequestId, Scheduler};
+use super::scheduler::{Admission, Plan, Produced, Request, RequestId, Scheduler};
 
 /// A schedule further behind than this is restarted: the machine was suspended.
 const LARGEST_LAG: Duration = Duration::from_millis(250);
@@ -79,7 +79,9 @@ impl Engine {
             gone: gone.clone(),
         };
         let now = Instant::now();
+        let dies = options.faults.dies_on_second_chunk;
         let worker = Worker {
+            second_chunk: dies.then(|| SecondChunk::of(&scheduler)),
             scheduler,
             pace,
             metrics,
@@ -250,12 +252,34 @@ impl Freeze {
     }
 }
 
+/// Sees the second step of a prompt that is too long for one.
+struct SecondChunk {
+    longest: u64,
+    begun: HashSet<RequestId>,
+}
+
+impl SecondChunk {
+    fn of(scheduler: &Scheduler) -> Self {
+        Self { longest: scheduler.longest_chunk(), begun: HashSet::new() }
+    }
+
+    /// Whether it is in this step.
+    fn comes(&mut self, plan: &Plan) -> bool {
+        let comes = plan.work.iter().any(|work| work.prefill && self.begun.contains(&work.id));
+        let long = |it: &&Admission| it.prompt_tokens - it.cached_tokens > self.longest;
+        self.begun.extend(plan.admitted.iter().filter(long).map(|admission| admission.id));
+        comes
+    }
+}
+
 struct Worker {
     scheduler: Scheduler,
     pace: Pace,
     metrics: Arc<Mutex<Metrics>>,
     speed: f64,
     die_after: u64,
+    /// Where the engine dies of it.
+    second_chunk: Option<SecondChunk>,
     freeze: Freeze,
     exit_after: u64,
     /// Tokens generated so far.
@@ -300,7 +324,8 @@ impl Worker {
                 self.gone.cancel();
                 return;
             }
-            if self.generated > self.die_after {
+            let second_chunk = self.second_chunk.as_mut().is_some_and(|it| it.comes(&plan));
+            if second_chunk || self.generated > self.die_after {
                 // Before the clients' channels close, so that they can distinguish death from a stop.
                 self.dead.cancel();
                 self.log_death();
@@ -401,7 +426,7 @@ impl Worker {
         true
     }
 
-    fn count(&mut self, plan: &super::scheduler::Plan, produced: &[Produced]) {
+    fn count(&mut self, plan: &Plan, produced: &[Produced]) {
         lock(&self.metrics).count_step(plan, produced);
         for token in produced.iter().filter(|token| token.finished) {
             self.end(token.id, None);

@@ -85,9 +85,30 @@ mod tests {
         assert_eq!((plan.of("bad", 2), plan.of("other", 1)), Default::default());
         assert_eq!(plan.of("odd", 9).exit.map(|exit| exit.class), Some("out_of_memory"));
         assert_eq!(plan.configurations().collect::<Vec<_>>(), ["bad", "odd"]);
-        for bad in ["", "a", "a@0 linger", "a@x linger", "a die-after", "a di-after=3", "a fail=x"]
-        {
+        for bad in [
+            "",
+            "a",
+            "a@0 linger",
+            "a@x linger",
+            "a die-after",
+            "a di-after=3",
+            "a fail=x",
+            "a spoil=loop,period=0",
+            "a spoil=loop,character=!",
+        ] {
             assert!(plan.add(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_configuration_has_several_kinds_of_spoiled_chats() {
+        let mut plan = FaultPlan::default();
+        plan.add("bad spoil=loop,word=tides spoil=error,longer-than=16 die-on-second-chunk")
+            .expect("good");
+        let faults = plan.of("bad", 1);
+        let hit: Vec<_> =
+            faults.spoiled.iter().map(|it| (it.word.as_deref(), it.longer_than)).collect();
+        assert_eq!(hit, [(Some("tides"), 0), (None, 16)]);
+        assert!(faults.dies_on_second_chunk);
     }
 }

@@ -3,6 +3,7 @@
 //! exit codes are those observed of vLLM. Without an option, nothing is injected.
 
 use super::log::Process;
+use super::spoil::Spoiled;
 use crate::configuration::Flags;
 
 /// The message to clients and in the log when the engine has died.
@@ -40,83 +41,12 @@ pub struct Faults {
     pub unhealthy: bool,
     /// Chats are answered with 500.
     pub not_serving: bool,
-    /// Some chats are not answered as they should be.
-    pub spoiled: Option<Spoiled>,
+    /// The engine dies where a prompt that is too long for one step gets its second one.
+    pub dies_on_second_chunk: bool,
+    /// Some chats are not answered as they should be: the first of these that hits counts.
+    pub spoiled: Vec<Spoiled>,
     /// Somebody else sends a request each time so many simulated seconds have passed.
     pub strangers: Option<f64>,
-}
-
-/// Chats that are not answered as they should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spoiled {
-    /// What comes in place of the answer.
-    pub by: Spoil,
-    /// The first chat that is hit, from 1; the proof of readiness is one.
-    pub from: u64,
-    /// How many are hit.
-    pub count: u64,
-    /// Only prompts of more tokens are hit, and only they are counted.
-    pub longer_than: u64,
-}
-
-/// What comes in place of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spoil {
-    /// 503, as while an engine starts again.
-    Unavailable,
-    /// 500, as of a request that the engine cannot process.
-    Error,
-    /// 401.
-    Unauthorized,
-    /// 404, as for a model of another name.
-    NotFound,
-    /// Events that are no JSON.
-    Garbage,
-    /// The connection is cut within the answer.
-    Reset,
-}
-
-/// The words for [`Spoil`].
-const SPOILS: [(&str, Spoil); 6] = [
-    ("unavailable", Spoil::Unavailable),
-    ("error", Spoil::Error),
-    ("unauthorized", Spoil::Unauthorized),
-    ("not-found", Spoil::NotFound),
-    ("garbage", Spoil::Garbage),
-    ("reset", Spoil::Reset),
-];
-
-impl Spoiled {
-    /// Reads `KIND[,from=N][,count=N][,longer-than=TOKENS]`.
-    ///
-    /// # Errors
-    /// What is not understood.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut parts = text.split(',');
-        let word = parts.next().unwrap_or_default();
-        let known = SPOILS.iter().find(|(known, _)| *known == word);
-        let by = known.map(|(_, by)| *by).ok_or_else(|| {
-            let known: Vec<&str> = SPOILS.iter().map(|(word, _)| *word).collect();
-            format!("'{word}' is not known (known: {})", known.join(", "))
-        })?;
-        let mut spoiled = Self { by, from: 1, count: u64::MAX, longer_than: 0 };
-        for part in parts {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let number = value.parse().map_err(|_| format!("invalid value: '{part}'"))?;
-            match name {
-                "from" => spoiled.from = number,
-                "count" => spoiled.count = number,
-                "longer-than" => spoiled.longer_than = number,
-                _ => return Err(format!("`{name}` is not known: from, count, longer-than")),
-            }
-        }
-        Ok(spoiled)
-    }
-
-    /// Whether the nth chat is hit, from 1.
-    pub fn hits(&self, nth: u64) -> bool {
-        (self.from..self.from.saturating_add(self.count)).contains(&nth)
-    }
 }
 
 /// A way for a start to end, by the class that a reader of the log should find.
@@ -286,18 +216,6 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn chats_are_hit_by_number() {
-        let spoiled = Spoiled::parse("garbage,from=3,count=2,longer-than=100").expect("known");
-        assert_eq!((spoiled.by, spoiled.longer_than), (Spoil::Garbage, 100));
-        let hit: Vec<u64> = (1..9).filter(|nth| spoiled.hits(*nth)).collect();
-        assert_eq!(hit, [3, 4]);
-        assert!(Spoiled::parse("error").expect("known").hits(u64::MAX - 1));
-        for bad in ["nonsense", "error,from=x", "error,till=3", ""] {
-            assert!(Spoiled::parse(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn every_class_is_accepted_in_either_spelling() {

@@ -19,15 +19,16 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::degenerate::Degenerate;
 use super::engine::{Ask, Engine};
-use super::faults::Spoil;
 use super::log::{Log, Process};
 use super::memory::Division;
 use super::metrics::Finish;
 use super::output::Output;
 use super::protocol::{self, ChatRequest, Form, Refused, ToolChoice};
-use super::reply::{Outline, Reply, Streaming};
+use super::reply::{Outline, Reply, Streaming, UnderWay};
 use super::settings::Settings;
+use super::spoil::{Asked, Failure, Spoil};
 use super::{Booted, Ending, Options, VERSION, text, tokens};
 
 /// Long contexts are megabytes of JSON.
@@ -46,8 +47,10 @@ struct Server {
     engine: Engine,
     log: Log,
     created: u64,
-    /// Chats so far that a fault counts.
-    chats: AtomicU64,
+    /// Chats so far that each of the faults counts.
+    chats: Vec<AtomicU64>,
+    /// Requests that are being answered.
+    under_way: Arc<AtomicU64>,
 }
 
 type Shared = State<Arc<Server>>;
@@ -60,6 +63,7 @@ pub(super) async fn serve(
     cancel: CancellationToken,
 ) -> std::io::Result<Ending> {
     let log = booted.log.clone();
+    let chats = booted.options.faults.spoiled.iter().map(|_| AtomicU64::new(0)).collect();
     let server = Arc::new(Server {
         settings: booted.settings,
         division: booted.division,
@@ -67,7 +71,8 @@ pub(super) async fn serve(
         engine: engine.clone(),
         log: booted.log,
         created: unix_seconds(),
-        chats: AtomicU64::new(0),
+        chats,
+        under_way: Arc::default(),
     });
     let (exit_code, lingers) = (server.options.faults.exit_code, server.options.faults.lingers);
     let strangers = tokio::spawn(strangers(Arc::clone(&server)));
@@ -274,45 +279,60 @@ async fn chat(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
     let request: ChatRequest =
         serde_json::from_slice(&body).map_err(|error| Refused::malformed(&error))?;
     let prompt = prompt_tokens(&request);
-    if let Some(spoil) = spoil(&server, prompt.len() as u64) {
-        return Ok(spoiled(spoil, &request));
-    }
-    let reply = accept(&server, &request, Form::Chat, prompt)?;
-    respond(reply, &request).await
+    answer(&server, &request, Form::Chat, prompt).await
 }
 
 async fn complete(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
     let (request, prompt) = protocol::completion_request(&body)?;
-    if let Some(spoil) = spoil(&server, prompt.len() as u64) {
-        return Ok(spoiled(spoil, &request));
-    }
-    let reply = accept(&server, &request, Form::Completion, prompt)?;
-    respond(reply, &request).await
+    answer(&server, &request, Form::Completion, prompt).await
+}
+
+async fn answer(
+    server: &Server,
+    request: &ChatRequest,
+    form: Form,
+    prompt: Vec<u32>,
+) -> Result<Response, Refused> {
+    let under_way = UnderWay::begin(&server.under_way);
+    let asked = Asked {
+        messages: &request.messages,
+        prompt: &prompt,
+        in_flight: under_way.count,
+        seed: server.options.seed,
+    };
+    let degenerate = match spoil(server, &asked) {
+        Some(Spoil::Failure(failure)) => return Ok(failed(failure, request)),
+        Some(Spoil::Text(text)) => Some(text),
+        None => None,
+    };
+    let reply = accept(server, request, form, prompt, degenerate, under_way)?;
+    respond(reply, request).await
 }
 
 /// What this chat is answered by in place of an answer.
-fn spoil(server: &Server, tokens: u64) -> Option<Spoil> {
-    let spoiled = server.options.faults.spoiled.filter(|spoiled| tokens > spoiled.longer_than)?;
-    let nth = server.chats.fetch_add(1, Ordering::Relaxed) + 1;
-    spoiled.hits(nth).then_some(spoiled.by)
+fn spoil(server: &Server, asked: &Asked<'_>) -> Option<Spoil> {
+    let all = server.options.faults.spoiled.iter().zip(&server.chats);
+    let mut fitting = all.filter(|(spoiled, _)| spoiled.fits(asked));
+    let hit = fitting.find(|(it, chats)| it.hits(chats.fetch_add(1, Ordering::Relaxed) + 1));
+    hit.map(|(spoiled, _)| spoiled.by)
 }
 
-fn spoiled(spoil: Spoil, request: &ChatRequest) -> Response {
-    let pieces: Vec<std::io::Result<Bytes>> = match spoil {
-        Spoil::Unavailable => {
+fn failed(failure: Failure, request: &ChatRequest) -> Response {
+    let pieces: Vec<std::io::Result<Bytes>> = match failure {
+        Failure::Unavailable => {
             return Refused::new(503, "ServiceUnavailable", None, "not now").into_response();
         }
-        Spoil::Error => {
+        Failure::Error => {
             let message = "module 'cupy' is not there";
             return Refused::new(500, "InternalServerError", None, message).into_response();
         }
-        Spoil::Unauthorized => return json_response(401, &json!({"error": "Unauthorized"})),
-        Spoil::NotFound => {
+        Failure::Unauthorized => return json_response(401, &json!({"error": "Unauthorized"})),
+        Failure::NotFound => {
             return Refused::unknown_model(request.model.as_deref().unwrap_or_default())
                 .into_response();
         }
-        Spoil::Garbage => vec![Ok("data: {\"choices\": [{\"del\n\ndata: %%\n\n".into())],
-        Spoil::Reset => {
+        Failure::Garbage => vec![Ok("data: {\"choices\": [{\"del\n\ndata: %%\n\n".into())],
+        Failure::Reset => {
             let piece = json!({"choices": [{"index": 0, "delta": {"content": "a"}}]});
             let cut = std::io::Error::other("reset");
             vec![Ok(format!("data: {piece}\n\n").into()), Err(cut)]
@@ -342,6 +362,8 @@ fn accept(
     request: &ChatRequest,
     form: Form,
     prompt: Vec<u32>,
+    degenerate: Option<Degenerate>,
+    under_way: UnderWay,
 ) -> Result<Reply, Refused> {
     let settings = &server.settings;
     if server.engine.is_dead() || server.options.faults.not_serving {
@@ -364,27 +386,34 @@ fn accept(
         model,
         created: unix_seconds(),
         seed,
-        output: output(server, request, form, choice, seed),
+        output: output(server, request, form, choice, seed, degenerate),
         tell_calls: matches!(choice, ToolChoice::Auto | ToolChoice::Required(_)),
         limit,
         tell_cached: settings.prompt_tokens_details,
         silent_after: server.options.faults.silent_after.unwrap_or(u64::MAX),
     };
-    Ok(Reply::ask(&server.engine, request, prompt, outline))
+    Ok(Reply::ask(&server.engine, request, prompt, outline, under_way))
 }
 
-/// The content of the answer: by script, as demanded, or at random.
+/// The content of the answer: degenerate, by script, as demanded, or at random.
 fn output(
     server: &Server,
     request: &ChatRequest,
     form: Form,
     choice: ToolChoice<'_>,
     seed: u64,
+    degenerate: Option<Degenerate>,
 ) -> Output {
+    let parsed = server.settings.reasoning_parser.is_some();
+    let thinks = form == Form::Chat && parsed && request.thinking();
+    // A demanded call is decoded under constraints, which leave no room for anything else.
+    let demanded = matches!(choice, ToolChoice::Named(_) | ToolChoice::Required(_));
+    if let Some(text) = degenerate.filter(|_| !demanded) {
+        return Output::degenerate(seed, thinks, text);
+    }
     if form == Form::Completion {
         return Output::words(seed, false);
     }
-    let parsed = server.settings.reasoning_parser.is_some();
     if let Some(script) = server.options.answers.answer(&request.last_text()) {
         return Output::scripted(seed, script, request.thinking(), parsed);
     }
@@ -394,13 +423,14 @@ fn output(
             let picked = text::mix(seed, 0) % tools.len().max(1) as u64;
             Output::call(seed, tools.get(picked as usize).unwrap_or(&Value::Null))
         }
-        ToolChoice::Never | ToolChoice::Auto => Output::words(seed, parsed && request.thinking()),
+        ToolChoice::Never | ToolChoice::Auto => Output::words(seed, thinks),
     }
 }
 
 async fn respond(reply: Reply, request: &ChatRequest) -> Result<Response, Refused> {
     if !request.stream.unwrap_or(false) {
-        return Ok(json_response(200, &reply.whole().await?));
+        let body = reply.whole().await?;
+        return Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response());
     }
     let options = request.stream_options.unwrap_or_default();
     let chunks = stream::unfold(Streaming::new(reply, options), |mut streaming| async move {

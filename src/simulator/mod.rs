@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub mod boot;
 mod command;
 pub mod cost;
+pub mod degenerate;
 pub mod drafts;
 pub mod drift;
 pub mod engine;
@@ -35,6 +36,7 @@ mod reply;
 pub mod scheduler;
 pub mod script;
 pub mod settings;
+pub mod spoil;
 pub mod text;
 pub mod tokens;
 

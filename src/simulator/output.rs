@@ -1,11 +1,12 @@
 //! What an answer is made of, token by token: thinking, text, tool calls. Random
 //! words by default; a call with random arguments where one is demanded, as
-//! constrained decoding produces one; or a script. The form on the wire is in `protocol`.
+//! constrained decoding produces one; a script; or degenerate text. The form on the wire is in `protocol`.
 
 use std::cmp::Ordering;
 
 use serde_json::{Map, Value, json};
 
+use super::degenerate::{Degenerate, Kind};
 use super::script::{Call, Scripted};
 use super::text;
 use super::tokens::pieces;
@@ -43,13 +44,26 @@ pub struct Output {
     thinking: u64,
     /// The script in place of random words, until it ends.
     pieces: Vec<Piece>,
+    /// What comes in place of the words.
+    degenerate: Option<Degenerate>,
 }
 
 impl Output {
     /// Random words, after random thinking where the model thinks.
     pub fn words(seed: u64, thinks: bool) -> Self {
         let thinking = if thinks { text::thinking_length(seed) } else { 0 };
-        Self { seed, thinking, pieces: Vec::new() }
+        Self { seed, thinking, ..Self::default() }
+    }
+
+    /// Degenerate text: thinking that loops does not end, and one that is empty is none.
+    pub fn degenerate(seed: u64, thinks: bool, text: Degenerate) -> Self {
+        let words = Self::words(seed, thinks);
+        let thinking = match text.kind {
+            Kind::Empty => 0,
+            Kind::Loop { .. } | Kind::Wall { .. } if text.after < words.thinking => u64::MAX,
+            _ => words.thinking,
+        };
+        Self { thinking, degenerate: Some(text), ..words }
     }
 
     /// A call of `tool`, an entry of the request's `tools`, with random arguments.
@@ -60,7 +74,7 @@ impl Output {
         let call = Call { name: name.to_owned(), arguments: nonsense(schema, seed) };
         let mut pieces = Vec::new();
         push_call(&mut pieces, 0, &call);
-        Self { seed, thinking: 0, pieces }
+        Self { seed, pieces, ..Self::default() }
     }
 
     /// A scripted answer; without a parser thinking is part of the text.
@@ -82,11 +96,14 @@ impl Output {
             // Nothing at all is one token: the end.
             all.push(Piece { part: Part::Content, text: String::new() });
         }
-        Self { seed, thinking: 0, pieces: all }
+        Self { seed, pieces: all, ..Self::default() }
     }
 
     /// Tokens of the answer if nothing cuts it.
     pub fn length(&self) -> u64 {
+        if let Some(length) = self.degenerate.and_then(|text| text.length()) {
+            return length;
+        }
         match self.pieces.len() {
             0 => {
                 let end = u64::from(self.thinking > 0);
@@ -106,7 +123,8 @@ impl Output {
             Ordering::Equal if self.thinking > 0 => Part::ThinkingEnd,
             _ => Part::Content,
         };
-        Piece { part, text: text::token(self.seed, index) }
+        let degenerate = self.degenerate.and_then(|text| text.token(self.seed, index));
+        Piece { part, text: degenerate.unwrap_or_else(|| text::token(self.seed, index)) }
     }
 
     /// Tokens of thinking among the first so many.
@@ -116,6 +134,14 @@ impl Output {
         }
         let first = self.pieces.iter().take(tokens as usize);
         first.filter(|piece| piece.part == Part::Thinking).count() as u64
+    }
+
+    /// A part of the answer as its bytes on the wire.
+    pub fn on_wire(&self, text: String) -> Vec<u8> {
+        match self.degenerate {
+            Some(degenerate) => degenerate.on_wire(text),
+            None => text.into_bytes(),
+        }
     }
 
     /// Whether it calls tools.
@@ -186,6 +212,29 @@ mod tests {
         }
         assert_ne!(nonsense(&schema, 1), nonsense(&schema, 2));
     }
+
+    #[test]
+    fn thinking_that_loops_does_not_end_and_nothing_has_no_thinking() {
+        let said = |kind: &str, after: u64, thinks: bool| {
+            let text = Degenerate { after, ..Degenerate::named(kind).expect("known") };
+            Output::degenerate(1, thinks, text)
+        };
+        let thinking = text::thinking_length(1);
+        let looping = said("loop", 3, true);
+        assert_eq!(looping.length(), u64::MAX);
+        assert_eq!(looping.piece(thinking + 99).part, Part::Thinking);
+        assert_eq!(looping.thinking_among(thinking + 99), thinking + 99);
+        // It thinks as it should, and loops in the answer.
+        let later = said("loop", thinking + 1, true);
+        assert_eq!(later.piece(thinking).part, Part::ThinkingEnd);
+        assert_eq!(later.piece(thinking + 9).part, Part::Content);
+        assert_eq!(later.piece(thinking + 9).text, later.piece(thinking + 10).text);
+        let nothing = said("empty", 0, true);
+        assert_eq!((nothing.length(), nothing.thinking_among(9)), (1, 0));
+        assert_eq!(said("nonsense", 0, true).length(), Output::words(1, true).length());
+        assert_eq!(said("broken", 0, false).length(), Output::words(1, false).length());
+    }
+
     #[test]
     fn a_script_is_sent_token_by_token() {
         let script = Scripted {

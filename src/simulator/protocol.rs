@@ -75,18 +75,12 @@ impl ChatRequest {
 
     /// The text of the last message.
     pub fn last_text(&self) -> String {
-        let Some(last) = self.messages.last() else { return String::new() };
-        match &last.content {
-            Value::Array(parts) => {
-                parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()
-            }
-            content => content.as_str().unwrap_or_default().to_owned(),
-        }
+        self.messages.last().map(Message::text).unwrap_or_default()
     }
 }
 
 /// Reads the body of `/v1/completions`: its options are a chat's, its prompt is
-/// a text or a list of token ids. 16 tokens are generated where there is no limit.
+/// a text, which is its one message, or a list of token ids. 16 tokens are generated where there is no limit.
 ///
 /// # Errors
 /// A body that is no valid request.
@@ -107,7 +101,10 @@ pub fn completion_request(body: &[u8]) -> Result<(ChatRequest, Vec<u32>), Refuse
         return Err(Refused::bad_request(Some("prompt"), "The decoder prompt cannot be empty"));
     }
     // A prompt that is there makes the body an object.
-    body["messages"] = json!([]);
+    body["messages"] = match body["prompt"].take() {
+        Value::String(prompt) => json!([{"role": "user", "content": prompt}]),
+        _ => json!([]),
+    };
     let mut request: ChatRequest =
         serde_json::from_value(body).map_err(|error| Refused::malformed(&error))?;
     request.max_tokens = request.max_tokens.or(Some(16));

@@ -3,9 +3,10 @@
 //! in `protocol`.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Bytes;
-use serde_json::Value;
 
 use super::engine::{Answer, Ask, Engine};
 use super::metrics::Finish;
@@ -15,6 +16,28 @@ use super::protocol::{
 };
 use super::scheduler::Produced;
 use super::text;
+
+/// Counts a request as under way, until it is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    all: Arc<AtomicU64>,
+    /// Requests under way when it came, itself included.
+    pub count: u64,
+}
+
+impl UnderWay {
+    /// One more of `all`.
+    pub(super) fn begin(all: &Arc<AtomicU64>) -> Self {
+        let count = all.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { all: Arc::clone(all), count }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// What is settled of a reply before its first token.
 #[derive(Debug)]
@@ -50,6 +73,8 @@ pub(super) struct Reply {
     end: &'static str,
     sent: u64,
     answer: Answer,
+    /// `None` where its last token is there.
+    under_way: Option<UnderWay>,
 }
 
 impl Reply {
@@ -59,6 +84,7 @@ impl Reply {
         request: &ChatRequest,
         prompt: Vec<u32>,
         outline: Outline,
+        under_way: UnderWay,
     ) -> Self {
         let seed = outline.seed;
         let natural = outline.output.length().max(request.min_tokens.unwrap_or(0));
@@ -79,7 +105,7 @@ impl Reply {
             Form::Completion => "cmpl",
         };
         let id = format!("{prefix}-{:016x}", text::mix(seed, answer.id()));
-        Self { outline, id, prompt_tokens, end, sent: 0, answer }
+        Self { outline, id, prompt_tokens, end, sent: 0, answer, under_way: Some(under_way) }
     }
 
     /// The tokens that are there; `None` at the end.
@@ -88,6 +114,10 @@ impl Reply {
             std::future::pending::<()>().await;
         }
         let mut produced = self.answer.next().await?;
+        // A client that asks again at the last token is not two.
+        if produced.last().is_some_and(|token| token.finished) {
+            self.under_way = None;
+        }
         produced.retain(|token| token.index < self.outline.silent_after);
         self.sent += produced.len() as u64;
         Some(produced)
@@ -113,8 +143,8 @@ impl Reply {
         Envelope { form: *form, id: &self.id, created: *created, model, calls }
     }
 
-    /// The answer in one piece.
-    pub(super) async fn whole(mut self) -> Result<Value, Refused> {
+    /// The answer in one piece: JSON.
+    pub(super) async fn whole(mut self) -> Result<Bytes, Refused> {
         let mut produced = Vec::new();
         while let Some(mut tokens) = self.next().await {
             produced.append(&mut tokens);
@@ -124,7 +154,8 @@ impl Reply {
             return Err(Refused::engine_dead());
         }
         let usage = self.usage(last);
-        Ok(self.envelope().whole(&self.pieces(&produced), self.end, usage))
+        let body = self.envelope().whole(&self.pieces(&produced), self.end, usage);
+        Ok(self.outline.output.on_wire(body.to_string()).into())
     }
 }
 
@@ -179,6 +210,6 @@ impl Streaming {
             }
             ChunkWriter::done(&mut out);
         }
-        Some(Ok(out.into()))
+        Some(Ok(self.reply.outline.output.on_wire(out).into()))
     }
 }

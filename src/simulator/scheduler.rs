@@ -224,6 +224,11 @@ impl Scheduler {
         self.waiting.len()
     }
 
+    /// Tokens of one prompt in one step at most.
+    pub fn longest_chunk(&self) -> u64 {
+        self.capped(self.limits.batched_tokens)
+    }
+
     /// Share of the blocks in use.
     pub fn cache_usage(&self) -> f64 {
         self.cache.usage()

@@ -27,13 +27,23 @@ pub fn mix(seed: u64, index: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// The same from 0 to 1.
+pub fn uniform(seed: u64, index: u64) -> f64 {
+    (mix(seed, index) >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// The text of an answer's token.
 pub fn token(seed: u64, index: u64) -> String {
     if index % SENTENCE == SENTENCE - 1 {
         return ".".into();
     }
-    let word = WORDS[(mix(seed, index) % WORDS.len() as u64) as usize];
+    let word = word(seed, index);
     if index == 0 { word.into() } else { format!(" {word}") }
+}
+
+/// A word of at most six letters.
+pub fn word(seed: u64, index: u64) -> &'static str {
+    WORDS[(mix(seed, index) % WORDS.len() as u64) as usize]
 }
 
 /// The id of that token.
@@ -53,14 +63,15 @@ pub fn thinking_length(seed: u64) -> u64 {
 }
 
 fn log_normal(seed: u64) -> u64 {
-    let uniform = |index| (mix(seed, index) >> 11) as f64 / (1u64 << 53) as f64;
-    let radius = (-2.0 * (1.0 - uniform(0)).ln()).sqrt();
-    let normal = radius * (std::f64::consts::TAU * uniform(1)).cos();
+    let radius = (-2.0 * (1.0 - uniform(seed, 0)).ln()).sqrt();
+    let normal = radius * (std::f64::consts::TAU * uniform(seed, 1)).cos();
     ((180f64.ln() + 0.6 * normal).exp() as u64).clamp(8, 4000)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::simulator::tokens::tokenize;
 
@@ -69,6 +80,20 @@ mod tests {
         let text: String = (0..200).map(|index| token(7, index)).collect();
         let ids: Vec<u32> = (0..200).map(|index| token_id(7, index)).collect();
         assert_eq!(tokenize(&text), ids);
+    }
+
+    /// Gates must find nothing in answers of a server without faults.
+    #[test]
+    fn an_answer_does_not_repeat_itself() {
+        for seed in 0..200 {
+            let words: Vec<String> = (0..300).map(|index| token(seed, index)).collect();
+            let grams: HashSet<&[String]> = words.windows(4).collect();
+            assert!(grams.len() > 290, "{} different 4-grams with seed {seed}", grams.len());
+            let equal = |(a, b): (&String, &String)| a == b;
+            let run = words.iter().zip(&words[1..]).map(equal).collect::<Vec<_>>();
+            let longest = run.split(|equal| !equal).map(<[bool]>::len).max();
+            assert!(longest < Some(4), "a word {longest:?} times with seed {seed}");
+        }
     }
 
     #[test]

@@ -27,6 +27,25 @@ pub struct Message {
     pub tool_calls: Option<Value>,
 }
 
+impl Message {
+    /// Its text, that of its parts in one.
+    pub fn text(&self) -> String {
+        match &self.content {
+            Value::Array(parts) => {
+                parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()
+            }
+            content => content.as_str().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Whether it has this word, which is in lower case.
+    pub fn has_word(&self, word: &str) -> bool {
+        let text = self.text();
+        let mut words = text.split(|letter: char| !letter.is_alphanumeric());
+        words.any(|found| found.to_lowercase() == word)
+    }
+}
+
 /// The tokens of a text: runs of up to six letters with the space before them,
 /// single digits, runs of white space, single other characters.
 pub fn tokenize(text: &str) -> Vec<u32> {

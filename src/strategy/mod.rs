@@ -28,7 +28,7 @@ impl StrategySpec {
     /// The strategy of a new sweep of so many configurations, of which `baseline` is tried
     /// first.
     pub fn build(&self, configurations: usize, baseline: Option<usize>) -> Box<dyn Strategy> {
-        self.build_by(Order::Separated, configurations, baseline)
+        self.build_by(Order::Opened, configurations, baseline)
     }
 
     /// The same with the order that a sweep began with.
@@ -259,12 +259,12 @@ mod tests {
         let spec = StrategySpec::Grid(GridStrategy::default());
         let blocks = |configurations, baseline| {
             (0..12)
-                .map(|trial| spec.block(Order::Separated, trial, configurations, baseline))
+                .map(|trial| spec.block(Order::Opened, trial, configurations, baseline))
                 .collect::<Vec<_>>()
         };
         assert_eq!(blocks(4, true), [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
         // With the baseline once more.
         assert_eq!(blocks(7, true)[7..9], [0, 1]);
-        assert_eq!(spec.block(Order::Separated, 5, 0, false), 5);
+        assert_eq!(spec.block(Order::Opened, 5, 0, false), 5);
     }
 }

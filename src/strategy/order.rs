@@ -23,14 +23,20 @@ pub enum Order {
     /// Each block is a shuffle of its own. Older manifests name no order: theirs is this.
     #[default]
     Shuffled,
-    /// What this module's first lines say.
+    /// As [`Opened`](Self::Opened), but of two configurations either may be first.
     Separated,
+    /// What this module's first lines say.
+    Opened,
 }
 
 impl Order {
+    fn separates(self) -> bool {
+        matches!(self, Self::Separated | Self::Opened)
+    }
+
     /// Whether a baseline is launched twice in each block of so many configurations.
     pub(super) fn has_baseline_twice(self, configurations: usize) -> bool {
-        self == Self::Separated && configurations >= BASELINE_TWICE
+        self.separates() && configurations >= BASELINE_TWICE
     }
 
     /// Launches of one block.
@@ -39,8 +45,9 @@ impl Order {
     }
 }
 
-/// Configuration and purpose of each trial. The baseline opens the first block of more
-/// than two: what does not work with flags that are known to work is not worth a night.
+/// Configuration and purpose of each trial. The baseline opens the first block: what does not
+/// work with flags that are known to work is not worth a night, and what gates find in it
+/// fails nobody else.
 pub(super) fn blocks(
     launches: u32,
     seed: u64,
@@ -53,9 +60,12 @@ pub(super) fn blocks(
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(u64::from(block));
         let last = order.last().map(|(configuration, _)| *configuration);
-        let last = last.filter(|_| rule == Order::Separated);
+        let last = last.filter(|_| rule.separates());
         let members = match configurations {
-            2 if rule == Order::Separated => pair(last, &mut random),
+            2 if rule.separates() => {
+                let opening = baseline.filter(|_| rule == Order::Opened);
+                pair(last, opening, &mut random)
+            }
             _ => shuffled(configurations, last, baseline.filter(|_| block == 0), &mut random),
         };
         let twice = baseline.filter(|_| rule.has_baseline_twice(configurations));
@@ -67,9 +77,10 @@ pub(super) fn blocks(
     order
 }
 
-/// Always the one that did not run last.
-fn pair(last: Option<usize>, random: &mut impl Rng) -> Vec<usize> {
-    let first = last.map_or_else(|| usize::from(!random.random::<bool>()), |last| 1 - last);
+/// Always the one that did not run last; in the first block the `opening` one.
+fn pair(last: Option<usize>, opening: Option<usize>, random: &mut impl Rng) -> Vec<usize> {
+    let any = || opening.unwrap_or_else(|| usize::from(!random.random::<bool>()));
+    let first = last.map_or_else(any, |last| 1 - last);
     vec![first, 1 - first]
 }
 

@@ -19,6 +19,7 @@ use crate::engine::log::EngineLog;
 use crate::engine::production::{Production, ProductionError};
 use crate::engine::{Engine, LaunchOrder, Launched};
 use crate::event::{BootPhase, Emit, Phase};
+use crate::gate::{Finding, Gate, GateOrder, GateReport};
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::history::production::ProductionFacts;
 use crate::history::record::{Manifest, SCHEMA_VERSION};
@@ -86,6 +87,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
         image_id: None,
         image: None,
         service_parts: None,
+        gates: None,
         window: None,
         suite_version: None,
     }
@@ -118,6 +120,8 @@ pub(super) type RepeatScript = dyn Fn(u32, u32) -> Repeated + Send + Sync;
 
 /// What is proven of a launch.
 pub(super) type ProofScript = dyn Fn(&TrialOrder) -> Proof + Send + Sync;
+/// What a gate finds, by launch.
+pub(super) type GateScript = dyn Fn(u32, Gate) -> Vec<Finding> + Send + Sync;
 /// Whether the server is still the one that was launched, by launch and repeats measured.
 pub(super) type CheckScript = dyn Fn(u32, u32) -> Result<(), LaunchFailure> + Send + Sync;
 
@@ -281,6 +285,7 @@ pub(super) struct FakeMeasure {
     pub(super) actions: Actions,
     pub(super) repeats: Box<RepeatScript>,
     pub(super) proofs: Box<ProofScript>,
+    pub(super) gates: Box<GateScript>,
     /// Whether a launch cannot even begin to be measured.
     pub(super) begins: bool,
 }
@@ -289,7 +294,8 @@ impl FakeMeasure {
     pub(super) fn new(actions: &Actions) -> Self {
         let value = |launch, repeat| Repeated::Value(f64::from(launch * 100 + repeat));
         let proofs = Box::new(|_: &TrialOrder| Proof::default());
-        Self { actions: actions.clone(), repeats: Box::new(value), proofs, begins: true }
+        let (repeats, gates) = (Box::new(value), Box::new(|_, _| Vec::new()));
+        Self { actions: actions.clone(), repeats, proofs, gates, begins: true }
     }
 }
 
@@ -319,6 +325,13 @@ struct FakeSession<'a> {
 
 #[async_trait]
 impl MeasureSession for FakeSession<'_> {
+    async fn gate(&mut self, gate: Gate, order: &GateOrder) -> Result<GateReport, BenchError> {
+        let launch = self.job.order.launch.launch;
+        self.measure.actions.did(format!("gate {launch} {gate}"));
+        let findings = (self.measure.gates)(launch, gate);
+        Ok(GateReport::judged(gate, findings, BTreeMap::new(), &order.against))
+    }
+
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError> {
         let launch = self.job.order.launch.launch;
         self.measure.actions.did(format!("repeat {launch}.{}", pass.repeat));

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::gates;
 use super::pass::Pass;
 use super::{SweepError, relaunch};
 use crate::bench::RecordSink;
@@ -20,11 +21,13 @@ use crate::bench::suite::BenchError;
 use crate::engine::log::EngineLog;
 use crate::engine::{Engine, LaunchOrder, Launched};
 use crate::event::{Emit, Phase};
+use crate::gate::{Gate, GateOrder, GateReport, GateVerdict};
 use crate::history::HistoryError;
 use crate::history::folder::Folder;
 use crate::history::journal::Entry;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::metric::{Measurement, MetricValue, Status};
+use crate::server::effective::Effective;
 use crate::server::proof::Proof;
 use crate::server::{ResourceProbe, Server};
 use crate::strategy::Purpose;
@@ -55,6 +58,9 @@ pub struct TrialOrder {
     pub salt: String,
     /// Seed of the prompts' texts, the same for every configuration.
     pub seed: u64,
+    /// What it goes through before it is measured.
+    #[serde(default)]
+    pub gates: GateOrder,
     /// What is measured, in this order.
     pub passes: Vec<Pass>,
 }
@@ -112,6 +118,9 @@ impl std::fmt::Debug for Job<'_> {
 /// Measures one server during one launch.
 #[async_trait]
 pub trait MeasureSession: Send {
+    /// One gate, judged.
+    async fn gate(&mut self, gate: Gate, order: &GateOrder) -> Result<GateReport, BenchError>;
+
     /// One repeat of one case, its records stored.
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError>;
 }
@@ -231,6 +240,7 @@ impl Work<'_> {
         }
         let not_applied = proof.failure();
         let effective = proof.values;
+        let batched_tokens = effective.get("max-num-batched-tokens").and_then(shown);
         if self.sink.put(Entry::LaunchReady { launch, facts, effective }).await.is_err() {
             return Ok(LaunchOutcome::Interrupted);
         }
@@ -252,21 +262,65 @@ impl Work<'_> {
             Ok(session) => session,
             Err(error) => return Ok(LaunchOutcome::Failed(lost(launched, &error).await)),
         };
+        let gates = GateOrder { batched_tokens, ..self.order.gates.clone() };
+        for gate in &gates.gates {
+            let ended = match session.gate(*gate, &gates).await {
+                Ok(report) => self.gate_finished(launched, report).await,
+                Err(error) => Some(self.ended_by(launched, error).await?),
+            };
+            if let Some(outcome) = ended {
+                return Ok(outcome);
+            }
+        }
         for pass in &self.order.passes {
             let ended = match session.repeat(pass).await {
                 Ok(measurement) => self.repeat_finished(launched, measurement).await,
-                Err(BenchError::Cancelled) => Some(LaunchOutcome::Interrupted),
-                Err(BenchError::Records(error)) => {
-                    return Err(unstored(&self.order.launch.folder, error));
-                }
-                Err(BenchError::Shortage(what)) => return Err(SweepError::shortage(&what)),
-                Err(error) => Some(self.server_lost(launched, error).await),
+                Err(error) => Some(self.ended_by(launched, error).await?),
             };
             if let Some(outcome) = ended {
                 return Ok(outcome);
             }
         }
         Ok(LaunchOutcome::Measured)
+    }
+
+    /// The outcome of a launch whose gate or repeat could not be brought to its end.
+    async fn ended_by(
+        &self,
+        launched: &mut dyn Launched,
+        error: BenchError,
+    ) -> Result<LaunchOutcome, SweepError> {
+        match error {
+            BenchError::Cancelled => Ok(LaunchOutcome::Interrupted),
+            BenchError::Records(error) => Err(unstored(&self.order.launch.folder, error)),
+            BenchError::Shortage(what) => Err(SweepError::shortage(&what)),
+            error => Ok(self.server_lost(launched, error).await),
+        }
+    }
+
+    /// Passes a gate's report on; the outcome, where the launch ends by it.
+    async fn gate_finished(
+        &self,
+        launched: &mut dyn Launched,
+        report: GateReport,
+    ) -> Option<LaunchOutcome> {
+        let launch = self.order.launch.launch;
+        let death = launched.check().await.err();
+        // What is asked for by `survival` is to be survived. An end during the others is an end
+        // as any other, and somebody's kill says nothing of the configuration.
+        let is_asked_for = report.gate == Gate::Survival;
+        let is_own = |it: &LaunchFailure| is_asked_for && it.class != FailureClass::Killed;
+        let failure = match (report.verdict, death) {
+            (GateVerdict::Failed, death) if death.as_ref().is_none_or(is_own) => {
+                Some(gates::failure(&report, death))
+            }
+            (_, death) => death,
+        };
+        match (self.sink.put(Entry::GateFinished { launch, report }).await, failure) {
+            (_, Some(failure)) => Some(LaunchOutcome::Failed(failure)),
+            (Err(Refused), None) => Some(LaunchOutcome::Interrupted),
+            (Ok(()), None) => None,
+        }
     }
 
     /// Passes a measurement on; the outcome, where the launch ends by it.
@@ -297,6 +351,12 @@ impl Work<'_> {
         }
         LaunchOutcome::Failed(failure)
     }
+}
+
+/// A count that the server shows, as a number or in digits.
+fn shown(value: &Effective) -> Option<u64> {
+    let value = value.value.as_ref()?;
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// Records that could not be stored in the launch's folder.

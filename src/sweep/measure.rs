@@ -13,6 +13,7 @@ use crate::bench::RecordSink;
 use crate::bench::suite::{Bench, BenchError, BenchSettings};
 use crate::client::Limits;
 use crate::engine::Launched;
+use crate::gate::{Gate, GateOrder, GateReport};
 use crate::metric::Measurement;
 use crate::server::effective::{self, add_inspected};
 use crate::server::proof::{Proof, prove};
@@ -97,6 +98,10 @@ struct SuiteSession<'a>(Bench<'a>);
 
 #[async_trait]
 impl MeasureSession for SuiteSession<'_> {
+    async fn gate(&mut self, gate: Gate, order: &GateOrder) -> Result<GateReport, BenchError> {
+        self.0.gate(gate, order).await
+    }
+
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError> {
         self.0.repeat(&pass.workload, &pass.case, pass.repeat).await
     }

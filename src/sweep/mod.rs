@@ -12,6 +12,7 @@ pub mod eta;
 pub mod events;
 #[cfg(test)]
 mod fakes;
+pub mod gates;
 pub mod launch;
 pub mod measure;
 pub mod measured_with;

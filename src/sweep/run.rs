@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::clock::{Clock, Reading};
 use super::context::SweepContext;
 use super::events::Events;
+use super::gates;
 use super::launch::{TrialOrder, void};
 use super::measured_with::see_production;
 use super::production::{self, Guard, GuardError};
@@ -382,6 +383,7 @@ impl Sweep {
         let manifest = &self.record.manifest;
         let configuration = manifest.configurations[trial.configuration].clone();
         let folder = self.folder.launch(launch, &configuration.name);
+        let gates = gates::of(&self.record, &configuration);
         let order = TrialOrder {
             launch: LaunchOrder {
                 sweep: manifest.sweep.clone(),
@@ -395,6 +397,7 @@ impl Sweep {
             round: trial.round(&self.record),
             salt: format!("{} {}", manifest.sweep, manifest.created_at),
             seed: manifest.strategy.seed(),
+            gates,
             passes,
         };
         running.start(trial, order, context);

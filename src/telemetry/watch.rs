@@ -46,6 +46,7 @@ impl Watch {
                     Some(mut counters) => {
                         // The same each time, and most of it.
                         counters.cache_config.clear();
+                        counters.engines.clear();
                         read.push((at, counters));
                     }
                     None if read.is_empty() && !has => return,

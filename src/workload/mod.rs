@@ -40,7 +40,7 @@ pub use catalogue::catalogue;
 pub use command::Command;
 pub use conversation::Conversation;
 pub use cost::{PREFILL, Seconds, TOKEN, Work};
-pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, Prompt};
+pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, LeftOut, Prompt};
 pub use kv_cache::KvCache;
 pub use launch_metrics::{LAUNCH, LAUNCH_METRICS};
 pub use load::{Arrivals, Load, LoadCase, Slo};

@@ -39,7 +39,7 @@ fn place() -> Workplace {
 }
 
 fn spoil(place: &Workplace) {
-    std::fs::write(place.path("data/share.json"), "[{\"prompt\": \"a\"}, {\"text\": \"b\"}]")
+    std::fs::write(place.path("data/share.json"), "[{\"text\": \"a\"}, {\"text\": \"b\"}]")
         .unwrap();
     let more_turns = GRID.replace("turns: 2", "turns: 3").replace("load.output", "load.outputt");
     std::fs::write(place.path("grid.yaml"), more_turns).unwrap();
@@ -72,7 +72,8 @@ fn bench_refuses_a_file_before_it_looks_for_the_server() {
         printed.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")
     };
     let printed = bench("load", &["dataset=data/share.json"]);
-    let neither = "load: data/share.json, entry 2: neither `prompt` nor `messages` nor";
+    let neither = "load: data/share.json: no entry can be used: 2 of another form (the first: entry \
+                   1: neither `prompt` nor `messages` nor";
     assert!(printed.contains(neither), "{printed}");
     let printed = bench("kv-cache", &["dataset=data/prompts.jsonl"]);
     assert!(printed.contains("kv-cache: data/prompts.jsonl: No such file"), "{printed}");
@@ -109,4 +110,71 @@ fn a_sweep_takes_its_prompts_from_files_and_goes_on_with_the_same_ones_only() {
     // What it measured is reported without them, and production is restored.
     place.run(&["report", "run"]).expect(0);
     place.run(&["recover", "run"]).expect(0);
+}
+
+const PICTURES: &str = r#"{"messages": [{"role": "user", "content": [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]}]}"#;
+const PLACEHOLDER: &str =
+    r#"{"image": "p/0.jpg", "conversations": [{"from": "human", "value": "<image>\nWhat?"}]}"#;
+
+/// `load` alone, from a file with these lines.
+fn of_lines(lines: &[&str]) -> Workplace {
+    let grid = "name: rows
+engine:
+  simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090, speed: 50}
+parameters:
+  max-num-seqs: [8]
+workloads:
+  load: {concurrency: 2, requests: 8, output-tokens: 8, dataset: rows.jsonl, warmup: 0}
+objective: {maximize: load.output_throughput}
+strategy: {grid: {launches: 1, repeats: 1, seed: 1}}
+";
+    let place = Workplace::new(grid);
+    std::fs::write(place.path("rows.jsonl"), lines.join("\n")).unwrap();
+    place
+}
+
+/// As one line, whatever the terminal's width.
+fn folded(text: &str) -> String {
+    text.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn rows_that_cannot_be_used_are_counted_by_plan_and_never_sent() {
+    let good = [r#"{"prompt": "Why is the sky blue?"}"#, r#"{"prompt": "Où va l’été ?"}"#];
+    let bad =
+        [PICTURES, PLACEHOLDER, r#"{"prompt": null}"#, r#"{"prompt": "caf\ud83d"}"#, "{broken"];
+    let place = of_lines(&[&good[..], &bad[..], &[r#"{"prompt": " "}"#][..]].concat());
+    let planned = place.run(&["plan", "grid.yaml"]).expect(0);
+    let said = folded(&format!("{} {}", planned.out, planned.err));
+    for words in [
+        "load: 6 of 8 entries of rows.jsonl are left out",
+        "2 with pictures, sound or video (the first: line 3)",
+        "2 of another form (the first: line 5: neither",
+        "1 with broken characters (line 6)",
+        "1 without a text of a user (line 8)",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let results = place.results("run");
+    assert_eq!(crate::support::texts(&results, "status"), [Some("ok".to_owned())]);
+    // All that is sent is what can be used.
+    let bench = place.run(&[
+        "bench",
+        "http://127.0.0.1:9",
+        "--workload",
+        "load",
+        "--set",
+        "dataset=rows.jsonl",
+    ]);
+    assert!(!folded(&bench.err).contains("rows.jsonl: "), "{}", bench.err);
+}
+
+#[test]
+fn a_file_is_refused_only_where_nothing_of_it_is_left() {
+    let place = of_lines(&[PICTURES, PLACEHOLDER, PICTURES]);
+    let said = folded(&place.run(&["plan", "grid.yaml"]).expect(2).err);
+    let words = "rows.jsonl: no entry can be used: 3 with pictures, sound or video";
+    assert!(said.contains(words), "{said}");
+    of_lines(&[PICTURES, r#"{"prompt": "a"}"#]).run(&["plan", "grid.yaml"]).expect(0);
 }

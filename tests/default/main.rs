@@ -18,6 +18,8 @@ mod failures;
 mod faults;
 mod finish;
 mod fuzz;
+mod gate;
+mod gates;
 mod grid;
 mod grid_errors;
 mod grid_expansion;

@@ -201,9 +201,7 @@ struct Probes {
 
 impl Probes {
     async fn start(repeat: &RepeatContext<'_>) -> Result<Self, FitError> {
-        let scrape = Counters::scrape(repeat.session.http());
-        let before =
-            repeat.session.cancel().run_until_cancelled(scrape).await.ok_or(FitError::Cancelled)?;
+        let before = repeat.session.counters().await.ok_or(FitError::Cancelled)?;
         Ok(Self { before, sent: Sent::NOTHING })
     }
 
@@ -279,8 +277,7 @@ impl Probes {
     /// prompt.
     async fn settle(self, repeat: &mut RepeatContext<'_>) -> Result<(), FitError> {
         let before = self.before.as_ref();
-        let settled =
-            settle(before, repeat.session.http(), self.sent, repeat.session.cancel()).await;
+        let settled = settle(repeat.session, before, self.sent).await;
         match (settled, before) {
             (Settled::Cancelled, _) => Err(FitError::Cancelled),
             (Settled::Ours(now), Some(before)) => {

@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use crate::bench::error::BenchError;
+use crate::bench::lookups::Lookup;
 use crate::bench::metrics::all_of;
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::prompt::dataset::Overhead;
@@ -24,7 +25,6 @@ use crate::bench::prompt::generate::{derive, salt, text};
 use crate::bench::prompt::length::{odd_answers, part_missed};
 use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop, mean};
-use crate::bench::traffic::Lookup;
 use crate::client::record::RequestRecord;
 use crate::client::request::{Input, RequestSpec};
 use crate::metric::MetricValues;
@@ -289,8 +289,12 @@ async fn converse(
             1 => sequence.ask_cold(&purpose, request).await?,
             _ => sequence.ask(&purpose, request).await?,
         };
-        tally.note(planned.number, number, number == spec.turns, &reply);
-        check_growth(&reply.record, &mut tokens, planned.least_growth(spec))?;
+        let is_partial = is_partial(sequence.repeat, &reply.record);
+        let (place, is_last) = ((planned.number, number), number == spec.turns);
+        tally.note(place, is_last, is_partial, &reply);
+        if !is_partial {
+            check_growth(&reply.record, &mut tokens, planned.least_growth(spec))?;
+        }
         history.push(json!({"role": "assistant", "content": reply.answer.content}));
     }
     Ok(())
@@ -304,6 +308,12 @@ impl Planned<'_> {
             Texts::These(_) => 1,
         }
     }
+}
+
+/// Whether the server counts a prompt without what came from its cache.
+fn is_partial(repeat: &RepeatContext<'_>, record: &RequestRecord) -> bool {
+    let known = repeat.session.counts_new_alone();
+    record.usage.is_some_and(|usage| usage.leaves_out_cached(known))
 }
 
 /// A server that cuts a history in silence is found out: each turn adds its message,
@@ -343,7 +353,14 @@ fn request(spec: &Conversation, history: &[Value]) -> RequestSpec {
 }
 
 impl Tally {
-    fn note(&mut self, conversation: u64, number: u64, is_last: bool, reply: &Reply) {
+    /// `is_partial`: its prompt is counted without what came from the cache.
+    fn note(
+        &mut self,
+        (conversation, number): (u64, u64),
+        is_last: bool,
+        is_partial: bool,
+        reply: &Reply,
+    ) {
         let record = &reply.record;
         self.caching_off |= reply.lookup == Lookup::Off;
         self.turns.push(Turn {
@@ -352,10 +369,12 @@ impl Tally {
             is_last,
             ttft_ms: record.ttft_ms(),
             tpot_ms: record.tpot_ms(),
-            prompt_tokens: record.usage.map(|usage| usage.prompt_tokens),
+            prompt_tokens: record.usage.filter(|_| !is_partial).map(|usage| usage.prompt_tokens),
             cached: match reply.lookup {
                 Lookup::Found(found) => Some(found),
-                Lookup::Off | Lookup::Unknown => None,
+                // Of a first turn there is nothing to be found.
+                Lookup::Unmoved if number == 1 => Some(0),
+                Lookup::Unmoved | Lookup::Off | Lookup::Unknown => None,
             },
         });
     }

@@ -3,6 +3,7 @@
 //! counters. One request at a time, closed loop.
 
 use crate::bench::error::BenchError;
+use crate::bench::lookups::Lookup;
 use crate::bench::metrics::all_of;
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::prompt::dataset::Filling;
@@ -12,7 +13,6 @@ use crate::bench::prompt::generate::{derive, messages_about, text};
 use crate::bench::prompt::length::odd_answers;
 use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop};
-use crate::bench::traffic::Lookup;
 use crate::client::record::RequestRecord;
 use crate::client::request::{Input, Prepared, RequestSpec, Target};
 use crate::metric::MetricValues;
@@ -48,6 +48,8 @@ struct Tally {
     hits: Vec<Option<(u64, u64)>>,
     caching_off: bool,
     uncertified: Option<String>,
+    /// Why what was found is not known.
+    unknown: Option<String>,
 }
 
 /// What prompts are fitted to: above the target by half a percent, where the
@@ -107,7 +109,8 @@ pub(crate) async fn repeat(
     let (mut sequence, mut tally) = (RequestSequence::start(repeat).await, Tally::default());
     let ended = run.all(&mut sequence, &mut tally).await;
     let answers = sequence.records().iter().map(|record| (record, spec.output_tokens));
-    let remarks = [tally.uncertified.clone(), odd_answers(answers)];
+    let unknown = tally.unknown.as_ref().map(|reason| format!("hits unknown: {reason}"));
+    let remarks = [tally.uncertified.clone(), unknown, odd_answers(answers)];
     for remark in remarks.into_iter().flatten() {
         sequence.remark(remark);
     }
@@ -161,8 +164,10 @@ impl Run<'_> {
             let prompt = self.prompt(sequence, format!("pair {number}")).await?;
             let miss = self.send(sequence, tally, "miss", &prompt).await?;
             sequence.check_cold(&miss)?;
-            let resent = self.send(sequence, tally, "resent", &prompt).await?;
-            tally.judge_hit(&resent, sequence.block_size());
+            let resent = sequence.send_again("resent", &prompt, &miss).await?;
+            tally.note("resent", &resent.record);
+            resent.check_length(self.target)?;
+            tally.judge_hit(&resent, sequence);
         }
         for number in 0..self.spec.prompts {
             let prompt = self.prompt(sequence, format!("independent {number}")).await?;
@@ -210,21 +215,40 @@ impl Tally {
         self.prompt_tokens.extend(record.usage.map(|usage| usage.prompt_tokens as f64));
     }
 
-    /// What the counters, in blocks of `block_size`, say of a prompt sent again.
-    fn judge_hit(&mut self, reply: &Reply, block_size: Option<u64>) {
-        let (found, block) = match (reply.lookup, block_size) {
+    /// What the counters say of a prompt sent again.
+    fn judge_hit(&mut self, reply: &Reply, sequence: &RequestSequence<'_, '_>) {
+        let engines = sequence.engines();
+        let (found, block) = match (reply.lookup, sequence.block_size()) {
             (Lookup::Off, _) => {
                 self.caching_off = true;
                 return;
             }
             (Lookup::Found(found), Some(block)) => (found, block),
-            (Lookup::Found(_) | Lookup::Unknown, _) => {
-                self.hits.push(None);
-                return;
+            // Which is a reason of its own.
+            (Lookup::Unmoved, Some(block)) if engines.len() > 1 => (0, block),
+            (Lookup::Unmoved, _) => {
+                let reason = "the counter of what is found in the cache has never moved";
+                return self.not_known(reason.to_owned());
+            }
+            (Lookup::Found(_), None) => {
+                let reason = "the server does not report the size of its blocks";
+                return self.not_known(reason.to_owned());
+            }
+            (Lookup::Unknown, _) => {
+                return self
+                    .not_known(sequence.hits_unknown().unwrap_or("not reported").to_owned());
             }
         };
         let tokens = reply.prompt_tokens();
         let expected = block * (tokens.saturating_sub(1) / block);
+        if engines.len() > 1 && found + block < expected {
+            return self.not_known(format!(
+                "{} engines ({}) have a cache each, and a prompt that is sent again may meet \
+                 another one: {found} of {expected} tokens came from their caches",
+                engines.len(),
+                engines.join(", ")
+            ));
+        }
         self.hits.push(Some((found, expected)));
         if tokens < MIN_BLOCKS * block {
             self.uncertified = Some(format!(
@@ -235,6 +259,11 @@ impl Tally {
                 "hits not certified: {found} of {expected} tokens came from the cache"
             ));
         }
+    }
+
+    fn not_known(&mut self, reason: String) {
+        self.hits.push(None);
+        self.unknown.get_or_insert(reason);
     }
 
     /// `certified`, `void`, `not_applicable`, `unknown`; `None` before a prompt was resent.

@@ -400,6 +400,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         time_effect: machine.is_some(),
         not_counted: ranking.not_counted.clone(),
         replaced: ranking.replaced.clone(),
+        gated: ranking.gated.clone(),
         missing: ranking.missing.clone(),
         remarks: if meanwhile.is_some() { Vec::new() } else { named_remarks(ranking) },
     }

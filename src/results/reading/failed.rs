@@ -168,6 +168,9 @@ fn exclusion(row: &RankedConfiguration) -> Option<(Cause, Option<u64>)> {
         Some(match exclusion {
             Exclusion::NotMeasured { metric, cause } => return unmeasured(metric, cause),
             Exclusion::FailedLaunches { class, .. } => (Cause::Launch { class: *class }, None),
+            Exclusion::GateFailed { .. } => {
+                (Cause::Launch { class: FailureClass::GateFailed }, None)
+            }
             Exclusion::FailedRepeats(_) => (Cause::Repeats, None),
             Exclusion::MissingValues(missing) => {
                 (Cause::Values { metric: missing.metric.clone() }, None)
@@ -222,6 +225,7 @@ fn advice(cause: &Cause, estimate: Option<u64>, exported: bool) -> Option<&'stat
             FailureClass::Killed => "find out who stopped it",
             FailureClass::Timeout => "read engine.log, or allow more time to boot",
             FailureClass::Environment => "run doctor on the grid",
+            FailureClass::GateFailed => "read the answer in the journal: no speed makes up for it",
             FailureClass::NotServing => "check the key and the model's name",
             FailureClass::EngineDied | FailureClass::NoProgress | FailureClass::Unknown => {
                 "read engine.log"

@@ -46,6 +46,7 @@ pub(super) fn is_of_launch(entry: &Entry) -> bool {
         entry,
         Entry::LaunchStarted { .. }
             | Entry::LaunchReady { .. }
+            | Entry::GateFinished { .. }
             | Entry::RepeatFinished { .. }
             | Entry::LaunchEnded { .. }
     )

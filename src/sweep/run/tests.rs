@@ -33,6 +33,7 @@ mod clocks;
 mod confirm;
 mod errors;
 mod files;
+mod gates;
 mod infeasible;
 mod nights;
 mod production;
@@ -230,6 +231,9 @@ fn short(entry: &Entry) -> String {
             format!("start {launch} trial {trial} {configuration} ({planned})")
         }
         Entry::LaunchReady { launch, .. } => format!("ready {launch}"),
+        Entry::GateFinished { launch, report } => {
+            format!("gate {launch} {} {}", report.gate, report.verdict)
+        }
         Entry::RepeatFinished { launch, measurement } => {
             format!("repeat {launch}.{} {}", measurement.repeat, measurement.status.as_str())
         }
@@ -315,6 +319,7 @@ async fn the_stream_has_every_line_of_the_journal_and_each_notice_names_its_laun
                 let name = match phase {
                     Phase::Booting(_) => "booting",
                     Phase::Ready { .. } => "ready",
+                    Phase::Gate(_) => "gate",
                     Phase::Measuring { .. } => "measuring",
                     Phase::Stopping => "stopping",
                 };

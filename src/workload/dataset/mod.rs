@@ -1,7 +1,7 @@
 //! Prompts from a file: ShareGPT-like JSON (`conversations` with `from` and
 //! `value`), or JSON lines with `prompt` or `messages`. A file is read once per
-//! process and checked on the way; which of its texts are sent, and how, is
-//! `bench`'s.
+//! process and checked on the way: rows that cannot be used are left out and counted.
+//! Which of its texts are sent, and how, is `bench`'s.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Spec, Workload};
+use row::Unusable;
 
 mod read;
+mod row;
 
 /// Bytes of a token, about: what a length is estimated by where no server has counted.
 const BYTES_PER_TOKEN: usize = 4;
@@ -23,7 +25,58 @@ const BYTES_PER_TOKEN: usize = 4;
 #[derive(PartialEq, Eq)]
 pub struct Dataset {
     entries: Vec<Entry>,
+    left_out: LeftOut,
     sha256: String,
+}
+
+/// Rows of a file that cannot be used, by why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut(Vec<Left>);
+
+/// Rows that cannot be used for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Left {
+    why: &'static str,
+    count: usize,
+    /// Where the first one is, and what is wrong with it, where that is more.
+    place: String,
+    detail: Option<String>,
+}
+
+impl LeftOut {
+    fn add(&mut self, why: Unusable, place: impl Fn() -> String) {
+        let (why, detail) = match why {
+            Unusable::Characters => ("with broken characters", None),
+            Unusable::Silent => ("without a text of a user", None),
+            Unusable::Media => ("with pictures, sound or video", None),
+            Unusable::Form(reason) => ("of another form", Some(reason)),
+        };
+        match self.0.iter_mut().find(|left| left.why == why) {
+            Some(left) => left.count += 1,
+            None => self.0.push(Left { why, count: 1, place: place(), detail }),
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|left| left.count).sum()
+    }
+}
+
+/// `2 with broken characters (the first: line 2), 1 of another form (line 7: ...)`.
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, Left { why, count, place, detail }) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            let first = if *count == 1 { "" } else { "the first: " };
+            write!(f, "{comma}{count} {why} ({first}{place}")?;
+            match detail {
+                Some(detail) => write!(f, ": {})", crate::clean::plain(detail))?,
+                None => f.write_str(")")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One entry in which a user says something.
@@ -72,9 +125,14 @@ pub enum DatasetError {
         /// What is wrong there.
         reason: String,
     },
-    /// No entry has a text of a user.
-    #[error("{}: no entry has a text of a user", .0.display())]
-    Empty(PathBuf),
+    /// No entry can be used.
+    #[error("{}: no entry can be used{}", path.display(), of(left_out))]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        left_out: LeftOut,
+    },
     /// Too few long conversations.
     #[error("{}: {found} of its conversations have {turns} turns or more, and the workload needs {wanted}", path.display())]
     TooFew {
@@ -89,6 +147,11 @@ pub enum DatasetError {
     },
 }
 
+/// What is said of rows behind an error.
+fn of(left_out: &LeftOut) -> String {
+    if left_out.0.is_empty() { String::new() } else { format!(": {left_out}") }
+}
+
 impl DatasetError {
     /// What to do about it.
     pub fn help(&self) -> &'static str {
@@ -97,9 +160,9 @@ impl DatasetError {
                 "paths are relative to the grid's file"
             }
             Self::Read { .. } => "give a file that can be read",
-            Self::Form { .. } | Self::Empty(_) => {
+            Self::Form { .. } | Self::Empty { .. } => {
                 "a file is a JSON list or JSON lines; an entry has `prompt`, `messages`, or \
-                 `conversations` with `from` and `value`"
+                 `conversations` with `from` and `value`, and nothing but text"
             }
             Self::TooFew { .. } => "lower `turns` or `conversations`, or give another file",
         }
@@ -107,14 +170,13 @@ impl DatasetError {
 }
 
 impl Dataset {
-    /// Reads a file. Entries in which no user says anything are passed over, as
-    /// ShareGPT has many of them.
+    /// Reads a file. Rows that cannot be used are passed over and counted, as ShareGPT has
+    /// many of them.
     ///
     /// # Errors
-    /// A file that cannot be read, has another form, or no prompt at all.
+    /// A file that cannot be read, or has no prompt at all.
     pub fn read(path: &Path) -> Result<Self, DatasetError> {
-        let (entries, sha256) = read::file(path)?;
-        Self::of(entries, sha256, path)
+        Self::of(read::file(path)?, path)
     }
 
     /// Reads the content of a file; `path` is its name.
@@ -122,15 +184,24 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::read`].
     pub fn parse(content: &[u8], path: &Path) -> Result<Self, DatasetError> {
-        let (entries, sha256) = read::content(content, path)?;
-        Self::of(entries, sha256, path)
+        Self::of(read::content(content, path)?, path)
     }
 
-    fn of(entries: Vec<Entry>, sha256: String, path: &Path) -> Result<Self, DatasetError> {
+    fn of(rows: read::Rows, path: &Path) -> Result<Self, DatasetError> {
+        let read::Rows { entries, left_out, sha256 } = rows;
         if entries.is_empty() {
-            return Err(DatasetError::Empty(path.to_owned()));
+            return Err(DatasetError::Empty { path: path.to_owned(), left_out });
         }
-        Ok(Self { entries, sha256 })
+        Ok(Self { entries, left_out, sha256 })
+    }
+
+    /// What to say of the rows that are left out; `path` is the file's name.
+    fn remark(&self, path: &Path) -> Option<String> {
+        let (out, left_out) = (self.left_out.count(), &self.left_out);
+        let all = out + self.entries.len();
+        (out > 0).then(|| {
+            format!("{out} of {all} entries of {} are left out: {left_out}", path.display())
+        })
     }
 
     /// Entries in which a user says something; never 0.
@@ -147,7 +218,7 @@ impl Dataset {
     pub fn prompt(&self, entry: usize) -> Prompt<'_> {
         match &self.entries[entry] {
             Entry::Said(texts) => Prompt::Text(texts.first().map_or("", |text| text)),
-            Entry::Chat { json, .. } => Prompt::Messages(read::messages(json)),
+            Entry::Chat { json, .. } => Prompt::Messages(row::messages(json)),
         }
     }
 
@@ -164,7 +235,7 @@ impl Dataset {
         match &self.entries[entry] {
             Entry::Said(texts) => texts.iter().map(|text| Cow::Borrowed(&**text)).collect(),
             Entry::Chat { json, .. } => {
-                read::said(&read::messages(json)).into_iter().map(Cow::Owned).collect()
+                row::said(&row::messages(json)).into_iter().map(Cow::Owned).collect()
             }
         }
     }
@@ -270,6 +341,11 @@ impl Datasets {
         Ok(())
     }
 
+    /// What to say of the rows of a file that cannot be used, where it was read.
+    pub fn remark(&self, path: &Path) -> Option<String> {
+        self.read.get(path)?.remark(path)
+    }
+
     /// Where the file of a path is.
     pub fn path_of(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
@@ -347,7 +423,7 @@ mod tests {
     #[test]
     fn what_is_no_file_or_holds_nothing_is_an_error() {
         let (folder, path) = written(b"\n \r\n");
-        assert!(matches!(Dataset::read(&path), Err(DatasetError::Empty(_))));
+        assert!(matches!(Dataset::read(&path), Err(DatasetError::Empty { .. })));
         let error = Dataset::read(folder.path()).expect_err("a folder").to_string();
         assert!(error.ends_with("this is a folder, not a file"), "{error}");
         let missing = Dataset::read(&folder.path().join("none")).expect_err("nothing there");

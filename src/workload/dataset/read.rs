@@ -1,17 +1,14 @@
-//! Reads a dataset as a stream: of a large file only what users said, or the
-//! chats, stay in memory. Errors have their place.
+//! Reads a dataset as a stream: of a large file only what users said, or the chats, stay
+//! in memory. A row that cannot be used is passed over and counted: one broken line does not
+//! end a file. What a row says is read in `row`.
 
-use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use serde::Deserialize;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
-use serde_json::Value;
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{DatasetError, Entry};
+use super::row::{self, Unusable};
+use super::{DatasetError, Entry, LeftOut};
 use crate::configuration::hexadecimal;
 use crate::input;
 
@@ -20,23 +17,42 @@ const LARGEST: u64 = 2 << 30;
 /// Bytes that are read at once.
 const PIECE: usize = 1 << 16;
 
-/// Entries of a file, and its SHA-256.
-pub(super) fn file(path: &Path) -> Result<(Vec<Entry>, String), DatasetError> {
+/// What a file has.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) entries: Vec<Entry>,
+    pub(super) left_out: LeftOut,
+    /// SHA-256 of the file.
+    pub(super) sha256: String,
+}
+
+impl Rows {
+    /// Takes a row that stands at a place.
+    fn take(&mut self, row: &[u8], place: impl Fn() -> String) {
+        match row::entry(row) {
+            Ok(entry) => self.entries.push(entry),
+            Err(why) => self.left_out.add(why, place),
+        }
+    }
+}
+
+/// Reads a file.
+pub(super) fn file(path: &Path) -> Result<Rows, DatasetError> {
     // A pipe could be read once only, and `plan` would wait for it.
     let file =
         input::open(path, LARGEST).map_err(|error| at_path(path, RowError::Io(error.into())))?;
     summed(file, path)
 }
 
-/// Entries of a file's content, and its SHA-256.
-pub(super) fn content(content: &[u8], path: &Path) -> Result<(Vec<Entry>, String), DatasetError> {
+/// Reads a file's content.
+pub(super) fn content(content: &[u8], path: &Path) -> Result<Rows, DatasetError> {
     summed(content, path)
 }
 
-fn summed(source: impl Read, path: &Path) -> Result<(Vec<Entry>, String), DatasetError> {
+fn summed(source: impl Read, path: &Path) -> Result<Rows, DatasetError> {
     let mut reader = BufReader::with_capacity(PIECE, Summed { source, sum: Sha256::new() });
-    let entries = entries(&mut reader).map_err(|error| at_path(path, error))?;
-    Ok((entries, hexadecimal(&reader.into_inner().sum.finalize())))
+    let rows = rows(&mut reader).map_err(|error| at_path(path, error))?;
+    Ok(Rows { sha256: hexadecimal(&reader.into_inner().sum.finalize()), ..rows })
 }
 
 fn at_path(path: &Path, error: RowError) -> DatasetError {
@@ -62,7 +78,7 @@ impl<R: Read> Read for Summed<R> {
     }
 }
 
-/// What is wrong with a file.
+/// What is wrong with a file as a whole.
 #[derive(Debug)]
 enum RowError {
     Io(io::Error),
@@ -76,7 +92,7 @@ impl From<io::Error> for RowError {
 }
 
 /// Reads to the end.
-fn entries(source: &mut impl BufRead) -> Result<Vec<Entry>, RowError> {
+fn rows(source: &mut impl BufRead) -> Result<Rows, RowError> {
     let head = source.fill_buf()?;
     if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
         let reason = "the file is UTF-16: save it as UTF-8".to_owned();
@@ -85,187 +101,122 @@ fn entries(source: &mut impl BufRead) -> Result<Vec<Entry>, RowError> {
     let mark = if head.starts_with(&[0xef, 0xbb, 0xbf]) { 3 } else { 0 };
     let first = head[mark..].iter().find(|byte| !byte.is_ascii_whitespace()).copied();
     source.consume(mark);
-    if first == Some(b'[') { list(source) } else { lines(source) }
+    Ok(if first == Some(b'[') { list(source)? } else { lines(source)? })
 }
 
 /// JSON lines.
-fn lines(source: &mut impl BufRead) -> Result<Vec<Entry>, RowError> {
-    let mut entries = Vec::new();
+fn lines(source: &mut impl BufRead) -> io::Result<Rows> {
+    let mut rows = Rows::default();
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
         if source.read_until(b'\n', &mut line)? == 0 {
             break;
         }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let form = |reason| RowError::Form { place: format!("line {number}"), reason };
-        let given: Given = serde_json::from_slice(&line).map_err(|error| form(message(&error)))?;
-        entries.extend(entry(given).map_err(form)?);
-    }
-    Ok(entries)
-}
-
-/// One JSON list.
-fn list(source: &mut impl BufRead) -> Result<Vec<Entry>, RowError> {
-    let mut list = List::default();
-    let mut reader = serde_json::Deserializer::from_reader(source);
-    let read = reader.deserialize_seq(&mut list).and_then(|()| reader.end());
-    match read {
-        Ok(()) => Ok(list.entries),
-        Err(error) if error.is_io() => Err(RowError::Io(error.into())),
-        Err(error) => {
-            let place = if error.is_data() {
-                format!("entry {}", list.begun)
-            } else {
-                format!("line {}, column {}", error.line(), error.column())
-            };
-            Err(RowError::Form { place, reason: message(&error) })
+        if !line.trim_ascii().is_empty() {
+            rows.take(&line, || format!("line {number}"));
         }
     }
+    Ok(rows)
 }
 
-/// The library's message without the position that it appends.
-fn message(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
-}
-
-/// Takes a list's entries one by one.
-#[derive(Default)]
-struct List {
-    entries: Vec<Entry>,
-    /// Number of the entry that is being read, from 1.
-    begun: usize,
-}
-
-impl<'de> Visitor<'de> for &mut List {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
-        self.begun = 1;
-        while let Some(given) = access.next_element()? {
-            self.entries.extend(entry(given).map_err(de::Error::custom)?);
-            self.begun += 1;
+/// One JSON list: its elements are told apart by their brackets, and each is read by itself.
+fn list(source: &mut impl BufRead) -> io::Result<Rows> {
+    let mut rows = Rows::default();
+    let mut elements = Elements::default();
+    loop {
+        let piece = source.fill_buf()?;
+        let length = piece.len();
+        if length == 0 {
+            break;
         }
-        Ok(())
-    }
-}
-
-/// An entry as it is in the file; other keys are passed over.
-#[derive(Deserialize)]
-#[serde(expecting = "an entry with `prompt`, `messages` or `conversations`")]
-struct Given {
-    prompt: Option<Box<RawValue>>,
-    messages: Option<Box<RawValue>>,
-    conversations: Option<Box<RawValue>>,
-    conversation: Option<Box<RawValue>>,
-}
-
-/// What users say in an entry; `None` where they say nothing.
-fn entry(given: Given) -> Result<Option<Entry>, String> {
-    if let Some(prompt) = given.prompt {
-        let text: String =
-            serde_json::from_str(prompt.get()).map_err(|_| "`prompt` is no text".to_owned())?;
-        return Ok(of_texts(vec![text]));
-    }
-    if let Some(list) = given.messages {
-        return of_messages(&list, true);
-    }
-    let list = given.conversations.or(given.conversation);
-    of_messages(&list.ok_or("neither `prompt` nor `messages` nor `conversations`")?, false)
-}
-
-fn of_texts(texts: Vec<String>) -> Option<Entry> {
-    let said = texts.into_iter().filter(|text| !text.trim().is_empty());
-    let said: Vec<Box<str>> = said.map(String::into_boxed_str).collect();
-    (!said.is_empty()).then_some(Entry::Said(said))
-}
-
-/// A chat where every message has a `role`; else what users say alone, as in ShareGPT.
-fn of_messages(list: &RawValue, may_be_chat: bool) -> Result<Option<Entry>, String> {
-    let list: Vec<&RawValue> =
-        serde_json::from_str(list.get()).map_err(|_| "the messages are no list".to_owned())?;
-    let mut texts = Vec::new();
-    let (mut is_chat, mut bytes) = (may_be_chat, 0);
-    // Messages up to the last one of a user, and the bytes of text in them.
-    let mut sent = (0, 0);
-    for (at, raw) in list.iter().enumerate() {
-        let message: Value =
-            serde_json::from_str(raw.get()).map_err(|error| self::message(&error))?;
-        let (role, text) = (role_of(&message), text_of(&message));
-        let role = role.ok_or("a message has neither `role` nor `from`")?;
-        is_chat &= message.get("role").is_some();
-        bytes += text.as_ref().map_or(0, |text| text.len());
-        if is_user(role) {
-            let text = text.ok_or("a message has no text in `content` or `value`")?;
-            if !text.trim().is_empty() {
-                texts.push(text.into_owned());
-                sent = (at + 1, bytes);
+        for byte in piece {
+            if elements.take(*byte) {
+                elements.finish(&mut rows);
             }
         }
+        source.consume(length);
     }
-    if !is_chat || texts.is_empty() {
-        return Ok(of_texts(texts));
+    if elements.part != Part::Behind {
+        let why = Unusable::Form("the list does not end".to_owned());
+        rows.left_out.add(why, || "the end".to_owned());
+        elements.finish(&mut rows);
     }
-    let json: Vec<&str> = list[..sent.0].iter().map(|raw| raw.get()).collect();
-    let json = format!("[{}]", json.join(",")).into_boxed_str();
-    let said = texts.iter().map(|text| u32::try_from(text.len()).unwrap_or(u32::MAX)).collect();
-    Ok(Some(Entry::Chat { json, said, bytes: sent.1 }))
+    Ok(rows)
 }
 
-fn field<'a>(message: &'a Value, names: [&str; 2]) -> Option<&'a Value> {
-    names.iter().find_map(|name| message.get(name).filter(|value| !value.is_null()))
+/// Where in a list a byte stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Part {
+    #[default]
+    Before,
+    Inside,
+    Behind,
 }
 
-fn role_of(message: &Value) -> Option<&str> {
-    field(message, ["role", "from"])?.as_str()
+/// The element of a list that is being read.
+#[derive(Debug, Default)]
+struct Elements {
+    part: Part,
+    element: Vec<u8>,
+    /// Elements so far, empty ones among them.
+    number: usize,
+    depth: u32,
+    in_text: bool,
+    is_escaped: bool,
 }
 
-fn is_user(role: &str) -> bool {
-    ["user", "human"].contains(&role)
-}
-
-/// The text of a message, its parts put together.
-fn text_of(message: &Value) -> Option<Cow<'_, str>> {
-    match field(message, ["content", "value"])? {
-        Value::String(text) => Some(Cow::Borrowed(text)),
-        Value::Array(parts) => {
-            Some(parts.iter().filter_map(|part| part.get("text")?.as_str()).collect())
+impl Elements {
+    /// Takes a byte; true where it ends an element.
+    fn take(&mut self, byte: u8) -> bool {
+        match self.part {
+            Part::Before => {
+                // Only white space stands before the list.
+                if byte == b'[' {
+                    self.part = Part::Inside;
+                }
+                return false;
+            }
+            Part::Behind => return false,
+            Part::Inside => {}
         }
-        _ => None,
+        match byte {
+            _ if self.is_escaped => self.is_escaped = false,
+            b'\\' => self.is_escaped = self.in_text,
+            b'"' => self.in_text = !self.in_text,
+            _ if self.in_text => {}
+            b'{' | b'[' => self.depth += 1,
+            b']' if self.depth == 0 => {
+                self.part = Part::Behind;
+                return true;
+            }
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            b',' if self.depth == 0 => return true,
+            _ => {}
+        }
+        self.element.push(byte);
+        false
     }
-}
 
-/// The messages of a chat that was read.
-pub(super) fn messages(json: &str) -> Vec<Value> {
-    serde_json::from_str(json).unwrap_or_default()
-}
-
-/// What users say in a chat that was read.
-pub(super) fn said(messages: &[Value]) -> Vec<String> {
-    let users = messages.iter().filter(|message| role_of(message).is_some_and(is_user));
-    let texts = users.filter_map(text_of).map(Cow::into_owned);
-    texts.filter(|text| !text.trim().is_empty()).collect()
+    /// The element is over. Nothing between two commas is none.
+    fn finish(&mut self, rows: &mut Rows) {
+        self.number += 1;
+        if !self.element.trim_ascii().is_empty() {
+            let number = self.number;
+            rows.take(&self.element, || format!("entry {number}"));
+        }
+        self.element.clear();
+        (self.depth, self.in_text, self.is_escaped) = (0, false, false);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::{messages, said};
     use super::*;
 
-    fn parse(text: &str) -> Result<Vec<Entry>, (String, String)> {
-        entries(&mut text.as_bytes()).map_err(|error| match error {
-            RowError::Form { place, reason } => (place, reason),
-            RowError::Io(error) => panic!("{error}"),
-        })
+    fn parse(text: &str) -> Rows {
+        rows(&mut text.as_bytes()).expect("a file")
     }
 
     fn texts(some: &[&str]) -> Entry {
@@ -280,53 +231,86 @@ mod tests {
                 {"from": "human", "value": "Et l’été ?"}]},
             {"id": "b", "conversations": [{"from": "gpt", "value": "Alone"}]},
             {"items": 1, "prompt": null, "conversation": [{"role": "user", "content": "Yes"}]}]"#;
-        assert_eq!(parse(share), Ok(vec![texts(&["Hi", "Et l’été ?"]), texts(&["Yes"])]));
+        assert_eq!(parse(share).entries, vec![texts(&["Hi", "Et l’été ?"]), texts(&["Yes"])]);
         let lines = "\u{feff}\r\n{\"prompt\": \"Été\"}\r\n\r\n{\"prompt\": \" \"}\n\
             {\"messages\": [{\"from\": \"human\", \"value\": \"Two\"}]}";
-        assert_eq!(parse(lines), Ok(vec![texts(&["Été"]), texts(&["Two"])]));
-        assert_eq!(parse(" \n [] \n"), Ok(vec![]));
+        assert_eq!(parse(lines).entries, vec![texts(&["Été"]), texts(&["Two"])]);
+        let none = parse(" \n [] \n");
+        assert_eq!((none.entries, none.left_out), (vec![], LeftOut::default()));
     }
 
     #[test]
     fn a_chat_is_kept_as_it_stands_up_to_its_last_user() {
         let system = r#"{"role": "system", "content": "Sois bref."}"#;
-        let parts = r#"{"content": [{"type": "text", "text": "One"}, {"type": "image_url"},
+        let parts = r#"{"content": [{"type": "text", "text": "One"}, {"type": "refusal"},
             {"type": "text", "text": " two"}], "role": "user"}"#;
         let called = r#"{"role": "assistant", "content": null, "tool_calls": [{"id": "x"}]}"#;
         let end = r#"{"role": "assistant", "content": "unsent"}"#;
         let line = format!(r#"{{"messages": [{system}, {called}, {parts}, {end}]}}"#);
-        let list = parse(&format!("[{line}]")).expect("a chat");
+        let list = parse(&format!("[{line}]")).entries;
         let json = format!("[{system},{called},{parts}]").into_boxed_str();
         assert_eq!(list, [Entry::Chat { json: json.clone(), said: Box::new([7]), bytes: 10 + 7 }]);
         assert_eq!(said(&messages(&json)), ["One two"]);
-        assert_eq!(parse(&line.replace('\n', " ")).expect("a line").len(), 1);
+        assert_eq!(parse(&line.replace('\n', " ")).entries.len(), 1);
     }
 
     #[test]
-    fn errors_have_their_place() {
-        let error = |text: &str, place: &str, reason: &str| {
-            let refused = parse(text).expect_err("no dataset");
-            assert_eq!((refused.0.as_str(), refused.1.as_str()), (place, reason), "{text}");
+    fn a_row_that_cannot_be_used_is_passed_over_with_its_place() {
+        let of = |text: &[u8], expected: &str| {
+            let rows = rows(&mut &text[..]).expect("a file");
+            assert_eq!(rows.entries, vec![texts(&["a"])], "{}", text.escape_ascii());
+            let said = rows.left_out.to_string();
+            assert!(said.contains(expected), "{said}: {expected}");
         };
+        let good = r#"{"prompt": "a"}"#;
         let neither = "neither `prompt` nor `messages` nor `conversations`";
-        error("{\"prompt\": \"a\"}\n{\"text\": \"b\"}", "line 2", neither);
-        error("[{\"prompt\": \"a\"}, {\"prompt\": 3}]", "entry 2", "`prompt` is no text");
-        error("{\"prompt\": \"a\"}\r\n\r\n{broken", "line 3", "key must be a string");
-        error("[\n{\"prompt\": \"a\"},\n]", "line 3, column 1", "trailing comma");
-        error("[{\"prompt\": \"a\"}", "line 1, column 16", "EOF while parsing a list");
-        error("[{\"prompt\": \"a\"}] x", "line 1, column 19", "trailing characters");
-        let role = "a message has neither `role` nor `from`";
-        error("{\"messages\": [{\"content\": \"x\"}]}", "line 1", role);
-        error("{\"messages\": {}}", "line 1", "the messages are no list");
+        let line = |bad: &str, expected: &str| {
+            of(format!("{good}\r\n\r\n{bad}\n").as_bytes(), &format!("line 3: {expected}"));
+            of(format!("[{bad},\n {good}]").as_bytes(), &format!("entry 1: {expected}"));
+        };
+        line(r#"{"text": "b"}"#, neither);
+        line("null", "invalid type: null, expected an entry");
+        line(r#""a""#, "invalid type: string \"a\", expected an entry");
+        line(r#"{"prompt": 3}"#, "`prompt` is no text");
+        line(r#"{"prompt": null}"#, neither);
+        line(r#"{"messages": {}}"#, "the messages are no list");
+        line(r#"{"messages": [{"content": "x"}]}"#, "a message has neither `role` nor `from`");
         let text = "a message has no text in `content` or `value`";
-        error("[{\"conversations\": [{\"from\": \"human\"}]}]", "entry 1", text);
-        error(
-            "[\"a\"]",
-            "entry 1",
-            "invalid type: string \"a\", expected an entry with `prompt`, `messages` or `conversations`",
-        );
+        line(r#"{"conversations": [{"from": "human", "value": null}]}"#, text);
+        line("{broken}", "key must be a string");
+        // A list that is cut, or goes on behind its end, has what stands in it.
+        of(b"[{\"prompt\": \"a\"}, {\"prompt\": \"b", "the list does not end");
+        of(b"[{\"prompt\": \"a\"}", "the list does not end");
+        assert_eq!(parse("[{\"prompt\": \"a\"},\n] x").entries, vec![texts(&["a"])]);
         let wide = [0xff, 0xfe, b'{', 0];
-        let error = entries(&mut &wide[..]).expect_err("UTF-16");
+        let error = rows(&mut &wide[..]).expect_err("UTF-16");
         assert!(matches!(error, RowError::Form { reason, .. } if reason.contains("UTF-8")));
+    }
+
+    #[test]
+    fn broken_characters_pictures_and_silence_are_counted_by_kind() {
+        let mut text = br#"{"prompt": "a"}
+{"prompt": "caf\ud83d"}
+{"prompt": "caf\ufffd"}
+{"prompt": "  "}
+{"conversations": [{"from": "gpt", "value": "Alone"}]}
+{"image": "p/0.jpg", "conversations": [{"from": "human", "value": "<image>\nWhat is it?"}]}
+{"conversations": [{"from": "human", "value": "<image>\nWhat is it?"}]}
+{"messages": [{"role": "user", "content": [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": "x"}}]}]}
+{"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}, {"type": "text", "text": "What?"}]}]}
+"#
+        .to_vec();
+        text.extend_from_slice(b"{\"prompt\": \"caf\xe9\"}\n");
+        let rows = rows(&mut &text[..]).expect("a file");
+        assert_eq!(rows.entries.len(), 1);
+        assert_eq!(
+            rows.left_out.to_string(),
+            "3 with broken characters (the first: line 2), 2 without a text of a user (the \
+             first: line 4), 4 with pictures, sound or video (the first: line 6)"
+        );
+        // What is not sent does no harm.
+        let kept = r#"{"image": null, "images": [], "messages": [{"role": "user", "content": "Draw <image> tags"},
+            {"role": "assistant", "content": [{"type": "image_url"}]}]}"#;
+        assert_eq!(parse(&kept.replace('\n', " ")).entries.len(), 1);
     }
 }

@@ -13,11 +13,12 @@ use std::path::Path;
 use graph::Graph;
 
 /// Rooms that everybody may use: data and arithmetic.
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 13] = [
     "clean",
     "configuration",
     "event",
     "flags",
+    "gate",
     "input",
     "machine",
     "metric",

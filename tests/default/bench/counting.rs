@@ -31,6 +31,8 @@ pub(crate) struct Behaviour {
     pub(crate) miss: Duration,
     pub(crate) hit: Duration,
     pub(crate) counters_late: Duration,
+    /// Counters are late from this request on.
+    pub(crate) late_from: usize,
     /// Somebody else's request is counted with this one and all later ones.
     pub(crate) foreign_after: Option<usize>,
     pub(crate) refuse_after: Option<usize>,
@@ -43,6 +45,8 @@ pub(crate) struct Behaviour {
     /// The engine dies with this request, in mid-stream, and the server is down for so
     /// many looks at its health; then it is another one, whose counters begin anew.
     pub(crate) down: Option<(usize, usize)>,
+    /// Tokens that were found in the cache before anybody asked.
+    pub(crate) hits_before: u64,
     /// Nothing stays in the cache.
     pub(crate) forgets: bool,
     /// Half of every prompt is found in the cache, whoever sent it.
@@ -78,6 +82,8 @@ impl Default for Behaviour {
             miss: Duration::from_millis(60),
             hit: Duration::from_millis(4),
             counters_late: Duration::ZERO,
+            late_from: 0,
+            hits_before: 0,
             foreign_after: None,
             refuse_after: None,
             die_after: None,
@@ -227,7 +233,7 @@ async fn metrics(State(counting): State<Counting>) -> Response {
          vllm:cache_config_info{{block_size=\"{block}\"{label}}} 1.0\n\
          process_start_time_seconds {}\n",
         inside.queries,
-        inside.hits,
+        inside.hits + counting.behaviour.hits_before,
         inside.prompt_tokens,
         1_795_501_505 + 60 * inside.restarts
     );
@@ -330,7 +336,8 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
         let usage = json!({"prompt_tokens": tokens, "completion_tokens": answer});
         rest += &event(&json!({"choices": [], "usage": usage}));
         let foreign = reached(behaviour.foreign_after);
-        let late = behaviour.counters_late;
+        let is_late = served >= behaviour.late_from;
+        let late = if is_late { behaviour.counters_late } else { Duration::ZERO };
         let counted = counting.clone();
         if late.is_zero() {
             counted.count(served, tokens, found, foreign);

@@ -151,9 +151,10 @@ async fn records_are_kept_under_their_repeat_and_no_prompt_is_sent_twice_by_chan
 
 #[tokio::test]
 async fn without_caching_a_hit_is_not_applicable_and_the_resent_prompt_counts() {
-    for reports_caching in [true, false] {
+    // Unless it says that caching is off, a counter that never moves shows nothing.
+    for (reports_caching, state) in [(true, "not_applicable"), (false, "unknown")] {
         let kept = one(Behaviour { caching: false, reports_caching, ..Behaviour::default() }).await;
-        assert_eq!((kept.status, hit_state(&kept)), (Status::Ok, Some("not_applicable")));
+        assert_eq!((kept.status, hit_state(&kept)), (Status::Ok, Some(state)));
         assert!(number(&kept, "ttft_resent_ms").is_some());
         assert_eq!(number(&kept, "ttft_hit_ms"), None);
         assert_eq!(number(&kept, "hit_tokens_share"), None);
@@ -173,7 +174,7 @@ async fn foreign_traffic_voids_a_repeat_with_caching_on_or_off() {
 
 #[tokio::test]
 async fn a_cache_that_keeps_nothing_is_no_certified_hit_but_a_measurement() {
-    let kept = one(Behaviour { forgets: true, ..Behaviour::default() }).await;
+    let kept = one(Behaviour { forgets: true, hits_before: 64, ..Behaviour::default() }).await;
     assert_eq!((kept.status, hit_state(&kept)), (Status::Ok, Some("void")));
     assert_eq!(
         kept.reason.as_deref(),
@@ -212,14 +213,28 @@ async fn a_server_without_counters_is_measured_and_its_hits_are_unknown() {
 }
 
 #[tokio::test]
-async fn counters_that_never_come_void_the_repeat() {
+async fn counters_that_cease_to_come_void_the_repeat() {
+    // The sixth request is the first that is measured, or one of the first.
+    let late =
+        Behaviour { counters_late: Duration::from_mins(1), late_from: 6, ..Behaviour::default() };
+    let counting = Counting::start(late).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let spec = KvCache { prompts: 3, ..spec() };
+    let measured = measure(&server, cold(spec), 1).await;
+    let kept = &measured.measurements[0];
+    assert_eq!(kept.status, Status::Void);
+    assert!(kept.reason.as_deref().expect("said").contains("lag by over 2 s"), "{kept:?}");
+}
+
+#[tokio::test]
+async fn counters_that_never_come_are_none() {
     let late = Behaviour { counters_late: Duration::from_mins(1), ..Behaviour::default() };
     let counting = Counting::start(late).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let measured = measure(&server, cold(spec()), 1).await;
     let kept = &measured.measurements[0];
-    assert_eq!(kept.status, Status::Void);
-    assert!(kept.reason.as_deref().expect("said").contains("lag by over 2 s"), "{kept:?}");
+    assert_eq!((kept.status, hit_state(kept)), (Status::Ok, Some("unknown")));
+    assert!(kept.reason.as_deref().expect("said").contains("do not follow"), "{kept:?}");
 }
 
 #[tokio::test]

@@ -68,6 +68,7 @@ impl Fault {
              - {{name: other, max-num-seqs: 16}}\nworkloads:\n  \
              kv-cache: {{prefix-tokens: [{prompt}], prompts: 2, output-tokens: 4, warmup: 0}}\n\
              objective: {{minimize: kv_cache.ttft_resent_ms}}\n\
+             gates: off\n\
              strategy: {{grid: {{launches: 1, repeats: 2, seed: 1}}}}\n"
         )
     }

@@ -30,6 +30,11 @@ faults! {
     errors_on_long_prompts_only: {
         faults: &["bad spoil=error,longer-than=1000"], prompt: 2000, is_ranked: false,
     };
+    // 2000 tokens are cut at 1024; the first launch and the second end so.
+    a_crash_on_the_second_chunk_only: {
+        faults: &["bad die-on-second-chunk"], flags: ", max-num-batched-tokens: 1024",
+        prompt: 2000, classes: &["engine_died", "engine_died"], launches: 2, is_ranked: false,
+    };
     answers_that_are_no_json: { faults: &["bad spoil=garbage,from=6"], is_ranked: false };
     connections_that_are_cut: { faults: &["bad spoil=reset,from=6"], is_ranked: false };
     a_key_that_is_refused_in_mid_run: {

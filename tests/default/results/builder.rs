@@ -54,6 +54,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             image_id: None,
             image: None,
             service_parts: None,
+            gates: None,
             window: None,
             suite_version: None,
         },

@@ -4,6 +4,7 @@
 // Helpers of tests are not recognised as such; counters are whole numbers.
 #![allow(clippy::float_cmp)]
 
+mod degenerate;
 pub(crate) mod served;
 
 use std::time::Duration;

@@ -21,6 +21,15 @@ pub(crate) fn without_window(reason: &str, metrics: &MetricValues) -> MetricReas
     absent.map(|name| ((*name).to_owned(), reason.to_owned())).collect()
 }
 
+/// Takes out what is summed up of prompts' tokens that leave out what came from the cache.
+pub(crate) fn without_prompt_tokens(metrics: &mut MetricValues) -> MetricReasons {
+    let names = ["total_input_tokens", "total_token_throughput", "prompt_tokens"];
+    let reason = "the server's `usage` leaves out what came from its cache";
+    let taken =
+        names.into_iter().filter(|name| metrics.get_mut(*name).and_then(Option::take).is_some());
+    taken.map(|name| (name.to_owned(), reason.to_owned())).collect()
+}
+
 /// Why latencies have no value, by metric: percentiles and maxima of all requests lie
 /// among those that failed.
 pub(crate) fn among_failures(records: &[RequestRecord], plan: &Plan) -> MetricReasons {
@@ -103,6 +112,17 @@ mod tests {
         let reasons = among_failures(&records, &plan);
         let names: Vec<&str> = reasons.keys().map(String::as_str).collect();
         assert_eq!(names, ["max_e2el_ms", "max_ttft_ms"], "290 are too few for p99");
+    }
+
+    #[test]
+    fn partial_counts_of_prompts_are_summed_up_to_nothing() {
+        let plan = Plan { open: false, window: None, slo: crate::workload::Slo::default() };
+        let mut figures = metrics(&[record(0), record(1)], &plan);
+        assert_eq!(number(&figures, "total_input_tokens"), Some(18.0));
+        let reasons = without_prompt_tokens(&mut figures);
+        assert_eq!(number(&figures, "total_input_tokens"), None);
+        assert_eq!(number(&figures, "total_output_tokens"), Some(8.0));
+        assert_eq!(reasons.len(), 2, "without a window there was no throughput: {reasons:?}");
     }
 
     #[test]

@@ -189,8 +189,7 @@ impl Run<'_, '_> {
     }
 
     async fn scrape(&self) -> Result<Option<Counters>, Stop> {
-        let scrape = Counters::scrape(self.repeat.session.http());
-        self.repeat.session.cancel().run_until_cancelled(scrape).await.ok_or(Stop::Cancelled)
+        self.repeat.session.counters().await.ok_or(Stop::Cancelled)
     }
 
     /// What the prompts are made of.
@@ -282,8 +281,7 @@ impl Run<'_, '_> {
                 Err(Stop::Ended(RepeatOutcome::Failed(reason)))
             }
             None => {
-                let cancel = self.repeat.session.cancel().clone();
-                settle(before.as_ref(), self.repeat.session.http(), sent, &cancel).await;
+                settle(self.repeat.session, before.as_ref(), sent).await;
                 if self.kind == LoadCase::MaxRate && self.spec.slo.tpot_ms.is_some() && !is_counted
                 {
                     let reason =
@@ -409,6 +407,9 @@ impl Run<'_, '_> {
             self.keep(&result.records, &metrics);
         }
         let mut reasons = absent::among_failures(&result.records, &result.plan);
+        if result.records.iter().any(|record| self.is_partial(record)) {
+            reasons.extend(absent::without_prompt_tokens(&mut metrics));
+        }
         if let Some(reason) = &result.no_window {
             reasons.extend(absent::without_window(reason, &metrics));
         }
@@ -419,7 +420,14 @@ impl Run<'_, '_> {
     /// lengths of their own.
     fn missed(&self, records: &[RequestRecord]) -> Option<String> {
         let asked = self.spec.dataset.is_none().then_some(self.spec.prompt_tokens)?;
-        some_missed(records.iter().map(|record| (record, asked)))
+        let whole = records.iter().filter(|record| !self.is_partial(record));
+        some_missed(whole.map(|record| (record, asked)))
+    }
+
+    /// Whether the tokens of its prompt are counted without those from the cache.
+    fn is_partial(&self, record: &RequestRecord) -> bool {
+        let known = self.repeat.session.counts_new_alone();
+        record.usage.is_some_and(|usage| usage.leaves_out_cached(known))
     }
 
     /// What the next repeats need to know.

@@ -35,21 +35,22 @@ impl Run<'_, '_> {
         let began_ns = now_ns();
         let generated = running.await;
         let ran = Some((began_ns, now_ns()));
-        let readings = watch.stop();
-        self.repeat.session.record_counters(&readings);
-        let cancel = self.repeat.session.cancel().clone();
-        if cancel.is_cancelled() {
+        let mut readings = watch.stop();
+        if self.repeat.session.cancel().is_cancelled() {
             return Err(Stop::Cancelled);
         }
         let (before, sent) = (self.counters.as_ref(), Sent::of(&generated.records));
-        let (counters, foreign) = match settle(before, self.repeat.session.http(), sent, &cancel)
-            .await
-        {
+        let (counters, foreign) = match settle(self.repeat.session, before, sent).await {
             Settled::Ours(after) => (self.counters.replace(*after.clone()).zip(Some(*after)), None),
             Settled::Unknown => (None, None),
             Settled::Not(reason) => (None, Some(reason)),
             Settled::Cancelled => return Err(Stop::Cancelled),
         };
+        if self.repeat.session.standing().unusable.is_some() {
+            // They are of one process or another.
+            readings.clear();
+        }
+        self.repeat.session.record_counters(&readings);
         Ok((generated, LoadObservations { counters, readings, ran, foreign }))
     }
 }

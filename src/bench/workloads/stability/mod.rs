@@ -11,6 +11,7 @@ use crate::bench::prompt::fitting::{FitError, LengthTarget, fit};
 use crate::bench::prompt::generate::derive;
 use crate::bench::prompt::length::{odd_answers, some_missed};
 use crate::bench::repeat::RepeatContext;
+use crate::bench::standing::{SEVERAL, several_processes, started_in_turn};
 use crate::bench::traffic::{Settled, restarts, settle};
 use crate::metric::MetricValues;
 use crate::server::counters::Counters;
@@ -42,19 +43,18 @@ pub(crate) async fn repeat(
         Err(error) => return PromptError::from(error).into_result(MetricValues::new()),
     };
     let cancel = repeat.session.cancel().clone();
-    let Some(before) = cancel.run_until_cancelled(Counters::scrape(repeat.session.http())).await
-    else {
-        return Err(BenchError::Cancelled);
-    };
+    let before = repeat.session.counters().await.ok_or(BenchError::Cancelled)?;
     let watch = Watch::start(repeat.session.http().clone(), before.is_some());
     repeat.begins();
     let sequence = Sequence::new(Outages::new(spec.patience(repeat.session.is_in_sweep())));
     let sending = Sending { repeat: &mut *repeat, spec, lengths: &lengths, sequence };
     let mut sequence = sending.all().await;
-    let (readings, ended_ns) = (watch.stop(), repeat.clock().elapsed_ns());
-    repeat.session.record_counters(&readings);
+    let (mut readings, ended_ns) = (watch.stop(), repeat.clock().elapsed_ns());
     let engine = repeat.engine_activity();
-    let restarts = restarts_over(repeat, before.as_ref(), &readings, &engine, &sequence).await;
+    let counted = counted_restarts(repeat, before.as_ref(), &mut readings).await;
+    repeat.session.record_counters(&readings);
+    let restarts = engine.restarts.max(counted);
+    let restarts = restarts.filter(|count| *count > 0 || !sequence.outages.is_down());
     // What is not measured again is reported as far as it came: it may be hours.
     let stopped = cancel.is_cancelled();
     if stopped && (repeat.session.is_in_sweep() || sequence.records.is_empty()) {
@@ -68,7 +68,7 @@ pub(crate) async fn repeat(
         Some(1..) => Settled::Unknown,
         // It failed or was stopped, whoever else was served.
         _ if sequence.gave_up || stopped => Settled::Unknown,
-        _ => settle(before.as_ref(), repeat.session.http(), sequence.sent(), &cancel).await,
+        _ => settle(repeat.session, before.as_ref(), sequence.sent()).await,
     };
     let outcome = match settled {
         Settled::Cancelled => return Err(BenchError::Cancelled),
@@ -115,27 +115,34 @@ struct Seen<'s> {
     ended_ns: u64,
 }
 
-/// Restarts of the server over the repeat: of its container, as the engine counts
-/// them, or those that its own counters show, whichever are more.
-async fn restarts_over(
-    repeat: &RepeatContext<'_>,
+/// Restarts of the server over the repeat, as its counters show. Readings of several
+/// processes in turn show none, and are taken away.
+async fn counted_restarts(
+    repeat: &mut RepeatContext<'_>,
     before: Option<&Counters>,
-    readings: &Readings,
-    engine: &EngineActivity,
-    sequence: &Sequence,
+    readings: &mut Readings,
 ) -> Option<u64> {
-    let last = repeat
-        .session
-        .cancel()
-        .run_until_cancelled(Counters::scrape(repeat.session.http()))
-        .await
-        .flatten();
+    let last = repeat.session.counters().await.flatten();
     let read = readings.iter().map(|(_, counters)| counters);
-    let counted = restarts(before.into_iter().chain(read).chain(last.as_ref()));
+    let all: Vec<&Counters> = before.into_iter().chain(read).chain(last.as_ref()).collect();
+    let counted = restarts(all.iter().copied());
+    let is_in_turn = match (before, &last) {
+        (Some(before), Some(last)) if counted > Some(0) => {
+            let (http, cancel) = (repeat.session.http(), repeat.session.cancel());
+            started_in_turn(all.iter().copied())
+                || several_processes(http, cancel, before, last.clone()).await
+        }
+        _ => false,
+    };
+    if is_in_turn {
+        repeat.session.distrust_counters(SEVERAL.to_owned());
+    }
+    if repeat.session.standing().unusable.is_some() {
+        readings.clear();
+        return None;
+    }
     // None so far are not none where nobody saw the end.
-    let counted = counted.filter(|count| last.is_some() || *count > 0);
-    let restarts = engine.restarts.max(counted);
-    restarts.filter(|count| *count > 0 || !sequence.outages.is_down())
+    counted.filter(|count| last.is_some() || *count > 0)
 }
 
 /// The remark on outages.

@@ -1,6 +1,7 @@
 //! What a strategy sees, and what its answers do.
 
 use super::*;
+use crate::gate::GateOrder;
 use crate::metric::Constraint;
 use crate::strategy::{ObservedRepeat, Purpose};
 
@@ -182,6 +183,7 @@ async fn an_order_can_be_written_to_a_file() {
         round: 0,
         salt: "s 1".to_owned(),
         seed: 1,
+        gates: GateOrder::default(),
         passes: pass::missing(&record, 0, 2),
     };
     let text = serde_json::to_string(&order).expect("JSON");

@@ -1,0 +1,168 @@
+//! The function gate: what clients rely on, where the server's flags promise it, each tried
+//! up to three times. A check that never succeeds fails; one that succeeds at times is
+//! reported. What the server does not take, such as pictures, is skipped. Pure: who sends is
+//! elsewhere.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Against, Finding, Gate, GateReport};
+use crate::configuration::Flags;
+
+/// How often each is tried.
+pub const TRIES: usize = 3;
+
+/// One thing that clients rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// A stream ends with its counts of tokens, where these are asked for.
+    StreamingUsage,
+    /// An answer is JSON by the schema that was asked for.
+    JsonSchema,
+    /// A tool is called, with arguments that are JSON.
+    ToolCall,
+    /// Without thinking there is none.
+    ThinkingOff,
+    /// Thinking is apart from the answer in a second turn, too.
+    ThinkingKept,
+    /// The colours of a picture are named.
+    Picture,
+}
+
+impl Check {
+    /// Its name in findings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StreamingUsage => "streaming-usage",
+            Self::JsonSchema => "json-schema",
+            Self::ToolCall => "tool-call",
+            Self::ThinkingOff => "thinking-off",
+            Self::ThinkingKept => "thinking-kept",
+            Self::Picture => "picture",
+        }
+    }
+}
+
+/// What a server with these flags promises. Usage and schemas every one does; whether the
+/// model takes pictures is found out by sending one.
+pub fn promised(flags: &Flags) -> Vec<Check> {
+    let has = |name: &str| {
+        flags.get(name).is_some_and(|it| !matches!(it, Value::Null | Value::Bool(false)))
+    };
+    let calls = has("tool-call-parser") && has("enable-auto-tool-choice");
+    let thinks = has("reasoning-parser");
+    [
+        (Check::StreamingUsage, true),
+        (Check::JsonSchema, true),
+        (Check::ToolCall, calls),
+        (Check::ThinkingOff, thinks),
+        (Check::ThinkingKept, thinks),
+        (Check::Picture, true),
+    ]
+    .into_iter()
+    .filter_map(|(check, is_promised)| is_promised.then_some(check))
+    .collect()
+}
+
+/// What one try came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Try {
+    /// As it should be.
+    Done,
+    /// Not so.
+    Missed {
+        /// What is wrong.
+        why: String,
+        /// The part of the answer that shows it, cut and cleaned.
+        evidence: String,
+    },
+    /// The server does not take such a request.
+    NotTaken(String),
+}
+
+/// Judges the tries of each check.
+pub fn judge(tried: &[(Check, Vec<Try>)], against: &Against) -> GateReport {
+    let mut findings = Vec::new();
+    let mut metrics = BTreeMap::new();
+    for (check, tries) in tried {
+        let name = check.as_str();
+        if let Some(Try::NotTaken(why)) = tries.iter().find(|it| matches!(it, Try::NotTaken(_))) {
+            findings.push(Finding::reported(name, "not-taken", why.clone(), String::new()));
+            continue;
+        }
+        let done = tries.iter().filter(|it| **it == Try::Done).count();
+        if tries.is_empty() {
+            continue;
+        }
+        let share = done as f64 / tries.len() as f64;
+        metrics.insert(format!("function.{}", name.replace('-', "_")), share);
+        let Some(Try::Missed { why, evidence }) =
+            tries.iter().rev().find(|it| matches!(it, Try::Missed { .. }))
+        else {
+            continue;
+        };
+        let what = format!("{done} of {} tries: {why}", tries.len());
+        findings.push(match done {
+            0 => Finding::failing(name, "never", what, evidence.clone()),
+            _ => Finding::reported(name, "at-times", what, evidence.clone()),
+        });
+    }
+    GateReport::judged(Gate::Function, findings, metrics, against)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Effect, GateVerdict};
+    use super::*;
+
+    fn flags(value: Value) -> Flags {
+        let Value::Object(map) = value else { panic!("flags") };
+        map.into_iter().collect()
+    }
+
+    #[test]
+    fn only_what_the_flags_promise_is_tried() {
+        use Check::{JsonSchema, Picture, StreamingUsage, ThinkingKept, ThinkingOff, ToolCall};
+        assert_eq!(promised(&Flags::default()), [StreamingUsage, JsonSchema, Picture]);
+        let half = flags(json!({"tool-call-parser": "hermes"}));
+        assert!(!promised(&half).contains(&ToolCall), "nobody switched the choice on");
+        let all = flags(json!({"tool-call-parser": "hermes", "enable-auto-tool-choice": true,
+            "reasoning-parser": "qwen3"}));
+        assert_eq!(
+            promised(&all),
+            [StreamingUsage, JsonSchema, ToolCall, ThinkingOff, ThinkingKept, Picture]
+        );
+        let off = flags(json!({"tool-call-parser": "hermes", "enable-auto-tool-choice": false}));
+        assert!(!promised(&off).contains(&ToolCall));
+    }
+
+    #[test]
+    fn what_never_succeeds_fails_and_what_does_at_times_is_reported() {
+        let missed = || Try::Missed { why: "no call".to_owned(), evidence: "Paris".to_owned() };
+        let tried = [
+            (Check::ToolCall, vec![missed(), missed(), missed()]),
+            (Check::JsonSchema, vec![missed(), Try::Done]),
+            (Check::StreamingUsage, vec![Try::Done]),
+            (Check::Picture, vec![Try::NotTaken("HTTP 400: no pictures".to_owned())]),
+        ];
+        let report = judge(&tried, &Against::Nothing);
+        assert_eq!(report.verdict, GateVerdict::Failed);
+        let failing: Vec<String> = report.failures().map(Finding::to_string).collect();
+        assert_eq!(failing, ["tool-call: 0 of 3 tries: no call (never): Paris"]);
+        let effects: Vec<Effect> = report.findings.iter().map(|it| it.effect).collect();
+        assert_eq!(effects, [Effect::Fails, Effect::Reported, Effect::Reported]);
+        assert_eq!(
+            report.metrics,
+            BTreeMap::from([
+                ("function.json_schema".to_owned(), 0.5),
+                ("function.streaming_usage".to_owned(), 1.0),
+                ("function.tool_call".to_owned(), 0.0),
+            ])
+        );
+        assert_eq!(judge(&tried[1..], &Against::Nothing).verdict, GateVerdict::Passed);
+        assert_eq!(judge(&tried, &Against::Itself).verdict, GateVerdict::Passed);
+    }
+}

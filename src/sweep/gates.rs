@@ -1,0 +1,126 @@
+//! Which gates a launch goes through, what their findings are held against, and what a
+//! failed one means for the launch. Who asks a server is the suite's. Pure.
+
+use crate::configuration::Configuration;
+use crate::gate::{Against, BaselineFailures, Finding, Gate, GateOrder, GateReport};
+use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::history::record::SweepRecord;
+
+/// Findings that a message shows; the journal has all.
+const SHOWN: usize = 3;
+
+/// The gates of the next launch of a configuration.
+pub(super) fn of(record: &SweepRecord, configuration: &Configuration) -> GateOrder {
+    let Some(settings) = record.manifest.gates.clone() else { return GateOrder::default() };
+    let seen: Vec<Gate> = reports(record, &configuration.name).map(|report| report.gate).collect();
+    // Each launch has a new server, and only the canary is quick enough to ask each.
+    let is_due = |gate: &Gate| *gate == Gate::Canary || !seen.contains(gate);
+    let gates = settings.of_launch(true).into_iter().filter(is_due).collect();
+    let baseline = record.manifest.baseline.as_deref();
+    let baseline = baseline.and_then(|name| {
+        record.manifest.configurations.iter().find(|known| known.answers_to(name))
+    });
+    let against = match baseline {
+        None => Against::Nothing,
+        Some(baseline) if baseline.id == configuration.id => Against::Itself,
+        Some(baseline) => Against::Baseline(BaselineFailures::of(reports(record, &baseline.name))),
+    };
+    GateOrder { settings, gates, against, batched_tokens: None, flags: configuration.flags.clone() }
+}
+
+/// What the gates said of a configuration's launches.
+fn reports<'a>(record: &'a SweepRecord, name: &'a str) -> impl Iterator<Item = &'a GateReport> {
+    let launches = record.launches.iter().filter(move |it| it.configuration == name);
+    launches.flat_map(|it| &it.gates)
+}
+
+/// The failure of a launch that a gate ended; `death` is the engine's own account, where it
+/// did not survive the gate.
+pub(super) fn failure(report: &GateReport, death: Option<LaunchFailure>) -> LaunchFailure {
+    let mut failures = report.failures();
+    let mut shown: Vec<String> = failures.by_ref().take(SHOWN).map(Finding::to_string).collect();
+    match failures.count() {
+        0 => {}
+        more => shown.push(format!("and {more} more")),
+    }
+    let mut message = format!("the gate `{}` failed: {}", report.gate, shown.join("; "));
+    let Some(death) = death else { return LaunchFailure::new(FailureClass::GateFailed, message) };
+    message = format!("{message}; {}", death.message);
+    LaunchFailure { class: FailureClass::GateFailed, message, ..death }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::fakes::manifest;
+    use super::*;
+    use crate::gate::{GateVerdict, Gates};
+    use crate::history::record::LaunchRecord;
+
+    fn record(baseline: Option<&str>, launches: &[(&str, Gate, &str)]) -> SweepRecord {
+        let mut manifest = manifest(3, 1, 1);
+        let survival = Some(crate::gate::SurvivalSettings::default());
+        manifest.gates = Some(Gates { survival, ..Gates::default() });
+        manifest.baseline = baseline.map(str::to_owned);
+        let mut record = SweepRecord::new(manifest);
+        for (number, (name, gate, prompt)) in (1..).zip(launches) {
+            let finding = Finding::failing(prompt, "period", "it loops".into(), "la la".into());
+            let findings = if prompt.is_empty() { Vec::new() } else { vec![finding] };
+            let report = GateReport::judged(*gate, findings, BTreeMap::new(), &Against::Nothing);
+            record.launches.push(LaunchRecord {
+                launch: number,
+                configuration: (*name).to_owned(),
+                gates: vec![report],
+                ..LaunchRecord::default()
+            });
+        }
+        record
+    }
+
+    fn order(record: &SweepRecord, index: usize) -> GateOrder {
+        of(record, &record.manifest.configurations[index])
+    }
+
+    #[test]
+    fn the_canary_is_asked_in_each_launch_and_the_others_until_they_answered_once() {
+        let both = [Gate::Canary, Gate::Survival];
+        assert_eq!(order(&record(None, &[]), 0).gates, both);
+        let once = record(None, &[("c0", Gate::Canary, "")]);
+        assert_eq!(order(&once, 0).gates, both, "it ended before the second gate");
+        let whole = record(None, &[("c0", Gate::Survival, "")]);
+        assert_eq!(order(&whole, 0).gates, [Gate::Canary]);
+        assert_eq!(order(&whole, 1).gates, both, "another configuration");
+        let mut older = whole;
+        older.manifest.gates = None;
+        assert_eq!(order(&older, 0), GateOrder::default());
+    }
+
+    #[test]
+    fn findings_are_held_against_what_the_baseline_fails() {
+        let none = record(None, &[("c0", Gate::Canary, "french")]);
+        assert_eq!(order(&none, 1).against, Against::Nothing);
+        let some = record(Some("c0"), &[("c0", Gate::Canary, "french")]);
+        assert_eq!(order(&some, 0).against, Against::Itself);
+        let Against::Baseline(failures) = order(&some, 1).against else { panic!("a baseline") };
+        assert!(failures.has(Gate::Canary, "french") && !failures.has(Gate::Canary, "list"));
+    }
+
+    #[test]
+    fn a_failure_names_the_prompts_and_keeps_the_engines_account() {
+        let findings = ["french", "code", "list", "json"]
+            .map(|name| Finding::failing(name, "period", "it loops".into(), "la la".into()));
+        let report =
+            GateReport::judged(Gate::Canary, findings.to_vec(), BTreeMap::new(), &Against::Nothing);
+        assert_eq!(report.verdict, GateVerdict::Failed);
+        let failed = failure(&report, None);
+        assert_eq!(failed.class, FailureClass::GateFailed);
+        assert!(failed.message.starts_with("the gate `canary` failed: french: it loops"));
+        assert!(failed.message.ends_with("and 1 more"), "{}", failed.message);
+        let mut death = LaunchFailure::new(FailureClass::EngineDied, "the engine died");
+        death.log_lines = vec!["CUDA error".to_owned()];
+        let failed = failure(&report, Some(death));
+        assert_eq!((failed.class, failed.log_lines.len()), (FailureClass::GateFailed, 1));
+        assert!(failed.message.ends_with("the engine died"), "{}", failed.message);
+    }
+}

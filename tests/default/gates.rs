@@ -1,0 +1,123 @@
+//! Gates in whole sweeps on the simulated engine: what speed does not show ends a launch, takes
+//! the rank, and stands in the journal with its evidence.
+
+use serde_json::Value;
+
+use crate::support::{Workplace, texts};
+
+/// `fast` is the fastest of three, and has this fault.
+fn grid(fault: &str, gates: &str) -> String {
+    format!(
+        "name: gates
+engine:
+  simulated: {{model: Qwen/Qwen3-0.6B, gpu: rtx-4090, speed: 20, faults: ['{fault}'], flags: {{max-model-len: 8192}}}}
+baseline: plain
+include:
+  - {{name: plain, max-num-seqs: 4}}
+  - {{name: fast, max-num-seqs: 64, max-num-batched-tokens: 1024}}
+  - {{name: other, max-num-seqs: 8}}
+workloads: {{load: {{concurrency: [16], prompt-tokens: 256, output-tokens: 32}}}}
+objective: {{maximize: load.output_throughput}}
+strategy: {{grid: {{launches: 1, repeats: 1, seed: 1}}}}
+{gates}
+"
+    )
+}
+
+/// Rank, class and reason of a configuration.
+fn row(place: &Workplace, name: &str) -> [String; 3] {
+    let ranking = place.ranking("run");
+    let names = texts(&ranking, "configuration");
+    let at = names.iter().position(|it| it.as_deref() == Some(name)).unwrap();
+    ["rank_label", "failure_class", "reason"]
+        .map(|column| texts(&ranking, column)[at].clone().unwrap_or_default())
+}
+
+/// Reports of a gate, by configuration's launch.
+fn reports(place: &Workplace, gate: &str) -> Vec<Value> {
+    let entries = place.journal("run").into_iter().map(|line| line["line"]["entry"].clone());
+    let of = |it: &Value| it["kind"] == "gate_finished" && it["report"]["gate"] == gate;
+    entries.filter(of).map(|it| it["report"].clone()).collect()
+}
+
+#[test]
+fn a_planted_loop_that_is_the_fastest_has_no_rank() {
+    let fault = "fast spoil=loop,period=12,after=30,word=tides";
+    let place = Workplace::alone(&grid(fault, ""));
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let [rank, class, reason] = row(&place, "fast");
+    assert_eq!((rank.as_str(), class.as_str()), ("", "gate_failed"), "{}", ran.out);
+    assert!(reason.starts_with("the gate `canary` failed: english: "), "{reason}");
+    assert!(ran.out.contains("failed a gate"), "{}", ran.out);
+    assert!(!row(&place, "other")[0].is_empty(), "the others are ranked: {}", ran.out);
+    let failed =
+        reports(&place, "canary").into_iter().find(|it| it["verdict"] == "failed").unwrap();
+    let evidence = failed["findings"][0]["evidence"].as_str().unwrap();
+    assert!(evidence.len() > 40, "{failed}");
+    assert_eq!(place.entries("run", "launch_ready"), 3);
+
+    // Nobody looks, and it wins: that is said.
+    let place = Workplace::new(&grid(fault, "gates: off"));
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    assert!(row(&place, "fast")[0].starts_with('1'), "{}", ran.out);
+    assert!(ran.out.contains("Gates: off"), "{}", ran.out);
+    assert!(reports(&place, "canary").is_empty());
+}
+
+#[test]
+fn what_the_baseline_fails_on_fails_nobody_there() {
+    // Of random weights: all loop on the same prompts.
+    let all = "plain spoil=wall,character=newline,after=5', 'fast spoil=wall,character=newline,after=5', \
+               'other spoil=wall,character=newline,after=5";
+    let place = Workplace::alone(&grid(all, ""));
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    assert!(reports(&place, "canary").iter().all(|it| it["verdict"] == "passed"), "{}", ran.err);
+    assert!(row(&place, "fast")[0].starts_with('1'), "{}", ran.out);
+    let said = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        said.contains("fails `canary` on") && said.contains("nobody is judged there"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_prompt_beyond_a_chunk_or_a_block_is_to_be_survived_once_for_each_configuration() {
+    let survival = "gates: {survival: {prompt-tokens: [2000]}}";
+    for (fault, words) in [
+        ("fast die-on-second-chunk", "prompt-tokens="),
+        ("fast spoil=error,longer-than=1500", "HTTP 500"),
+    ] {
+        let place = Workplace::alone(&grid(fault, survival));
+        let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+        let [rank, class, reason] = row(&place, "fast");
+        assert_eq!((rank.as_str(), class.as_str()), ("", "gate_failed"), "{}", ran.out);
+        assert!(
+            reason.starts_with("the gate `survival` failed: ") && reason.contains(words),
+            "{reason}"
+        );
+        let passed = reports(&place, "survival").into_iter().find(|it| it["verdict"] == "passed");
+        let metrics = passed.expect("the others survive")["metrics"].clone();
+        let metrics = metrics.as_object().expect("figures");
+        assert!(
+            metrics.keys().all(|it| it.starts_with("survival.prefill_throughput[")),
+            "{metrics:?}"
+        );
+        assert!(metrics.len() >= 2, "2000 tokens, and near the limit: {metrics:?}");
+    }
+}
+
+#[test]
+fn gates_of_a_grid_are_read_with_their_faults() {
+    let refused = |gates: &str| {
+        let place = Workplace::new(&grid("fast die-after=1", gates));
+        place.run(&["plan", "grid.yaml"]).expect(2).err
+    };
+    assert!(refused("gates: {canari: {}}").contains("did you mean `canary`?"));
+    assert!(refused("gates: {survival: {prompt-tokens: []}}").contains("is empty"));
+    assert!(refused("gates: {survival: {prompt-tokens: [0, -1, x]}}").contains("above zero"));
+    assert!(refused("gates: on").contains("`gates` must be `off` or gates"));
+    for good in ["gates: {survival: }", "gates: {canary: off, function: {}}", "gates: off"] {
+        let place = Workplace::new(&grid("fast die-after=1", good));
+        place.run(&["plan", "grid.yaml"]).expect(0);
+    }
+}
