@@ -204,6 +204,10 @@ pub(super) fn http(input: &[u8], mutator: &mut Mutator<'_>) -> Wrong {
         return Ok(());
     }
     let (again, same_answer) = whole::response(&mutator.pieces(input), Limits::default());
+    // How many pieces an answer may come in is a bound of its own.
+    if again.error.as_ref().is_some_and(|it| it.message.contains("in pieces of a few bytes")) {
+        return Ok(());
+    }
     same("no error, wherever pieces end", &again.error, &None)?;
     same("usage", &again.usage, &record.usage)?;
     same("finish reason", &again.finish_reason, &record.finish_reason)?;

@@ -24,6 +24,7 @@ name: two-models
 engine:
   docker: {compose: compose.yaml, service: vllm, gpus: false}
 model: [/models/tiny-qwen3, /models/bytes]
+gates: off
 parameters: {max-num-seqs: 4}
 workloads:
   load: {concurrency: [2], requests: 12, prompt-tokens: 200, output-tokens: 40}

@@ -53,6 +53,7 @@ const GRID: &str = "
 name: vllm-script
 engine:
   docker: {compose: compose.yaml, service: vllm, gpus: false, caches: false}
+baseline: few
 include:
   - {name: few, max-num-seqs: 4, enable-prefix-caching: true}
   - {name: more, max-num-seqs: 8, enable-prefix-caching: false}

@@ -220,6 +220,9 @@ parameters:
   enable-prefix-caching: true
   max-num-seqs: 4
 environment: {{{}}}
+# Random weights answer what no gate lets pass: as the baseline they are reported.
+baseline: prefix-seqs4
+gates: {{canary: , survival: {{prompt-tokens: [2000]}}, function: }}
 workloads:
   kv-cache: {{prefix-tokens: [4096], prompts: 2, output-tokens: 8}}
 objective: {{minimize: kv_cache.ttft_resent_ms}}
@@ -251,6 +254,13 @@ strategy: {{grid: {{launches: 1, repeats: 2, seed: 1}}}}
     assert_eq!(shown("effective.max-model-len"), "8192");
     assert_eq!(shown("environment.OMP_NUM_THREADS"), "1");
     assert_eq!(shown("verdict.environment.OMP_NUM_THREADS"), "passed");
+    let entries = place.journal("run").into_iter().map(|line| line["line"]["entry"].clone());
+    let gates: Vec<_> = entries.filter(|it| it["kind"] == "gate_finished").collect();
+    let ended: Vec<_> = gates.iter().map(|it| it["report"]["verdict"].clone()).collect();
+    assert_eq!(ended, ["passed", "passed", "passed"], "{gates:?}");
+    let throughput = &gates[1]["report"]["metrics"];
+    let measured = throughput.as_object().unwrap().values().all(|it| it.as_f64() > Some(0.0));
+    assert!(measured && throughput.as_object().unwrap().len() >= 2, "{throughput}");
     let groups = std::fs::read_dir(place.path("run/launches")).unwrap().flatten();
     assert!(groups.into_iter().all(|launch| !launch.path().join("process.json").exists()));
 }

@@ -222,7 +222,10 @@ impl Script {
             }
         }
         if !appended.is_empty() {
-            replaced.push((self.end..self.end, format!(" {}", quoted(appended))));
+            // Digits right before a redirection would be its descriptor: `8<file`.
+            let redirects = self.source[self.end..].starts_with(['<', '>']);
+            let space = if redirects { " " } else { "" };
+            replaced.push((self.end..self.end, format!(" {}{space}", quoted(appended))));
         }
         (self.with_replaced(replaced), positional)
     }

@@ -88,6 +88,7 @@ fn frame() -> impl Strategy<Value = (&'static str, &'static str)> {
             " 2>&1\n"
         )),
         Just(("true && ", " &\nwait")),
+        Just(("exec ", "</dev/null\n")),
         Just(("if true; then\n  ", "\nelse echo \"vllm serve\"; fi")),
         Just(("f() { env A='é b' nice ", "; }\nf")),
         Just(("( cat <<E >/dev/null\nvllm 'serve\nE\n", " | cat )")),
@@ -126,6 +127,13 @@ proptest! {
         expected.extend(appended);
         prop_assert_eq!(run(&changed), expected, "{}", changed);
     }
+}
+
+#[test]
+fn a_number_before_a_redirection_is_no_descriptor() {
+    let read = Script::read("vllm serve m \\<</dev/null\n", &[]).expect("a script");
+    let (changed, _) = read.edited(&[], &["--max-num-seqs".to_owned(), "8".to_owned()]);
+    assert_eq!(changed, "vllm serve m \\< --max-num-seqs 8 </dev/null\n");
 }
 
 /// The words of a script's arguments, `None` where only a shell knows them.
