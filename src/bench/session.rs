@@ -37,6 +37,7 @@ pub struct BenchSettings {
 
 /// One launch's server, as it is measured.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each was learnt by itself")]
 pub(crate) struct Session {
     server: Server,
     emit: Emit,

@@ -75,7 +75,7 @@ mod tests {
 
     fn reading(requests: u64, started: Option<f64>) -> Counters {
         let (requests, prompt_tokens) = (Some(requests), Some(100 * requests));
-        Counters { requests, prompt_tokens, started, ..Counters::default() }
+        Counters { prompt_tokens, requests, started, ..Counters::default() }
     }
 
     #[test]

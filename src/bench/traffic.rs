@@ -90,9 +90,10 @@ impl Traffic {
                 Some(Ok(Some(missing))) => missing,
                 Some(Err(reason)) => {
                     let now = scraped.unwrap_or_default();
-                    return match is_several(session, &self.before, now).await {
-                        true => Seen::Unusable,
-                        false => Seen::Foreign(reason),
+                    return if is_several(session, &self.before, now).await {
+                        Seen::Unusable
+                    } else {
+                        Seen::Foreign(reason)
                     };
                 }
                 None => Missing::Requests("`/metrics` no longer answers".to_owned()),
@@ -289,9 +290,10 @@ pub(crate) async fn settle(
         let missing = match now.as_ref().map(|now| differs(before, now, sent)) {
             None => "`/metrics` no longer answers".to_owned(),
             Some(Err(reason)) => {
-                return match is_several(session, before, now.unwrap_or_default()).await {
-                    true => Settled::Unknown,
-                    false => Settled::Not(reason),
+                return if is_several(session, before, now.unwrap_or_default()).await {
+                    Settled::Unknown
+                } else {
+                    Settled::Not(reason)
                 };
             }
             Some(Ok(Some(missing))) => missing,

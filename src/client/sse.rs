@@ -28,6 +28,7 @@ pub(crate) enum Part<'a> {
 
 /// The state between two chunks of bytes.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is of another part of the syntax")]
 pub(crate) struct Splitter {
     /// A line whose end has not arrived yet.
     line: Vec<u8>,

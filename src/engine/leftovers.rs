@@ -102,7 +102,8 @@ impl Leftover {
                 format!("wait until {who} ends, or stop it: {}", holder.how_to_stop())
             }
             (What::Companion(it, _), None, folder) => {
-                let folder = folder.iter().map(|it| format!(" {}", quoted(it))).collect::<String>();
+                let folder =
+                    folder.as_ref().map_or_else(String::new, |it| format!(" {}", quoted(it)));
                 let name = shell_words::quote(&it.name);
                 format!("vllm-grid recover{folder}, or by hand: docker start {name}")
             }

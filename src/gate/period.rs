@@ -93,7 +93,7 @@ mod tests {
     fn plain(from: u32, characters: usize) -> String {
         let mut text = String::new();
         for number in from.. {
-            text += &format!("{} ", number * number);
+            text.extend([(number * number).to_string().as_str(), " "]);
             if text.len() >= characters {
                 break;
             }

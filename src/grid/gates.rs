@@ -61,19 +61,15 @@ fn survival_of(fields: &Fields<'_>, findings: &mut Findings) -> SurvivalSettings
     }
     let mut prompt_tokens = Vec::new();
     for entry in entries {
-        match &entry.content {
-            Content::Int(count @ 1..=MAX_PROMPT) => {
-                let count = u32::try_from(*count).unwrap_or(u32::MAX);
-                if !prompt_tokens.contains(&count) {
-                    prompt_tokens.push(count);
-                }
+        if let Content::Int(count @ 1..=MAX_PROMPT) = &entry.content {
+            let count = u32::try_from(*count).unwrap_or(u32::MAX);
+            if !prompt_tokens.contains(&count) {
+                prompt_tokens.push(count);
             }
-            _ => {
-                let what = entry.describe();
-                let message =
-                    format!("`prompt-tokens` must be whole numbers above zero, not {what}");
-                findings.error(&entry.span, message);
-            }
+        } else {
+            let what = entry.describe();
+            let message = format!("`prompt-tokens` must be whole numbers above zero, not {what}");
+            findings.error(&entry.span, message);
         }
     }
     SurvivalSettings { prompt_tokens }

@@ -147,6 +147,7 @@ pub struct LaunchFailure {
 
 impl LaunchFailure {
     /// The same, where what it left behind could not be ended either: `why`.
+    #[must_use]
     pub fn leaving(self, why: &Self) -> Self {
         let message = format!("{}; {}", self.message, why.message);
         Self { message, left: true, ..self }

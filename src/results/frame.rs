@@ -279,9 +279,10 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         let Some(measurement) = row.measurement else { continue };
         let key = measurement.workload_key();
         let names = sought.get(key.as_str()).unwrap_or(&nothing);
-        each(&measurement.metrics, names, |at, name, value| match at {
-            Some(at) => cells[at][place] = value,
-            None => {
+        each(&measurement.metrics, names, |at, name, value| {
+            if let Some(at) = at {
+                cells[at][place] = value;
+            } else {
                 let of_workload = further.entry(key.clone()).or_default();
                 of_workload.entry(name).or_insert_with(|| vec![None; rows.len()])[place] = value;
             }

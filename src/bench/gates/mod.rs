@@ -91,12 +91,11 @@ async fn send_once(
     let order = Order { index: 0, purpose, scheduled_ns: None };
     let mut sending =
         std::pin::pin!(session.client().send(&mut slot, prepared, order, Clock::start(), &stop));
-    let (outcome, is_late) = match timeout(patience, &mut sending).await {
-        Ok(outcome) => (outcome, false),
-        Err(_) => {
-            stop.cancel();
-            (sending.await, true)
-        }
+    let (outcome, is_late) = if let Ok(outcome) = timeout(patience, &mut sending).await {
+        (outcome, false)
+    } else {
+        stop.cancel();
+        (sending.await, true)
     };
     let mut record = outcome.record;
     if let Some(error) = record.error.as_mut().filter(|_| is_late) {

@@ -43,7 +43,7 @@ pub(super) async fn ask(session: &Session, order: &GateOrder) -> GateReport {
         for pass in [1, 2] {
             let long = asking.long(tokens, density).await;
             let is_refused = matches!(long, Came::TooLong(_));
-            let short = came(asking.short().await);
+            let short = came(&asking.short().await);
             let is_over = matches!(long, Came::Failed(_)) || matches!(short, Came::Failed(_));
             passages.push(Passage { tokens, pass, long, short: Some(short) });
             // One failure is enough, and a server that died answers nothing more.
@@ -95,7 +95,7 @@ impl Asking<'_> {
 
     async fn long(&mut self, tokens: u64, density: f64) -> Came {
         let size = (tokens as f64 / density) as usize;
-        came(self.send("long", size, ANSWER, PATIENCE).await)
+        came(&self.send("long", size, ANSWER, PATIENCE).await)
     }
 
     async fn short(&mut self) -> Reply {
@@ -118,7 +118,7 @@ impl Asking<'_> {
     }
 }
 
-fn came(reply: Reply) -> Came {
+fn came(reply: &Reply) -> Came {
     let Some(why) = reply.failure() else {
         return Came::Answer {
             prompt_tokens: reply.record.usage.map(|usage| usage.prompt_tokens),

@@ -13,7 +13,7 @@ pub(super) fn sentence(stderr: &str) -> String {
     let lines: Vec<&str> = stderr.lines().filter(is_reason).collect();
     let is_trace = |line: &&str| line.trim_end().ends_with("Traceback (most recent call last):");
     // Of exceptions that follow from each other the last one is what a person sees elsewhere.
-    let lines: Vec<&str> = match lines.iter().rposition(|line| is_trace(line)) {
+    let lines: Vec<&str> = match lines.iter().rposition(is_trace) {
         Some(at) => lines[at + 1..].iter().copied().skip_while(|it| is_indented(it)).collect(),
         None => lines,
     };

@@ -166,7 +166,7 @@ fn unordered(value: Value) -> Value {
 mod tests {
     use super::*;
 
-    fn seen(config: Value, host: Value) -> ContainerInspectResponse {
+    fn seen(config: &Value, host: &Value) -> ContainerInspectResponse {
         let id = "0123456789abcdef";
         serde_json::from_value(json!({
             "Id": id, "Image": "sha256:a", "Config": config, "HostConfig": host,
@@ -216,18 +216,20 @@ mod tests {
 
     fn changed(change: impl FnOnce(&mut Value, &mut Value)) -> Vec<String> {
         let (config, host) = made(false);
-        let before = of(&seen(config, host));
+        let before = of(&seen(&config, &host));
         let (mut config, mut host) = made(true);
         change(&mut config, &mut host);
-        let now = of(&seen(config, host));
+        let now = of(&seen(&config, &host));
         let all: std::collections::BTreeSet<_> = before.keys().chain(now.keys()).cloned().collect();
         all.into_iter().filter(|name| before.get(name) != now.get(name)).collect()
     }
 
+    type Change = fn(&mut Value, &mut Value);
+
     #[test]
     fn another_order_is_no_change_and_each_part_has_a_name() {
         assert_eq!(changed(|_, _| {}), [""; 0]);
-        let cases: [(&str, fn(&mut Value, &mut Value)); 13] = [
+        let cases: [(&str, Change); 13] = [
             ("environment: B", |config, _| config["Env"] = json!(["A=1", "B=3"])),
             // The last one counts.
             ("environment: A", |config, _| config["Env"] = json!(["A=1", "B=2", "A=2"])),
@@ -254,7 +256,7 @@ mod tests {
     #[test]
     fn no_secret_is_in_any_part() {
         let (config, host) = made(false);
-        let parts = of(&seen(config, host));
+        let parts = of(&seen(&config, &host));
         assert!(!parts.keys().any(|name| name.contains("TOKEN")), "{parts:?}");
         let other_keys = |config: &mut Value, _: &mut Value| {
             config["Cmd"][4] = json!("sk-another");

@@ -256,9 +256,9 @@ impl DockerProduction {
 
 /// Why the compose tool made nothing. What it was refused may be granted a moment later: only
 /// what lacks in the files, or the tool itself, stays so.
-fn not_made(error: ComposeError) -> ProductionError {
+fn not_made(error: &ComposeError) -> ProductionError {
     let text = error.to_string();
-    let stays = match &error {
+    let stays = match error {
         ComposeError::Tool { message, .. } => {
             let message = message.to_ascii_lowercase();
             let of_files = [
@@ -389,7 +389,7 @@ impl Production for DockerProduction {
         let (ProductionName::Service(_), Some(source)) = (&self.name, &self.source) else {
             return Err(removed("the grid names a container, not a compose service".to_owned()));
         };
-        compose::up(source).await.map_err(not_made)?;
+        compose::up(source).await.map_err(|error| not_made(&error))?;
         self.find().await?.ok_or_else(|| removed("the compose tool made no container".to_owned()))
     }
 
@@ -414,15 +414,15 @@ mod tests {
             "Get \"https://registry-1.docker.io/v2/\": net/http: TLS handshake timeout",
             "Error response from daemon: Conflict. The container name \"/vllm\" is already in use",
         ] {
-            let error = not_made(failed(message));
+            let error = not_made(&failed(message));
             assert!(matches!(error, ProductionError::Daemon(_)), "{error:?}");
             assert!(error.to_string().contains(message), "{error}");
         }
         let timed_out = ComposeError::NotRun { command: "up".to_owned(), why: "late".to_owned() };
-        assert!(matches!(not_made(timed_out), ProductionError::Daemon(_)));
+        assert!(matches!(not_made(&timed_out), ProductionError::Daemon(_)));
         let taken = "Error response from daemon: driver failed programming external connectivity: Bind \
                      for 0.0.0.0:8000 failed: port is already allocated";
-        let taken = not_made(failed(taken));
+        let taken = not_made(&failed(taken));
         assert_eq!(taken, ProductionError::PortTaken { port: 8000, by: None });
         for message in [
             "no such service: vllm",
@@ -431,9 +431,9 @@ mod tests {
             "validating /srv/shop/compose.yaml: services.vllm additional properties not allowed",
             "required variable MODEL is missing a value",
         ] {
-            let error = not_made(failed(message));
+            let error = not_made(&failed(message));
             assert!(matches!(error, ProductionError::Removed(_)), "{error:?}");
         }
-        assert!(matches!(not_made(ComposeError::NoTool), ProductionError::Removed(_)));
+        assert!(matches!(not_made(&ComposeError::NoTool), ProductionError::Removed(_)));
     }
 }

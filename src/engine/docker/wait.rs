@@ -118,6 +118,8 @@ mod tests {
     use super::super::gate::Gate;
     use super::super::scripted::{Fate, Script, Scripted, ready_after};
     use super::super::{DockerSpec, ImageIdentity, UsedCaches};
+    use bollard::models::ContainerCreateBody;
+
     use super::*;
     use crate::engine::compose::ServiceSpec;
     use crate::engine::log::EngineLog;
@@ -130,7 +132,7 @@ mod tests {
         let scripted = Scripted::new(false, script);
         let docker = scripted.daemon.clone();
         let mut container =
-            Container::create(&docker, "n", Default::default()).await.expect("made");
+            Container::create(&docker, "n", ContainerCreateBody::default()).await.expect("made");
         let (log, file) = EngineLog::create(folder.path(), &Secrets::default()).expect("a log");
         container.start(file, &Emit::nowhere()).await.expect("started");
         let spec = DockerSpec::new(ServiceSpec::of_image("i", Vec::new()));
@@ -157,7 +159,7 @@ mod tests {
         let emit = Emit::nowhere();
         let (ready, ()) = tokio::join!(engine.wait(&mut started, &emit, &cancel), stopping);
         started.container.forget();
-        (ready.err().expect("nothing is published"), at.elapsed().as_secs())
+        (ready.expect_err("nothing is published"), at.elapsed().as_secs())
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,9 +179,10 @@ mod tests {
         let script = move |_: Duration, request: &str| {
             let is_look = request == "GET /containers/a/json";
             let before = asked.fetch_add(u32::from(is_look), std::sync::atomic::Ordering::Relaxed);
-            match is_look && before > 0 {
-                true => Fate::Refused(500, "it cannot say that"),
-                false => Fate::Answered,
+            if is_look && before > 0 {
+                Fate::Refused(500, "it cannot say that")
+            } else {
+                Fate::Answered
             }
         };
         let (failure, _) = waited(Box::new(script), None).await;

@@ -114,9 +114,10 @@ fn a_loop_that_is_not_exact_is_found_by_its_4_grams() {
     assert_eq!((found.check, found.bound), (Check::RepeatedFourGrams, 0.7));
     assert!(found.evidence.split(' ').count() == 4, "{}", found.evidence);
     // One that begins late shows in the last words alone.
-    let before: String = (0..400).map(|number: u32| format!("{} ", number * number)).collect();
+    let before: String =
+        (0..400_u32).flat_map(|number| [(number * number).to_string(), " ".to_owned()]).collect();
     // Two phrases in an order without a period.
-    let phrase = |number: u64| match (number * number * 2_654_435_761 >> 17) & 1 {
+    let phrase = |number: u64| match ((number * number * 2_654_435_761) >> 17) & 1 {
         0 => "yes it is so ",
         _ => "no it is not ",
     };
@@ -167,7 +168,7 @@ fn a_megabyte_takes_no_time_worth_naming() {
     let million = 1_000_000;
     // Worst for the periods: equal for long, and then not.
     let blocks: String = (0..million / 250)
-        .map(|number| format!("{}{}", "a".repeat(90), "b".repeat(90 + number % 61)))
+        .flat_map(|number| ["a".repeat(90), "b".repeat(90 + number % 61)])
         .collect();
     let texts =
         ["x".repeat(million), "ab ".repeat(million / 3), PROSE.repeat(million / 160), blocks];

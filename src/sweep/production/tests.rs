@@ -23,6 +23,7 @@ enum Stops {
 
 /// A production that records what is done to it.
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is another behaviour")]
 pub(super) struct Fake {
     containers: Mutex<Vec<ProductionFacts>>,
     actions: Mutex<Vec<String>>,

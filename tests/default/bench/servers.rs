@@ -2,6 +2,8 @@
 //! and others of the same kind. Nothing is measured wrong, and nothing is lost that can be
 //! measured.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 use vllm_grid::client::record::RequestErrorClass::{Cut, InStream};
 use vllm_grid::metric::{Measurement, MetricValue, Status};
@@ -56,7 +58,7 @@ async fn one(speak: Speak, workload: Workload) -> (Measurement, Measured) {
 /// Every third answer of more than a token ends so, after two tokens.
 fn breaks(memory: &mut Memory, ask: &Ask, end: &str) -> Said {
     memory.counts[0] += u64::from(ask.is_measured());
-    if !ask.is_measured() || memory.counts[0] % 3 != 0 {
+    if !ask.is_measured() || !memory.counts[0].is_multiple_of(3) {
         return whole(ask, words(ask));
     }
     Said::Pieces(vec![word(), word(), end.to_owned(), DONE.to_owned()])
@@ -95,7 +97,7 @@ async fn an_answer_without_an_end_has_broken_off_where_others_have_one() {
     fn speak(memory: &mut Memory, ask: &Ask) -> Said {
         memory.counts[0] += u64::from(ask.is_measured());
         let mut pieces = words(ask);
-        if ask.is_measured() && memory.counts[0] % 3 == 0 {
+        if ask.is_measured() && memory.counts[0].is_multiple_of(3) {
             pieces.truncate(2);
         } else {
             pieces.push(chunk(&json!({}), Some("length")));
@@ -293,7 +295,7 @@ fn partial(ask: &Ask, rest: u64, details: bool) -> Said {
         let cached = if ask.known { ask.prompt_tokens } else { 0 };
         usage["prompt_tokens_details"] = json!({"cached_tokens": cached});
     }
-    whole_of(ask, words(ask), usage)
+    whole_of(ask, words(ask), &usage)
 }
 
 /// Counters as vLLM's, with these of the prefix cache.
@@ -356,7 +358,7 @@ async fn counters_that_do_not_follow_our_requests_are_said_once_and_times_are_ke
 /// Two processes: counts 0 to 2 are the first one's, 3 to 5 the other's.
 fn by_turns(memory: &mut Memory, ask: &Ask) -> Said {
     memory.counts[6] += 1;
-    let place = if memory.counts[6] % 2 == 0 { 0 } else { 3 };
+    let place = if memory.counts[6].is_multiple_of(2) { 0 } else { 3 };
     memory.counts[place] += 1;
     memory.counts[place + 1] += ask.prompt_tokens;
     whole(ask, words(ask))
@@ -409,7 +411,8 @@ fn engines(memory: &Memory) -> String {
         let share = |all: u64| if engine == 0 { all } else { 0 };
         let label = format!("engine=\"{engine}\",model_name=\"m\"");
         let counts = &memory.counts;
-        text += &format!(
+        let _ = write!(
+            text,
             "vllm:request_success_total{{finished_reason=\"length\",{label}}} {}.0\n\
              vllm:prompt_tokens_total{{{label}}} {}.0\n\
              vllm:prefix_cache_queries_total{{{label}}} {}.0\n\

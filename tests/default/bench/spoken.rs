@@ -158,11 +158,11 @@ pub(crate) const DONE: &str = "data: [DONE]\n\n";
 
 /// An answer as it should be, around these pieces of it.
 pub(crate) fn whole(ask: &Ask, pieces: impl IntoIterator<Item = String>) -> Said {
-    whole_of(ask, pieces, usage(ask.prompt_tokens, ask.max_tokens))
+    whole_of(ask, pieces, &usage(ask.prompt_tokens, ask.max_tokens))
 }
 
 /// The same with this usage.
-pub(crate) fn whole_of(_: &Ask, pieces: impl IntoIterator<Item = String>, usage: Value) -> Said {
+pub(crate) fn whole_of(_: &Ask, pieces: impl IntoIterator<Item = String>, usage: &Value) -> Said {
     let end = [
         chunk(&json!({}), Some("length")),
         data(&json!({"choices": [], "usage": usage})),

@@ -25,7 +25,7 @@ fn block(record: &SweepRecord) -> Block {
         image: None,
         ids: Vec::new(),
         production_sha256: None,
-        production_parts: Default::default(),
+        production_parts: std::collections::BTreeMap::default(),
         service_parts: None,
         datasets: Vec::new(),
     }

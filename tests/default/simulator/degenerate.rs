@@ -88,7 +88,7 @@ async fn answers_are_empty_broken_or_nonsense() {
             let response = server.chat(body).await;
             assert_eq!(response.status(), 200, "{kind}");
             let bytes = response.bytes().await.unwrap();
-            let lone = bytes.iter().filter(|byte| **byte == 0xc3).count();
+            let lone = bytes.split(|byte| *byte == 0xc3).count() - 1;
             assert_eq!(lone, lone_bytes, "{kind}, stream: {stream}");
             assert_eq!(std::str::from_utf8(&bytes).is_err(), lone > 0, "{kind}");
             let text = String::from_utf8_lossy(&bytes);

@@ -63,7 +63,9 @@ mod tests {
         };
         let gives_up = |records: &[RequestRecord]| {
             let health = Health::new(3);
-            records.iter().for_each(|record| health.note(record));
+            for record in records {
+                health.note(record);
+            }
             health.given_up()
         };
         let silent = Some(RequestErrorClass::Silent);

@@ -20,7 +20,7 @@ pub(super) fn block_of(sweep: &Sweep, differences: Vec<String>) -> Block {
         image: None,
         ids: Vec::new(),
         production_sha256: None,
-        production_parts: Default::default(),
+        production_parts: std::collections::BTreeMap::default(),
         service_parts: None,
         datasets: Vec::new(),
     }

@@ -133,7 +133,7 @@ async fn a_journal_that_was_saved_aside_is_named_by_who_reads_and_by_who_continu
         setup.measure.repeats = Box::new(move |launch, repeat| {
             if (launch, repeat) == (1, 2) {
                 let lines = std::fs::read_to_string(&journal).expect("a journal");
-                let first: String = lines.lines().take(2).map(|it| format!("{it}\n")).collect();
+                let first: String = lines.split_inclusive('\n').take(2).collect();
                 if is_cut {
                     std::fs::write(&journal, first).expect("cut");
                 } else {
@@ -157,7 +157,7 @@ async fn a_journal_that_was_saved_aside_is_named_by_who_reads_and_by_who_continu
             let saved = std::fs::read_dir(&run).expect("entries").flatten().map(|it| it.path());
             let saved = saved.into_iter().find(|it| says(&it.display().to_string()));
             let lines = std::fs::read_to_string(saved.expect("saved")).expect("a journal");
-            let first: String = lines.lines().take(2).map(|it| format!("{it}\n")).collect();
+            let first: String = lines.split_inclusive('\n').take(2).collect();
             std::fs::write(&path, first).expect("written");
         }
         let (_, notes) = folder.read().expect("readable");
