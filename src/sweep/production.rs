@@ -268,7 +268,7 @@ impl Guard {
     }
 
     /// Starts production again, which is tried for minutes, and then proves it, for
-    /// [`PROOF`] at most, and for a shorter time once `stop` is cancelled.
+    /// `PROOF` at most, and for a shorter time once `stop` is cancelled.
     ///
     /// # Errors
     /// It is down, or runs and is not proven, or a step could not be journalled.
