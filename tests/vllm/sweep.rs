@@ -216,12 +216,10 @@ fn a_process_is_swept_the_same_way() {
 name: vllm-process
 engine:
   process: {{command: vllm serve {} --served-model-name tiny {FLAGS}}}
-parameters:
-  enable-prefix-caching: true
-  max-num-seqs: 4
-environment: {{{}}}
+include:
+  - {{name: one, enable-prefix-caching: true, max-num-seqs: 4, environment: {{{}}}}}
 # Random weights answer what no gate lets pass: as the baseline they are reported.
-baseline: prefix-seqs4
+baseline: one
 gates: {{canary: , survival: {{prompt-tokens: [2000]}}, function: }}
 workloads:
   kv-cache: {{prefix-tokens: [4096], prompts: 2, output-tokens: 8}}

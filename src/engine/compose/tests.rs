@@ -284,7 +284,8 @@ async fn the_real_tool_reads_the_real_file() {
     assert!(proxy.to_string().contains("`build` without `image`"), "{proxy}");
     assert!(matches!(read(&source("nobody")).await, Err(ComposeError::NoService { .. })));
     let missing = ComposeSource { files: vec![fixture("not-there.yaml")], ..source("vllm") };
-    assert!(matches!(read(&missing).await, Err(ComposeError::Tool { .. })));
+    let missing = read(&missing).await.expect_err("no such file").to_string();
+    assert!(missing.contains("not-there.yaml") && missing.contains("o such file"), "{missing}");
 }
 
 /// A service of its lines, as the tool prints it.
