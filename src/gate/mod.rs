@@ -50,12 +50,13 @@ impl Gates {
         *self == Self::off()
     }
 
-    /// What is asked of a launch, in this order.
-    pub fn of_launch(&self, is_first_of_configuration: bool) -> Vec<Gate> {
+    /// What is asked of a launch, in this order: the canary always, since each launch has a new
+    /// server and it is quick; the others until one of the configuration's launches was `asked`.
+    pub fn of_launch(&self, asked: impl Fn(Gate) -> bool) -> Vec<Gate> {
         let is_on = |gate: &Gate| match gate {
             Gate::Canary => self.canary.is_some(),
-            Gate::Survival => self.survival.is_some() && is_first_of_configuration,
-            Gate::Function => self.function.is_some() && is_first_of_configuration,
+            Gate::Survival => self.survival.is_some() && !asked(*gate),
+            Gate::Function => self.function.is_some() && !asked(*gate),
         };
         Gate::ALL.into_iter().filter(is_on).collect()
     }
@@ -403,8 +404,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(gates.survival.as_ref().unwrap().prompt_tokens, [500]);
-        assert_eq!(gates.of_launch(true), Gate::ALL);
-        assert_eq!(gates.of_launch(false), [Gate::Canary]);
+        assert_eq!(gates.of_launch(|_| false), Gate::ALL);
+        assert_eq!(gates.of_launch(|_| true), [Gate::Canary]);
         for gates in [gates, Gates::default(), Gates::off()] {
             let text = serde_json::to_string(&gates).unwrap();
             // What was off stays off: absence in a manifest is not the default of a grid.

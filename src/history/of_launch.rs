@@ -1,8 +1,6 @@
 //! The metrics of a launch itself (`launch.boot_seconds`), from what the journal has of it:
 //! one measurement for each launch, so that its repeats do not count as several values.
 
-use serde_json::Value;
-
 use super::launch::{FailureClass, LaunchOutcome};
 use super::record::LaunchRecord;
 use super::values::number;
@@ -21,12 +19,8 @@ pub fn measurement(launch: &LaunchRecord) -> Option<Measurement> {
         return None;
     }
     let shown = |name: &str| {
-        let value = launch.effective.get(name)?.value.as_ref()?;
-        let number = match value {
-            Value::String(text) => text.parse().ok(),
-            value => value.as_f64(),
-        };
-        number.filter(|number: &f64| number.is_finite() && *number > 0.0)
+        let number = launch.effective.get(name)?.number()?;
+        (number.is_finite() && number > 0.0).then_some(number)
     };
     let blocks = || Some(shown("num-gpu-blocks")? * shown("block-size")?);
     let tokens = shown("kv-cache-size-tokens").or_else(blocks);
@@ -54,7 +48,7 @@ pub fn measurement(launch: &LaunchRecord) -> Option<Measurement> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::history::launch::{LaunchFacts, LaunchFailure};

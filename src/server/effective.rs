@@ -36,6 +36,16 @@ pub enum FlagProof {
     Unknown,
 }
 
+impl Effective {
+    /// The value as a number, where it is one or a text of digits.
+    pub fn number(&self) -> Option<f64> {
+        match self.value.as_ref()? {
+            Value::String(text) => text.parse().ok(),
+            value => value.as_f64(),
+        }
+    }
+}
+
 impl FlagProof {
     /// The word used in files.
     pub fn as_str(self) -> &'static str {

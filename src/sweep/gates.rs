@@ -2,7 +2,7 @@
 //! failed one means for the launch. Who asks a server is the suite's. Pure.
 
 use crate::configuration::Configuration;
-use crate::gate::{Against, BaselineFailures, Finding, Gate, GateOrder, GateReport};
+use crate::gate::{Against, BaselineFailures, Finding, GateOrder, GateReport};
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::history::record::SweepRecord;
 
@@ -12,10 +12,8 @@ const SHOWN: usize = 3;
 /// The gates of the next launch of a configuration.
 pub(super) fn of(record: &SweepRecord, configuration: &Configuration) -> GateOrder {
     let Some(settings) = record.manifest.gates.clone() else { return GateOrder::default() };
-    let seen: Vec<Gate> = reports(record, &configuration.name).map(|report| report.gate).collect();
-    // Each launch has a new server, and only the canary is quick enough to ask each.
-    let is_due = |gate: &Gate| *gate == Gate::Canary || !seen.contains(gate);
-    let gates = settings.of_launch(true).into_iter().filter(is_due).collect();
+    let asked = |gate| reports(record, &configuration.name).any(|report| report.gate == gate);
+    let gates = settings.of_launch(asked);
     let baseline = record.manifest.baseline.as_deref();
     let baseline = baseline.and_then(|name| {
         record.manifest.configurations.iter().find(|known| known.answers_to(name))
@@ -55,7 +53,7 @@ mod tests {
 
     use super::super::fakes::manifest;
     use super::*;
-    use crate::gate::{GateVerdict, Gates};
+    use crate::gate::{Gate, GateVerdict, Gates};
     use crate::history::record::LaunchRecord;
 
     fn record(baseline: Option<&str>, launches: &[(&str, Gate, &str)]) -> SweepRecord {

@@ -240,7 +240,8 @@ impl Work<'_> {
         }
         let not_applied = proof.failure();
         let effective = proof.values;
-        let batched_tokens = effective.get("max-num-batched-tokens").and_then(shown);
+        let batched = effective.get("max-num-batched-tokens").and_then(Effective::number);
+        let batched_tokens = batched.map(|tokens| tokens as u64);
         if self.sink.put(Entry::LaunchReady { launch, facts, effective }).await.is_err() {
             return Ok(LaunchOutcome::Interrupted);
         }
@@ -351,12 +352,6 @@ impl Work<'_> {
         }
         LaunchOutcome::Failed(failure)
     }
-}
-
-/// A count that the server shows, as a number or in digits.
-fn shown(value: &Effective) -> Option<u64> {
-    let value = value.value.as_ref()?;
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// Records that could not be stored in the launch's folder.

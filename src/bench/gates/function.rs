@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Reply, send};
 use crate::bench::session::Session;
-use crate::clean;
 use crate::client::request::{Input, RequestSpec};
 use crate::gate::function::{self, Check, TRIES, Try};
 use crate::gate::{GateOrder, GateReport};
+use crate::server::brief;
 
 /// For how long an answer is waited for.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -21,6 +21,8 @@ const SHOWN: usize = 120;
 
 /// A picture of 32 x 32: red, green, blue and yellow quarters.
 const PICTURE: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAMAAABEpIrGAAAADFBMVEX/AAAAoAAAAP//5gDBBMcJAAAAHklEQVR42mNgQAOMaIBhVMGIUsCEBpjRwKiCEaUAADSYBgFI/0JWAAAAAElFTkSuQmCC";
+/// What thinking is asked for.
+const SPIDERS: &str = "How many legs have three spiders?";
 const COLOURS: [&str; 4] = ["red", "green", "blue", "yellow"];
 
 pub(super) async fn ask(session: &Session, order: &GateOrder) -> GateReport {
@@ -41,116 +43,125 @@ pub(super) async fn ask(session: &Session, order: &GateOrder) -> GateReport {
 }
 
 async fn once(session: &Session, check: Check, number: usize) -> Try {
-    let say = |text: &str| json!({"role": "user", "content": text});
-    let longest = session.server().max_model_len.map_or(ANSWER, |it| ANSWER.min(it / 2)).max(1);
-    let ask = |messages: Vec<Value>, extra: Value| {
-        let Value::Object(extra) = extra else { unreachable!("fields are a mapping") };
-        let spec = spec(messages, extra, longest, number);
-        async move { send(session, check.as_str(), spec, PATIENCE).await }
-    };
+    let asking = Asking { session, check, number };
     match check {
-        Check::StreamingUsage => {
-            let reply = ask(vec![say("Say hello.")], json!({})).await;
-            judged(&reply, |reply| {
-                let usage = reply.record.usage.ok_or("the stream ended without `usage`")?;
-                if usage.prompt_tokens == 0 {
-                    Err("`usage` counts no token of the prompt")
-                } else {
-                    Ok(())
-                }
-            })
-        }
-        Check::JsonSchema => {
-            let city = json!({"type": "object", "additionalProperties": false,
-                "properties": {"name": {"type": "string", "maxLength": 40},
-                    "inhabitants": {"type": "integer"}},
-                "required": ["name", "inhabitants"]});
-            let format = json!({"type": "json_schema",
-                "json_schema": {"name": "city", "schema": city}});
-            let asked = "Describe Paris as JSON: its name, and its number of inhabitants.";
-            let extra = json!({"response_format": format,
-                "chat_template_kwargs": {"enable_thinking": false}});
-            let reply = ask(vec![say(asked)], extra).await;
-            if reply.is_refused() {
-                return not_taken(&reply);
-            }
-            judged(&reply, |reply| is_city(&reply.answer.content))
-        }
-        Check::ToolCall => {
-            let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}},
-                "required": ["city"]});
-            let tools = json!([{"type": "function", "function": {"name": "get_weather",
-                "description": "The weather in a city, now.", "parameters": parameters}}]);
-            let asked = "What is the weather in Paris now? Use the tool.";
-            let extra = json!({"tools": tools, "tool_choice": "auto"});
-            let reply = ask(vec![say(asked)], extra).await;
-            judged(&reply, |reply| {
-                let call = reply.answer.tool_calls.first().ok_or("no tool was called")?;
-                if call.name != "get_weather" {
-                    return Err("another tool was called");
-                }
-                let arguments: Value = serde_json::from_str(&call.arguments)
-                    .map_err(|_| "the call's arguments are no JSON")?;
-                arguments.get("city").map(|_| ()).ok_or("the call has no `city`")
-            })
-        }
-        Check::ThinkingOff => {
-            let off = json!({"chat_template_kwargs": {"enable_thinking": false}});
-            let reply = ask(vec![say("How many legs have three spiders?")], off).await;
-            judged(&reply, |reply| match &reply.answer {
-                answer if !answer.reasoning.trim().is_empty() => {
-                    Err("it thinks though thinking is off")
-                }
-                answer if answer.content.contains("<think>") => Err("thinking is in the answer"),
-                answer if answer.content.trim().is_empty() => Err("the answer is empty"),
-                _ => Ok(()),
-            })
-        }
-        Check::ThinkingKept => {
-            let on = json!({"chat_template_kwargs": {"enable_thinking": true}});
-            let first = ask(vec![say("How many legs have three spiders?")], on.clone()).await;
-            let thought = judged(&first, is_thought);
-            if thought != Try::Done {
-                return thought;
-            }
-            let answer = json!({"role": "assistant", "content": first.answer.content});
-            let history =
-                vec![say("How many legs have three spiders?"), answer, say("And four spiders?")];
-            let second = ask(history, on).await;
-            judged(&second, is_thought)
-        }
-        Check::Picture => {
-            let content = json!([{"type": "image_url", "image_url": {"url": PICTURE}},
-                {"type": "text", "text": "Which colours does this picture have?"}]);
-            let reply = ask(vec![json!({"role": "user", "content": content})], json!({})).await;
-            if reply.is_refused() {
-                return not_taken(&reply);
-            }
-            judged(&reply, |reply| {
-                let said = format!("{} {}", reply.answer.reasoning, reply.answer.content);
-                let said = said.to_lowercase();
-                let named = COLOURS.iter().filter(|it| said.contains(**it)).count();
-                if named >= 2 { Ok(()) } else { Err("the picture's colours are not named") }
-            })
-        }
+        Check::StreamingUsage => asking.streaming_usage().await,
+        Check::JsonSchema => asking.json_schema().await,
+        Check::ToolCall => asking.tool_call().await,
+        Check::ThinkingOff => asking.thinking_off().await,
+        Check::ThinkingKept => asking.thinking_kept().await,
+        Check::Picture => asking.picture().await,
     }
 }
 
-fn spec(
-    messages: Vec<Value>,
-    extra: Map<String, Value>,
-    max_tokens: u64,
+/// One try of a check.
+struct Asking<'s> {
+    session: &'s Session,
+    check: Check,
     number: usize,
-) -> RequestSpec {
-    RequestSpec {
-        input: Input::Chat(messages),
-        max_tokens,
-        ignore_eos: false,
-        temperature: None,
-        seed: Some(number as u64 + 1),
-        extra,
-        keep_answer: true,
+}
+
+impl Asking<'_> {
+    async fn ask(&self, messages: Vec<Value>, thinking: Option<bool>, extra: Value) -> Reply {
+        let longest = self.session.server().max_model_len;
+        let spec = RequestSpec {
+            input: Input::Chat(messages),
+            max_tokens: longest.map_or(ANSWER, |it| ANSWER.min(it / 2)).max(1),
+            ignore_eos: false,
+            temperature: None,
+            seed: Some(self.number as u64 + 1),
+            extra: extra.as_object().cloned().unwrap_or_default(),
+            keep_answer: true,
+        };
+        send(self.session, self.check.as_str(), spec.thinking(thinking), PATIENCE).await
     }
+
+    async fn streaming_usage(&self) -> Try {
+        let reply = self.ask(vec![user("Say hello.")], None, Value::Null).await;
+        judged(&reply, |reply| match reply.record.usage {
+            None => Err("the stream ended without `usage`"),
+            Some(usage) if usage.prompt_tokens == 0 => Err("`usage` counts no token of the prompt"),
+            Some(_) => Ok(()),
+        })
+    }
+
+    async fn json_schema(&self) -> Try {
+        let city = json!({"type": "object", "additionalProperties": false,
+            "properties": {"name": {"type": "string", "maxLength": 40},
+                "inhabitants": {"type": "integer"}},
+            "required": ["name", "inhabitants"]});
+        let format =
+            json!({"type": "json_schema", "json_schema": {"name": "city", "schema": city}});
+        let asked = "Describe Paris as JSON: its name, and its number of inhabitants.";
+        let extra = json!({"response_format": format});
+        let reply = self.ask(vec![user(asked)], Some(false), extra).await;
+        if reply.is_refused() {
+            return not_taken(&reply);
+        }
+        judged(&reply, |reply| is_city(&reply.answer.content))
+    }
+
+    async fn tool_call(&self) -> Try {
+        let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}},
+            "required": ["city"]});
+        let tools = json!([{"type": "function", "function": {"name": "get_weather",
+            "description": "The weather in a city, now.", "parameters": parameters}}]);
+        let asked = "What is the weather in Paris now? Use the tool.";
+        let extra = json!({"tools": tools, "tool_choice": "auto"});
+        let reply = self.ask(vec![user(asked)], None, extra).await;
+        judged(&reply, |reply| {
+            let call = reply.answer.tool_calls.first().ok_or("no tool was called")?;
+            if call.name != "get_weather" {
+                return Err("another tool was called");
+            }
+            let arguments: Value = serde_json::from_str(&call.arguments)
+                .map_err(|_| "the call's arguments are no JSON")?;
+            arguments.get("city").map(|_| ()).ok_or("the call has no `city`")
+        })
+    }
+
+    async fn thinking_off(&self) -> Try {
+        let reply = self.ask(vec![user(SPIDERS)], Some(false), Value::Null).await;
+        judged(&reply, |reply| match &reply.answer {
+            answer if !answer.reasoning.trim().is_empty() => {
+                Err("it thinks though thinking is off")
+            }
+            answer if answer.content.contains("<think>") => Err("thinking is in the answer"),
+            answer if answer.content.trim().is_empty() => Err("the answer is empty"),
+            _ => Ok(()),
+        })
+    }
+
+    async fn thinking_kept(&self) -> Try {
+        let first = self.ask(vec![user(SPIDERS)], Some(true), Value::Null).await;
+        let thought = judged(&first, is_thought);
+        if thought != Try::Done {
+            return thought;
+        }
+        let answer = json!({"role": "assistant", "content": first.answer.content});
+        let history = vec![user(SPIDERS), answer, user("And four spiders?")];
+        judged(&self.ask(history, Some(true), Value::Null).await, is_thought)
+    }
+
+    async fn picture(&self) -> Try {
+        let content = json!([{"type": "image_url", "image_url": {"url": PICTURE}},
+            {"type": "text", "text": "Which colours does this picture have?"}]);
+        let message = json!({"role": "user", "content": content});
+        let reply = self.ask(vec![message], None, Value::Null).await;
+        if reply.is_refused() {
+            return not_taken(&reply);
+        }
+        judged(&reply, |reply| {
+            let said = format!("{} {}", reply.answer.reasoning, reply.answer.content);
+            let said = said.to_lowercase();
+            let named = COLOURS.iter().filter(|it| said.contains(**it)).count();
+            if named >= 2 { Ok(()) } else { Err("the picture's colours are not named") }
+        })
+    }
+}
+
+fn user(text: &str) -> Value {
+    json!({"role": "user", "content": text})
 }
 
 /// Thinking, and apart from the answer. An answer that was cut may be thinking alone.
@@ -190,12 +201,9 @@ fn not_taken(reply: &Reply) -> Try {
 
 /// The beginning of what came back, in one line.
 fn shown(reply: &Reply) -> String {
-    let said = match &reply.answer {
-        answer if !answer.content.trim().is_empty() => &answer.content,
-        answer => &answer.reasoning,
-    };
-    let line: String = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    clean::plain(&line.chars().take(SHOWN).collect::<String>()).into_owned()
+    let answer = &reply.answer;
+    let is_answered = !answer.content.trim().is_empty();
+    brief(if is_answered { &answer.content } else { &answer.reasoning }, SHOWN)
 }
 
 #[cfg(test)]

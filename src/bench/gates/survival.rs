@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Reply, send};
 use crate::bench::prompt::generate::{derive, messages};
@@ -109,9 +109,7 @@ impl Asking<'_> {
         let number = derive(&parts.map(String::as_str));
         let messages: Vec<Value> = messages(number, settings.seed ^ number, size);
         let spec = RequestSpec {
-            keep_answer: false,
             ignore_eos: false,
-            extra: Map::new(),
             ..RequestSpec::speed(Input::new(self.route, messages), answer)
         };
         send(self.session, purpose, spec, patience).await
