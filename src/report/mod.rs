@@ -13,6 +13,7 @@ pub mod figures;
 pub mod measurements;
 mod names;
 mod notes;
+pub mod pictures;
 pub mod plan;
 pub mod reading;
 mod reading_lines;

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+pub mod analysis;
 mod arm;
 pub(crate) mod bounded;
 mod columns;
