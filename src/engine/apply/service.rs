@@ -67,9 +67,10 @@ pub async fn located(
 ) -> Result<Option<(ComposeSource, Vec<String>)>, ComposeError> {
     let service = block.service.as_deref();
     // What production was made from says nothing of another service.
-    let found = match is_own {
-        true => source_within(block, service, LIMIT).await?,
-        false => named_by(block, service)?,
+    let found = if is_own {
+        source_within(block, service, LIMIT).await?
+    } else {
+        named_by(block, service)?
     };
     Ok(found.map(|located| {
         let mut source = located.source.absolute();
@@ -177,7 +178,8 @@ struct Views {
     base: CommandView,
     /// As it was tested.
     wanted: CommandView,
-    asks: bool,
+    /// Flags that the grid sets.
+    flags: Vec<String>,
 }
 
 impl Views {
@@ -189,17 +191,18 @@ impl Views {
     ) -> Self {
         let base = with_model(spec.view(image.clone()), block).overlaid(&block.flags);
         let own = with_model(view_of(spec, image), block).overlaid(&block.flags);
-        let asks = !configuration.varied.is_empty() || !block.flags.is_empty();
-        Self { base, wanted: own.configured(configuration), asks }
+        let flags = configuration.varied.keys().chain(block.flags.keys()).cloned().collect();
+        Self { base, wanted: own.configured(configuration), flags }
     }
 
     fn check(&self, source: &ComposeSource) -> Result<(), ApplyError> {
-        let Some(why) = self.wanted.unreadable().filter(|_| self.asks) else { return Ok(()) };
+        let why = self.wanted.unreadable().filter(|_| !self.flags.is_empty());
+        let Some(why) = why else { return Ok(()) };
         let place = place_of(source, &self.wanted);
         Err(ComposeError::Unreadable {
             place: described(source, &self.wanted, &place),
             why: why.clone(),
-            flags: vec!["flags".to_owned()],
+            flags: self.flags.clone(),
         }
         .into())
     }

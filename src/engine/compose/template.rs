@@ -408,10 +408,7 @@ pub fn words_followed_by(own: &[Template], target: &[String]) -> Vec<Template> {
     for (own_at, target_at) in pairs.iter().copied().chain([(own.len(), target.len())]) {
         let alike = own_at - at == target_at - of;
         for (by, word) in target[of..target_at].iter().enumerate() {
-            result.push(match alike {
-                true => own[at + by].followed_by(word),
-                false => Template::plain(word),
-            });
+            result.push(if alike { own[at + by].followed_by(word) } else { Template::plain(word) });
         }
         if let (Some(word), Some(text)) = (own.get(own_at), target.get(target_at)) {
             // A value belongs to the option before it.
