@@ -9,7 +9,7 @@ use vllm_grid::engine::apply::check::{self, CheckError, Checked, Compared};
 use vllm_grid::engine::apply::{self, ApplyError, Deployment, Line, Order, Tested};
 use vllm_grid::engine::docker::daemon::{DaemonSettings, connect};
 use vllm_grid::engine::docker::identity;
-use vllm_grid::engine::{service, stack};
+use vllm_grid::engine::{service, service_view, stack};
 use vllm_grid::grid::{DockerBlock, EngineBlock, GridFile, ReadOptions};
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::launch::LaunchOutcome;
@@ -112,9 +112,14 @@ fn target(args: &ApplyArgs, folder: &Folder, record: &SweepRecord) -> Result<Tar
 
 /// The sweep's copy of its grid, with paths relative to the original.
 fn grid(folder: &Folder, manifest: &Manifest) -> Result<GridFile, CommandError> {
+    let original = folder.original_grid(manifest);
+    // What is printed is to be read; behind a link `..` means another folder.
+    let direct = show::direct(&original);
+    let is_same = original.canonicalize().ok() == direct.canonicalize().ok();
+    let original = if is_same { direct } else { original };
     let options = ReadOptions {
         engine: Some(manifest.engine.clone()),
-        base: folder.original_grid(manifest).parent().map(Path::to_owned),
+        base: original.parent().map(Path::to_owned),
         max_configurations: usize::MAX,
         ..ReadOptions::default()
     };
@@ -195,9 +200,22 @@ fn shown(deployment: &Deployment) -> String {
     text
 }
 
+/// The configuration with the flags of the process engine's own command, which its launches
+/// had, too.
+fn whole(target: &Target) -> Configuration {
+    let mut configuration = target.configuration.clone();
+    if let EngineBlock::Process(block) = &target.engine {
+        let (_, mut flags) = service_view::of_process(&block.command).read();
+        flags.retain(|name, _| !configuration.varied.contains_key(name));
+        flags.extend(configuration.flags);
+        configuration.flags = flags;
+    }
+    configuration
+}
+
 /// What runs, compared with what was tested.
 async fn checked(args: &ApplyArgs, target: &Target) -> Result<Exit, CommandError> {
-    let configuration = &target.configuration;
+    let configuration = &whole(target);
     let by_url = |url: String, own: Option<&String>| {
         let key = args.api_key_env.clone().or_else(|| own.cloned());
         async move { check::of_url(&url, key.as_deref(), configuration, secrets()).await }

@@ -200,7 +200,7 @@ fn place(
 }
 
 /// `runs/a/../../grids/b.yaml` as `grids/b.yaml`.
-fn direct(path: &Path) -> PathBuf {
+pub(super) fn direct(path: &Path) -> PathBuf {
     let mut parts = PathBuf::new();
     for part in path.components() {
         let up = part == Component::ParentDir;

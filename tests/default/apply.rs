@@ -69,6 +69,11 @@ fn place(grid: &str) -> Workplace {
     place
 }
 
+/// A message without the marks that it is laid out with.
+fn said(ran: &Ran) -> String {
+    ran.err.replace('\u{2502}', " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn run(place: &Workplace, daemon: &Daemon, arguments: &[&str]) -> Ran {
     let mut command = place.command(arguments);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -87,11 +92,11 @@ fn an_override_has_what_was_tested_and_the_rest_as_it_is_written() {
     run(&place, &daemon, &["sweep", "grid.yaml", "--output", "run"]).expect(0);
     // Launched once, nothing is shown: that is said, and nothing is written.
     let refused = run(&place, &daemon, &["apply", "run"]).expect(2);
-    assert!(refused.err.contains("--configuration NAME"), "{}", refused.err);
+    assert!(said(&refused).contains("--configuration NAME"), "{}", refused.err);
     assert!(!place.path("run/apply").exists());
 
     let ran = run(&place, &daemon, &["apply", "run", "--configuration", "more"]).expect(0);
-    assert!(ran.err.contains("not confirmed"), "{}", ran.err);
+    assert!(said(&ran).contains("not confirmed"), "{}", ran.err);
     let over = place.path("run/apply/compose.vllm-grid.yaml");
     let text = std::fs::read_to_string(&over).unwrap();
     let (_, body) = text.split_once("services:").unwrap();
@@ -135,19 +140,19 @@ fn what_changed_since_the_sweep_a_secret_and_a_foreign_file_are_refused() {
         run(&place, &daemon, &arguments).expect(code)
     };
     let ran = apply(&format!("{COMPOSE}    shm_size: 1g\n"), &[], 2);
-    assert!(ran.err.contains("shm_size was added"), "{}", ran.err);
+    assert!(said(&ran).contains("shm_size was added"), "{}", ran.err);
     let ran = apply(&COMPOSE.replace("vllm:1", "vllm:2"), &[], 2);
-    assert!(ran.err.contains("r/vllm:1") && ran.err.contains("r/vllm:2"), "{}", ran.err);
+    assert!(said(&ran).contains("r/vllm:1") && said(&ran).contains("r/vllm:2"), "{}", ran.err);
     // The flags are those that were tested all the same.
     apply(&COMPOSE.replace("${SEQS:-16}", "24"), &[], 0);
     let key = COMPOSE.replace("--seed, '7'", "--seed, '7', --api-key, sk-ouverte-0815");
     let ran = apply(&key, &[], 2);
-    assert!(ran.err.contains("c.yaml:4") && ran.err.contains("secret"), "{}", ran.err);
+    assert!(said(&ran).contains("c.yaml:4") && said(&ran).contains("secret"), "{}", ran.err);
     assert!(!format!("{}{}", ran.out, ran.err).contains("sk-ouverte"), "{}", ran.err);
     let foreign = place.path("mine.yaml");
     std::fs::write(&foreign, "services: {}\n").unwrap();
     let ran = apply(COMPOSE, &["--output", "mine.yaml"], 2);
-    assert!(ran.err.contains("is not a file that `apply` wrote"), "{}", ran.err);
+    assert!(said(&ran).contains("is not a file that `apply` wrote"), "{}", ran.err);
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "services: {}\n");
 }
 
@@ -160,10 +165,10 @@ fn the_process_engine_has_a_command_line_and_the_simulated_one_nothing() {
         &["apply", "--check", "run", "--configuration", "noprefix"],
     ] {
         let ran = place.run(arguments).expect(2);
-        assert!(ran.err.contains("`simulated`"), "{}", ran.err);
+        assert!(said(&ran).contains("`simulated`"), "{}", ran.err);
     }
     let ran = place.run(&["apply", "run", "--configuration", "none"]).expect(2);
-    assert!(ran.err.contains("no configuration is named `none`"), "{}", ran.err);
+    assert!(said(&ran).contains("no configuration is named `none`"), "{}", ran.err);
 }
 
 #[test]

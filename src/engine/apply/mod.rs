@@ -14,6 +14,7 @@ mod difference;
 mod env_file;
 mod files;
 mod line;
+mod placed;
 mod service;
 mod writing;
 

@@ -5,16 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::ApplyError;
 use super::changed::{self, Now, Tested};
 use super::difference::{self, Change};
 use super::files::{self, Draft};
+use super::placed::Placed;
 use super::writing::Overriding;
-use super::{ApplyError, env_file};
 use crate::configuration::Configuration;
 use crate::engine::command_view::{CommandView, ImageCommand};
 use crate::engine::compose::template::{Template, expressions, words_followed_by};
 use crate::engine::compose::{
-    self, ComposeError, ComposeSource, Origin, ServiceSpec, Tool, Written, find_tool, written,
+    self, ComposeError, ComposeSource, Origin, ServiceSpec, Written, find_tool, written,
 };
 use crate::engine::docker::daemon::{DaemonSettings, connect};
 use crate::engine::docker::{LIMIT, identity, named_by, source_within};
@@ -150,7 +151,7 @@ pub async fn of_service(
         );
     }
     let command = placed.line(Some(output));
-    let back = Placed { ours: None, front: BTreeMap::new(), ..placed }.line(None);
+    let back = placed.without_ours().line(None);
     Ok(Deployment { service: source.service, difference, notes, files, command, back })
 }
 
@@ -300,89 +301,6 @@ async fn values(
     let read = compose::read(&asked).await?;
     let value = |at: usize| read.environment.get(&name(at)).cloned().unwrap_or_default();
     Ok(used.iter().enumerate().map(|(at, raw)| ((*raw).to_owned(), value(at))).collect())
-}
-
-/// The service's files with what is written beside them.
-#[derive(Clone)]
-struct Placed {
-    source: ComposeSource,
-    tool: Tool,
-    /// The files of variables that the tool reads now.
-    own: Vec<PathBuf>,
-    /// Ours, where it takes one more.
-    ours: Option<PathBuf>,
-    /// Variables that stand before the command in its place.
-    front: BTreeMap<String, String>,
-}
-
-impl Placed {
-    fn of(source: &ComposeSource, tool: Tool, at: &Path) -> Result<Self, ApplyError> {
-        for (name, value) in &source.variables {
-            if std::env::var(name).is_ok_and(|set| set != *value) {
-                return Err(ApplyError::Exported(name.clone()));
-            }
-        }
-        let own = source.variable_files().into_iter().filter(|file| file.is_file());
-        let own: Vec<PathBuf> = own.collect();
-        let has_none = source.variables.is_empty();
-        let in_front = !has_none && tool == Tool::V1 && !own.is_empty();
-        Ok(Self {
-            source: source.clone(),
-            tool,
-            own,
-            ours: (!has_none && !in_front).then(|| at.to_owned()),
-            front: if in_front { source.variables.clone() } else { BTreeMap::new() },
-        })
-    }
-
-    fn is_in_front(&self) -> bool {
-        !self.front.is_empty()
-    }
-
-    fn draft(&self, of: &str) -> Result<Option<Draft>, ApplyError> {
-        let Some(path) = &self.ours else { return Ok(None) };
-        let head =
-            format!("{}{}\n", files::MARK, crate::clean::plain(of).replace(['\n', '\r'], " "));
-        let lines = env_file::lines(&self.source.variables).map_err(ApplyError::Variable)?;
-        Draft::of(path, &(head + &lines)).map(Some)
-    }
-
-    /// What the tool is to read with these files.
-    fn source(&self, over: &Path, variables: Option<&Path>) -> ComposeSource {
-        let mut source = ComposeSource { variables: self.front.clone(), ..self.source.clone() };
-        source.files.push(over.to_owned());
-        // A file that is named takes the place of `.env`.
-        if let Some(variables) = variables {
-            source.env_files = self.own.clone();
-            source.env_files.push(variables.to_owned());
-        }
-        source
-    }
-
-    /// The command that makes the container, with our files or as it was.
-    fn line(&self, over: Option<&Path>) -> String {
-        let quoted = |text: &str| shell_words::quote(text).into_owned();
-        let path = |path: &Path| quoted(&path.to_string_lossy());
-        let front = self.front.iter().map(|(name, value)| format!("{name}={}", quoted(value)));
-        let mut words: Vec<String> = front.chain([self.tool.as_str().to_owned()]).collect();
-        let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
-        for file in self.source.files.iter().map(PathBuf::as_path).chain(over) {
-            option("-f", path(file));
-        }
-        let env_files = if self.ours.is_some() { &self.own } else { &self.source.env_files };
-        for file in env_files.iter().chain(&self.ours) {
-            option("--env-file", path(file));
-        }
-        if let Some(folder) = &self.source.project_directory {
-            option("--project-directory", path(folder));
-        }
-        for profile in &self.source.profiles {
-            option("--profile", quoted(profile));
-        }
-        words.extend(["up", "-d"].map(str::to_owned));
-        words.push(quoted(&self.source.service));
-        words.join(" ")
-    }
 }
 
 fn with(
