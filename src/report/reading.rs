@@ -24,6 +24,11 @@ const NAMES: usize = 3;
 /// The block as text of at most `columns` columns (at least 40 and at most 100 are used;
 /// paths and arguments that are longer stay whole). Ends with a newline.
 pub fn render(reading: &Reading, columns: usize) -> String {
+    block(reading, columns).text()
+}
+
+/// The block before it is broken into lines: a page has the same words.
+pub(super) fn block(reading: &Reading, columns: usize) -> Block {
     let mut block = Block::of(columns);
     if reading.simulated {
         block.raw(SIMULATED);
@@ -55,7 +60,7 @@ pub fn render(reading: &Reading, columns: usize) -> String {
     if !fix {
         reading_next::put(&mut block, "NEXT", reading);
     }
-    block.text()
+    block
 }
 
 /// What the run owes comes before what it showed.

@@ -202,7 +202,7 @@ impl Layout {
         if shown.effect {
             let marked = any_confirmed(ranking);
             let mark = |mark| if marked { mark } else { "" };
-            let effect = |row: &RankedConfiguration| match (confirmed(ranking, row), row.effect()) {
+            let effect = |row: &RankedConfiguration| match (change_of(ranking, row), row.effect()) {
                 (Some(effect), _) => format!("{}{}", mark("c "), notes::effect(effect)),
                 (None, Some(effect)) => format!("{}{}", mark("u "), notes::effect(effect)),
                 (None, None) if row.baseline && row.eligible => "baseline".to_owned(),
@@ -255,7 +255,7 @@ impl Layout {
 
 /// What fresh launches showed of a configuration against the baseline: it takes the place of
 /// the effect from the launches that chose rank 1.
-fn confirmed(ranking: &Ranking, row: &RankedConfiguration) -> Option<Effect> {
+pub(super) fn change_of(ranking: &Ranking, row: &RankedConfiguration) -> Option<Effect> {
     let baseline = ranking.rows.iter().find(|row| row.baseline)?;
     let of = |gain: &&ConfirmedGain| {
         gain.candidate == row.name && gain.baseline == baseline.name && gain.is_result()
@@ -264,7 +264,7 @@ fn confirmed(ranking: &Ranking, row: &RankedConfiguration) -> Option<Effect> {
 }
 
 fn any_confirmed(ranking: &Ranking) -> bool {
-    ranking.rows.iter().any(|row| confirmed(ranking, row).is_some())
+    ranking.rows.iter().any(|row| change_of(ranking, row).is_some())
 }
 
 /// The name, marked where it is the baseline.

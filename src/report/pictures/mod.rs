@@ -18,3 +18,6 @@ pub struct Picture {
     /// The same figures, first row headings; empty where there is nothing to draw.
     pub table: Vec<Vec<String>>,
 }
+
+/// The pictures' style sheet.
+pub const STYLE: &str = include_str!("style.css");
