@@ -213,9 +213,33 @@ pub(crate) struct ReportArgs {
     /// Show every figure of this workload in place of the ranking (may be repeated)
     #[arg(long, value_name = "NAME")]
     pub(crate) workload: Vec<String>,
-    /// What to print; JSON has the figures of all workloads
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    /// What to print: for a person, for a program, or the report of seven sections
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) format: ReportFormat,
+    /// With markdown or html: configurations to compare side by side, by name or alias, with commas;
+    /// four at most (default: candidate, baseline, and what is not distinguishable)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) configurations: Vec<String>,
+    /// With markdown or html: write to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write the page (report.html in the sweep's folder, or --output) again after each launch,
+    /// until nobody works on the sweep any more
+    #[arg(long, conflicts_with_all = ["format", "workload"])]
+    pub(crate) follow: bool,
+}
+
+/// What a report is printed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// The verdict and the ranking, for a person.
+    Text,
+    /// For a program: the figures of all workloads.
+    Json,
+    /// The seven sections, for a merge request or an issue.
+    Markdown,
+    /// The seven sections with pictures and every launch, as one file for a browser.
+    Html,
 }
 
 /// `compare`.

@@ -24,6 +24,7 @@ mod owning;
 mod plan;
 mod production;
 mod recover;
+mod report;
 mod show;
 mod simulate;
 mod sweep;
@@ -50,7 +51,7 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
         Command::Recover(args) => recover::recover(&args, shutdown).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Plan(args) => plan::plan(&args).await,
-        Command::Report(args) => show::report(&args),
+        Command::Report(args) => report::report(&args).await,
         Command::Compare(args) => compare::compare(&args),
         Command::Export(args) => show::export(&args),
         Command::Metrics(args) => show::metrics(&args),

@@ -19,17 +19,17 @@ use crate::cli::{ExportArgs, Format, MetricsArgs, ReportArgs, WorkloadsArgs};
 use crate::exit::{CommandError, Exit, print, print_with};
 use crate::output::print_error;
 
-/// `report`: what the sweep showed and its ranking, from the journal.
-pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
+/// `report` as text or JSON: what the sweep showed and its ranking, from the journal.
+pub(super) fn report(args: &ReportArgs, format: Format) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
-    if args.format == Format::Json && !args.workload.is_empty() {
+    if format == Format::Json && !args.workload.is_empty() {
         let what = "--format json has the figures of all workloads: leave out --workload";
         return Err(CommandError::message(Exit::Usage, what));
     }
     let record = read(&folder)?;
     let ranking = results::ranking::rank(&record);
     if args.workload.is_empty() {
-        return ranked(&folder, &record, &ranking, args.format, Writer::Others);
+        return ranked(&folder, &record, &ranking, format, Writer::Others);
     }
     let kinds = kinds(&args.workload)?;
     let ran = |kind: &&Kind| record.manifest.workloads.iter().any(|it| it.kind().key == kind.key);
@@ -53,7 +53,10 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
         let what = format!("the folder {} cannot be created: {error}", target.display());
         CommandError::message(Exit::Environment, what)
     })?;
-    for path in write(target, &record, &ranking::rank(&record))? {
+    let ranking = ranking::rank(&record);
+    let mut written = write(target, &record, &ranking)?;
+    written.extend(super::report::write(&folder, target, &record, &ranking, Writer::Others)?);
+    for path in written {
         print(&format!("{}\n", path.display()))?;
     }
     Ok(Exit::Done)
@@ -165,7 +168,7 @@ pub(crate) fn ranked(
 }
 
 /// What the commands that follow are called with.
-fn place(
+pub(super) fn place(
     folder: &Folder,
     record: &SweepRecord,
     ranking: &ranking::Ranking,
@@ -203,7 +206,8 @@ fn direct(path: &Path) -> PathBuf {
     parts
 }
 
-fn outcome(ranking: &ranking::Ranking) -> Exit {
+/// Whether something has a rank.
+pub(super) fn outcome(ranking: &ranking::Ranking) -> Exit {
     if ranking.rows.iter().any(|row| row.rank.is_some()) { Exit::Done } else { Exit::NothingRanked }
 }
 

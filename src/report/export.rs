@@ -1,8 +1,10 @@
-//! `results` and `ranking` as Parquet and CSV. Rebuilt from the sweep's record
+//! `results` and `ranking` as Parquet and CSV, and how a page is written. Rebuilt from the sweep's record
 //! alone; the same record gives the same bytes.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::history::folder::write_whole;
 use crate::history::record::SweepRecord;
 use crate::results::file::{write_csv, write_parquet};
 use crate::results::ranking::Ranking;
@@ -29,4 +31,13 @@ pub fn write(
         written.push(write_csv(&path, &mut frame).map(|()| path));
     }
     written.into_iter().collect()
+}
+
+/// Writes a page or a Markdown file, whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_text(path: &Path, text: &str) -> Result<(), ResultsError> {
+    write_whole(path, |file| file.write_all(text.as_bytes()))
+        .map_err(|error| ResultsError::File { path: path.to_owned(), error })
 }

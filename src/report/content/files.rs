@@ -45,7 +45,7 @@ fn names(path: &Path) -> Vec<String> {
 
 /// A path as a relative link has it: everything but letters, digits and `-_.~/` as `%` and its
 /// hexadecimal code.
-pub(in crate::report) fn link(path: &str) -> String {
+pub fn link(path: &str) -> String {
     use std::fmt::Write as _;
 
     let mut link = String::with_capacity(path.len());
