@@ -26,8 +26,12 @@ pub fn render(input: &Input<'_>) -> String {
     let mut last = "";
     let mut lines = Vec::new();
     for entry in &entries {
-        let label = if entry.label == last { String::new() } else { format!("**{}** ", entry.label) };
-        lines.push(format!("- {label}{}", text.spans(&line(entry))));
+        let spans = text.spans(&line(entry));
+        lines.push(if entry.label == last {
+            format!("  - {spans}")
+        } else {
+            format!("- **{}** {spans}", entry.label)
+        });
         last = entry.label;
     }
     text.block(&lines.join("\n"));
@@ -181,8 +185,14 @@ fn escaped(text: &str) -> String {
                 }
                 out.push('_');
             }
-            '#' | '+' | '-' | '=' if before.is_none() => out.extend(['\\', letter]),
-            '.' | ')' if out.chars().all(|it| it.is_ascii_digit()) && !out.is_empty() => {
+            '#' if before.is_none() => out.push_str("\\#"),
+            '+' | '-' | '=' if before.is_none() && after.is_none_or(|it| it == ' ' || it == letter) => {
+                // A flag is no list, and no line.
+                let is_flag = text.starts_with("--") && text.contains(|it: char| it.is_alphanumeric());
+                out.push_str(if is_flag { "" } else { "\\" });
+                out.push(letter);
+            }
+            '.' | ')' if after.is_none_or(|it| it == ' ') && is_number(&out) => {
                 out.extend(['\\', letter]);
             }
             '\u{a0}' => out.push(' '),
@@ -193,6 +203,11 @@ fn escaped(text: &str) -> String {
     // A cell of `-` alone is no list.
     let out = if out == "\\-" { "-".to_owned() } else { out };
     format!("{}{out}{}", space_at(whole.starts_with(' ')), space_at(whole.ends_with(' ')))
+}
+
+/// Digits alone: with a full stop they would begin a list.
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit())
 }
 
 /// Spaces at both ends are those between the pieces of a line.
