@@ -5,6 +5,21 @@
 //! No figure here is an expected or an assumed one: what was not measured is left out
 //! and named.
 
+mod compute;
+mod course;
+mod distributions;
+mod effects;
+mod files;
+mod hits;
+mod ladder;
+mod neighbours;
+mod pareto;
+mod separations;
+mod series;
+mod source;
+mod turns;
+mod uses;
+
 use jiff::Timestamp;
 
 use crate::metric::{Goal, MetricRef};
@@ -49,6 +64,8 @@ pub struct Analysis {
     pub separations: Vec<Separation>,
     /// Combinations next to the candidate that the grid did not try.
     pub neighbours: Vec<Neighbour>,
+    /// What is left out of all this, and why: files that could not be read.
+    pub notes: Vec<String>,
 }
 
 /// A repeat of the objective that counts.
