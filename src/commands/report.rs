@@ -156,7 +156,7 @@ impl Material {
     ) -> Result<Self, CommandError> {
         let place = show::place(folder, record, ranking, writer)?;
         let reading = Reading::of(ranking, &record.manifest, &place);
-        let analysis = Analysis::default();
+        let analysis = Analysis::of(record, ranking, folder.path());
         let grid = input::read(&folder.grid_path(), MAX_GRID).ok();
         let grid = grid.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Ok(Self {

@@ -4,6 +4,7 @@
 
 mod bounds;
 pub mod comparison;
+pub mod comparison_markdown;
 mod comparison_notes;
 pub mod confirmation;
 pub mod content;
@@ -11,6 +12,7 @@ pub mod document;
 pub mod export;
 mod fields;
 pub mod figures;
+pub mod list;
 pub mod markdown;
 pub mod measurements;
 mod names;
@@ -25,4 +27,5 @@ mod reading_trust;
 mod spoken;
 pub mod table;
 mod text;
+pub mod why;
 pub mod workloads;

@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::exclusion::{Exclusion, joined};
 use super::not_counted::NotCounted;
+use super::worse::WorseThan;
 use crate::history::record::SweepRecord;
 use crate::metric::{Goal, MetricRef, Scale};
 
@@ -44,6 +45,9 @@ pub struct Comparison {
     pub shift: Option<Shift>,
     /// Configurations in the order of the first ranking that has them.
     pub configurations: Vec<ComparedConfiguration>,
+    /// Whether the last sweep is shown to be worse by more than a share, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worse_than: Option<WorseThan>,
 }
 
 /// One of the sweeps.

@@ -34,6 +34,10 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     parts.extend(repeats(input));
     parts.push(heading("Flags that are not proven"));
     parts.extend(unproven(input));
+    if !input.analysis.notes.is_empty() {
+        parts.push(heading("What is left out of this report"));
+        parts.push(Part::list(input.analysis.notes.iter().take(MOST).cloned()));
+    }
     parts.push(heading("How the figures are to be read"));
     parts.push(Part::list(notes::below(&input.ranking.findings(), notes::Shown {
         effect: true,

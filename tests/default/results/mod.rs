@@ -25,4 +25,6 @@ mod reading_repeated;
 mod simulated_drift;
 mod table;
 mod unfinished;
+mod why;
 mod witness;
+mod worse;
