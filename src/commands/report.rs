@@ -34,7 +34,8 @@ const MARKDOWN: &str = "report.md";
 pub(super) async fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
     let is_page = matches!(args.format, ReportFormat::Markdown | ReportFormat::Html);
     if !args.workload.is_empty() && is_page {
-        let what = "--format markdown and html have the figures of all workloads: leave out --workload";
+        let what =
+            "--format markdown and html have the figures of all workloads: leave out --workload";
         return Err(CommandError::message(Exit::Usage, what));
     }
     if !is_page && !args.follow && (args.output.is_some() || !args.configurations.is_empty()) {
@@ -86,12 +87,11 @@ pub(super) fn write(
     let compared = content::compared(ranking);
     let material = Material::of(folder, target, record, ranking, writer)?;
     let input = material.input(record, ranking, &compared);
-    let written = [(PAGE, page::render(&input)), (MARKDOWN, markdown::render(&input))].map(
-        |(name, text)| {
+    let written =
+        [(PAGE, page::render(&input)), (MARKDOWN, markdown::render(&input))].map(|(name, text)| {
             let path = target.join(name);
             put(&path, &text).map(|()| path)
-        },
-    );
+        });
     written.into_iter().collect()
 }
 
@@ -111,14 +111,16 @@ fn named(ranking: &Ranking, names: &[String]) -> Result<Vec<usize>, CommandError
         return Ok(content::compared(ranking));
     }
     if names.len() > MOST_COMPARED {
-        let what = format!("--configurations: {MOST_COMPARED} at most can be compared side by side");
+        let what =
+            format!("--configurations: {MOST_COMPARED} at most can be compared side by side");
         return Err(CommandError::message(Exit::Usage, what));
     }
     let row = |name: &String| {
         let name = name.trim();
         let rows = &ranking.rows;
         let found = rows.iter().position(|row| row.name == name);
-        let found = found.or_else(|| rows.iter().position(|row| row.aliases.iter().any(|it| it == name)));
+        let found =
+            found.or_else(|| rows.iter().position(|row| row.aliases.iter().any(|it| it == name)));
         found.ok_or_else(|| {
             let what = format!("--configurations: the sweep has no configuration `{name}`");
             CommandError::message(Exit::Usage, what)
@@ -218,9 +220,9 @@ async fn follow(args: &ReportArgs) -> Result<Exit, CommandError> {
             let ranking = rewrite(args, &folder, &path)?;
             return Ok(show::outcome(&ranking));
         }
-        let news = seen.has_news(&folder.journal_path()).map_err(|error| {
-            CommandError::new(Exit::Environment, error)
-        })?;
+        let news = seen
+            .has_news(&folder.journal_path())
+            .map_err(|error| CommandError::new(Exit::Environment, error))?;
         if news {
             rewrite(args, &folder, &path)?;
         }
@@ -238,7 +240,8 @@ fn rewrite(args: &ReportArgs, folder: &Folder, path: &Path) -> Result<Ranking, C
     put(path, &page::render(&input))?;
     let over = record.all_launches().filter(|(_, it)| it.is_over()).count();
     let now = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();
-    let state = if material.place.extent.as_ref().is_some_and(content::goes_on) { "" } else { ", the end" };
+    let state =
+        if material.place.extent.as_ref().is_some_and(content::goes_on) { "" } else { ", the end" };
     print(&format!("{now} UTC  {over} launches are over{state}: {}\n", path.display()))?;
     Ok(ranking)
 }
@@ -303,7 +306,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
         let add = |text: &str| {
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
+            let mut file =
+                std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
             std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
         };
         let line = |kind: &str| format!("{{\"line\":{{\"entry\":{{\"kind\":\"{kind}\"}}}}}}\n");

@@ -19,9 +19,10 @@ pub fn render(comparison: &Comparison) -> String {
     blocks.push(lines.map(|line| format!("- {}", escaped(line))).collect::<Vec<_>>().join("\n"));
     if let Some(list) = notes::unsound(comparison, &findings) {
         let item = |line: &String| escaped(line).replacen("\\- ", "- ", 1);
-        let (title, items) = list.split_first().map_or((String::new(), &[][..]), |(title, rest)| {
-            (format!("**{}**", escaped(title)), rest)
-        });
+        let (title, items) =
+            list.split_first().map_or((String::new(), &[][..]), |(title, rest)| {
+                (format!("**{}**", escaped(title)), rest)
+            });
         blocks.push(title);
         blocks.push(items.iter().map(item).collect::<Vec<_>>().join("\n"));
     }
@@ -34,7 +35,9 @@ pub fn render(comparison: &Comparison) -> String {
         lines.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("  \n")
     }));
     let below = notes::below(&findings, &super::comparison::heading(comparison));
-    blocks.push(below.iter().map(|line| format!("- {}", escaped(line))).collect::<Vec<_>>().join("\n"));
+    blocks.push(
+        below.iter().map(|line| format!("- {}", escaped(line))).collect::<Vec<_>>().join("\n"),
+    );
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n") + "\n"
 }

@@ -186,9 +186,12 @@ fn escaped(text: &str) -> String {
                 out.push('_');
             }
             '#' if before.is_none() => out.push_str("\\#"),
-            '+' | '-' | '=' if before.is_none() && after.is_none_or(|it| it == ' ' || it == letter) => {
+            '+' | '-' | '='
+                if before.is_none() && after.is_none_or(|it| it == ' ' || it == letter) =>
+            {
                 // A flag is no list, and no line.
-                let is_flag = text.starts_with("--") && text.contains(|it: char| it.is_alphanumeric());
+                let is_flag =
+                    text.starts_with("--") && text.contains(|it: char| it.is_alphanumeric());
                 out.push_str(if is_flag { "" } else { "\\" });
                 out.push(letter);
             }

@@ -120,8 +120,7 @@ fn read_all(folders: &[PathBuf], now: &ZonedDateTime) -> Vec<ListedRun> {
         runs
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (1..threads.min(folders.len())).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (1..threads.min(folders.len())).map(|_| scope.spawn(work)).collect();
         let mut runs = work();
         for worker in workers {
             // A panic of one is a panic of all.

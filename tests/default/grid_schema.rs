@@ -94,8 +94,7 @@ fn disagree(agree: bool, what: &str) {
     }
     if let Ok(path) = std::env::var("GRID_SCHEMA_COLLECT") {
         use std::io::Write as _;
-        let mut file =
-            std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
         writeln!(file, "---- {what}").unwrap();
         return;
     }

@@ -38,6 +38,7 @@ mod process;
 mod production;
 mod progress;
 mod proof;
+mod report_page;
 mod results;
 mod secrets;
 mod shell_script;

@@ -68,11 +68,8 @@ fn production() -> Value {
         "type": ["array", "null"],
         "items": {"anyOf": [text_schema(), container]},
     });
-    let mut production = object(&[
-        ("container", optional_text()),
-        ("service", optional_text()),
-        ("pause", pause),
-    ]);
+    let mut production =
+        object(&[("container", optional_text()), ("service", optional_text()), ("pause", pause)]);
     production["type"] = json!(["object", "null"]);
     // Of null nothing is required.
     production["if"] = json!({"type": "object"});

@@ -39,8 +39,7 @@ pub fn schema() -> Value {
 }
 
 /// Keys of which one makes configurations.
-const SOURCES: [&str; 6] =
-    ["parameters", "include", "environment", "variables", "image", "model"];
+const SOURCES: [&str; 6] = ["parameters", "include", "environment", "variables", "image", "model"];
 
 /// That a key is there and has something in it.
 fn filled(key: &str) -> Value {
@@ -60,7 +59,9 @@ fn key_schema(key: &str) -> Value {
         ),
         "parameters" => (flag_names::axes(), "Flags of vLLM, each with the values to try."),
         "environment" => (variables(true), "Variables of the server, each with the values to try."),
-        "variables" => (variables(true), "Variables of the compose file, each with the values to try."),
+        "variables" => {
+            (variables(true), "Variables of the compose file, each with the values to try.")
+        }
         "image" => (axis(&named()), "Images to try."),
         "model" => (axis(&named()), "Models to try."),
         "include" => (blocks::rows(true), "Further configurations, one a row."),

@@ -49,7 +49,11 @@ fn effects(input: &Input<'_>) -> Vec<Part> {
             ),
             several => Part::text(format!(
                 "{} of axes are shown not to add up: read their combinations, not each axis alone.",
-                if several.len() == 1 { "1 pair".to_owned() } else { format!("{} pairs", several.len()) }
+                if several.len() == 1 {
+                    "1 pair".to_owned()
+                } else {
+                    format!("{} pairs", several.len())
+                }
             )),
         });
     }
@@ -60,7 +64,9 @@ fn effects(input: &Input<'_>) -> Vec<Part> {
 
 fn said(axis: &Axis) -> super::parts::Span {
     let what = match axis.p {
-        Some(p) if p < crate::statistics::SIGNIFICANCE => format!("acts on the objective (p = {})", p_value(p)),
+        Some(p) if p < crate::statistics::SIGNIFICANCE => {
+            format!("acts on the objective (p = {})", p_value(p))
+        }
         Some(p) => format!("is not shown to act on the objective (p = {})", p_value(p)),
         None => "was not tested".to_owned(),
     };
@@ -82,12 +88,7 @@ fn interaction(of: &Interaction, unit: &str) -> Table {
         ]
     };
     Table {
-        caption: format!(
-            "{} and {} do not add up (p = {})",
-            of.first,
-            of.second,
-            p_value(of.p)
-        ),
+        caption: format!("{} and {} do not add up (p = {})", of.first, of.second, p_value(of.p)),
         head: vec![
             of.first.clone(),
             of.second.clone(),
@@ -95,13 +96,16 @@ fn interaction(of: &Interaction, unit: &str) -> Table {
             "launches x repeats".to_owned(),
         ],
         rows: of.cells.iter().map(row).collect(),
+        is_sorted: true,
     }
 }
 
 fn pareto(input: &Input<'_>) -> Vec<Part> {
     let mut parts = super::pictures(input, "pareto");
     match &input.analysis.pareto {
-        None => parts.push(Part::text("There is no second metric that it could be traded against.")),
+        None => {
+            parts.push(Part::text("There is no second metric that it could be traded against."))
+        }
         Some(pareto) => parts.push(Part::text(front(input, pareto))),
     }
     parts
@@ -131,7 +135,10 @@ fn without_hits(input: &Input<'_>) -> Option<Part> {
         return None;
     }
     let line = |(index, why): &(usize, String)| {
-        format!("{}: no figure of a cache hit: {why}", super::configuration::named(input.name(*index)))
+        format!(
+            "{}: no figure of a cache hit: {why}",
+            super::configuration::named(input.name(*index))
+        )
     };
     Some(Part::list(without.iter().map(line)))
 }

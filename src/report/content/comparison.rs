@@ -82,7 +82,7 @@ fn overview(input: &Input<'_>, compared: &[Row<'_>], names: &[String]) -> Table 
         let remarks: Vec<String> = row.all_remarks().iter().map(ToString::to_string).collect();
         Cell::text(row.reason().unwrap_or_else(|| remarks.join("; ")))
     });
-    Table { caption: "Side by side".to_owned(), head: head("what", names), rows }
+    Table { caption: "Side by side".to_owned(), head: head("what", names), rows, is_sorted: false }
 }
 
 fn with_n(index: usize, row: &RankedConfiguration, at: usize, unit: &str) -> Cell {
@@ -115,5 +115,10 @@ fn metrics(input: &Input<'_>, compared: &[Row<'_>], names: &[String]) -> Table {
         let cells = compared.iter().map(|(index, row)| with_n(*index, row, at, ""));
         rows.push(std::iter::once(Cell::text(what)).chain(cells).collect());
     }
-    Table { caption: "Every metric side by side".to_owned(), head: head("metric", names), rows }
+    Table {
+        caption: "Every metric side by side".to_owned(),
+        head: head("metric", names),
+        rows,
+        is_sorted: false,
+    }
 }

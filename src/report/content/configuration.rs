@@ -37,6 +37,7 @@ fn facts(caption: &str, rows: Vec<(String, Vec<Span>)>) -> Part {
         caption: caption.to_owned(),
         head: vec!["what".to_owned(), "value".to_owned()],
         rows: rows.into_iter().map(cells).collect(),
+        is_sorted: false,
     })
 }
 
@@ -55,17 +56,23 @@ fn swept(input: &Input<'_>) -> Vec<(String, Vec<Span>)> {
         text("sweep", manifest.sweep.clone()),
         text("grid", manifest.grid.clone()),
         text("begun", manifest.created_at.clone()),
-        ("objective".to_owned(), vec![
-            Span::text(format!("{goal} ")),
-            Span::Code(objective.metric.to_string()),
-            Span::text(unit),
-        ]),
+        (
+            "objective".to_owned(),
+            vec![
+                Span::text(format!("{goal} ")),
+                Span::Code(objective.metric.to_string()),
+                Span::text(unit),
+            ],
+        ),
     ];
     for bound in &objective.constraints {
-        rows.push(("bound".to_owned(), vec![
-            Span::Code(bound.metric.to_string()),
-            Span::text(format!(" {}", number::bound(bound))),
-        ]));
+        rows.push((
+            "bound".to_owned(),
+            vec![
+                Span::Code(bound.metric.to_string()),
+                Span::text(format!(" {}", number::bound(bound))),
+            ],
+        ));
     }
     let baseline = manifest.baseline.clone();
     rows.push(text("baseline", baseline.unwrap_or_else(|| "none is named".to_owned())));
@@ -122,6 +129,7 @@ fn grid(input: &Input<'_>) -> Part {
         caption: "Grid: what was varied".to_owned(),
         head: vec!["flag or variable".to_owned(), "values".to_owned()],
         rows: rows.into_iter().map(cells).collect(),
+        is_sorted: false,
     })
 }
 
@@ -139,18 +147,43 @@ pub(super) fn shown(value: Option<&Value>) -> String {
 fn workloads(input: &Input<'_>) -> Part {
     let row = |workload: &crate::workload::Workload| {
         let cases: Vec<String> = workload.cases().into_iter().filter(|it| !it.is_empty()).collect();
-        let options = serde_json::to_value(workload).map(|it| canonical(&it)).unwrap_or_default();
+        let mut options = Vec::new();
+        if let Ok(value) = serde_json::to_value(workload) {
+            set("", &value, &mut options);
+        }
         vec![
             Cell::text(workload.kind().name),
             Cell::text(if cases.is_empty() { "one".to_owned() } else { cases.join(", ") }),
-            Cell::code(options),
+            Cell { spans: options, is_number: false },
         ]
     };
     Part::Table(Table {
         caption: "Workloads".to_owned(),
         head: ["workload", "cases", "options"].map(str::to_owned).to_vec(),
         rows: input.record.manifest.workloads.iter().map(row).collect(),
+        is_sorted: false,
     })
+}
+
+/// Options that are set, each as `name=value`.
+fn set(name: &str, value: &Value, options: &mut Vec<Span>) {
+    match value {
+        Value::Null => {}
+        Value::Array(list) if list.is_empty() => {}
+        Value::Object(map) => {
+            for (key, value) in map.iter().filter(|(key, _)| *key != "workload") {
+                let dot = if name.is_empty() { "" } else { "." };
+                set(&format!("{name}{dot}{key}"), value, options);
+            }
+        }
+        value => {
+            if !options.is_empty() {
+                options.push(Span::text(" "));
+            }
+            let text = value.as_str().map_or_else(|| canonical(value), str::to_owned);
+            options.push(Span::Code(format!("{name}={text}")));
+        }
+    }
 }
 
 fn engine(input: &Input<'_>) -> Vec<(String, Vec<Span>)> {
@@ -168,7 +201,8 @@ fn engine(input: &Input<'_>) -> Vec<(String, Vec<Span>)> {
     }
     let facts = || input.record.launches.iter().filter_map(|it| it.facts.as_ref());
     let images = distinct(facts().filter_map(|it| it.image_id.as_deref()));
-    let images = if images.is_empty() { manifest.image_id.iter().cloned().collect() } else { images };
+    let images =
+        if images.is_empty() { manifest.image_id.iter().cloned().collect() } else { images };
     let has_image = manifest.engine == "docker";
     if has_image || !images.is_empty() {
         let shown = if images.is_empty() { not_known() } else { images.join(", ") };

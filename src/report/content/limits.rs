@@ -39,15 +39,20 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
         parts.push(Part::list(input.analysis.notes.iter().take(MOST).cloned()));
     }
     parts.push(heading("How the figures are to be read"));
-    parts.push(Part::list(notes::below(&input.ranking.findings(), notes::Shown {
-        effect: true,
-        confirmed: input.ranking.rows.iter().any(|row| {
-            crate::report::table::change_of(input.ranking, row).is_some()
-        }),
-        numbers: true,
-        lost: true,
-        bounds: true,
-    })));
+    parts.push(Part::list(notes::below(
+        &input.ranking.findings(),
+        notes::Shown {
+            effect: true,
+            confirmed: input
+                .ranking
+                .rows
+                .iter()
+                .any(|row| crate::report::table::change_of(input.ranking, row).is_some()),
+            numbers: true,
+            lost: true,
+            bounds: true,
+        },
+    )));
     parts
 }
 
@@ -57,7 +62,11 @@ fn trust(input: &Input<'_>) -> Vec<Part> {
     let block = input.block();
     let lines: Vec<Vec<Span>> =
         block.iter().filter(|it| labels.contains(&it.label)).map(line).collect();
-    if lines.is_empty() { vec![Part::text("Nothing is to be said.")] } else { vec![Part::List(lines)] }
+    if lines.is_empty() {
+        vec![Part::text("Nothing is to be said.")]
+    } else {
+        vec![Part::List(lines)]
+    }
 }
 
 fn ties(input: &Input<'_>) -> Vec<Vec<Span>> {
@@ -70,7 +79,8 @@ fn ties(input: &Input<'_>) -> Vec<Vec<Span>> {
         .map(|(index, _)| index)
         .collect();
     if tied.len() > 1 {
-        let mut spans = vec![Span::text(format!("{} configurations are not distinguishable: ", tied.len()))];
+        let mut spans =
+            vec![Span::text(format!("{} configurations are not distinguishable: ", tied.len()))];
         for (at, index) in tied.iter().enumerate() {
             if at > 0 {
                 spans.push(Span::text(", "));
@@ -83,7 +93,8 @@ fn ties(input: &Input<'_>) -> Vec<Vec<Span>> {
         lines.push(vec![Span::text("No tie with rank 1.")]);
     }
     let once = ranking.rows.iter().filter(|row| {
-        row.eligible && row.estimates.first().and_then(Option::as_ref).is_some_and(|it| it.launches < 2)
+        row.eligible
+            && row.estimates.first().and_then(Option::as_ref).is_some_and(|it| it.launches < 2)
     });
     let once = once.count();
     if once > 0 {
@@ -127,9 +138,11 @@ fn machine(input: &Input<'_>) -> Vec<Part> {
                 machine.p_calm,
                 machine.share * 100.0
             )];
-            lines.extend(machine.jumps.iter().map(|it| {
-                format!("Its speed jumped before launch {} ({it}).", it.before_launch)
-            }));
+            lines.extend(
+                machine.jumps.iter().map(|it| {
+                    format!("Its speed jumped before launch {} ({it}).", it.before_launch)
+                }),
+            );
             if !machine.moved_inside.is_empty() {
                 let all: Vec<String> = machine.moved_inside.iter().map(u32::to_string).collect();
                 lines.push(format!("It moved during launches {}.", all.join(", ")));
@@ -163,17 +176,20 @@ fn gates(input: &Input<'_>) -> Vec<Part> {
         return vec![Part::text("No gate was asked.")];
     }
     let row = |(gate, of): (&'static str, [usize; 3])| {
-        std::iter::once(Cell::text(gate))
-            .chain(of.map(|it| Cell::number(it.to_string())))
-            .collect()
+        std::iter::once(Cell::text(gate)).chain(of.map(|it| Cell::number(it.to_string()))).collect()
     };
     let head = ["gate", "launches that passed", "that failed", "that were skipped"];
     let mut parts = vec![Part::Table(Table {
         caption: "Gates over all launches".to_owned(),
         head: head.map(str::to_owned).to_vec(),
         rows: counts.into_iter().map(row).collect(),
+        is_sorted: true,
     })];
-    parts.extend(limited("What failed a gate", &["launch", "configuration", "gate", "finding"], failures));
+    parts.extend(limited(
+        "What failed a gate",
+        &["launch", "configuration", "gate", "finding"],
+        failures,
+    ));
     parts
 }
 
@@ -197,7 +213,8 @@ fn limited(caption: &str, head: &[&str], mut rows: Vec<Vec<Cell>>) -> Vec<Part> 
     let all = rows.len();
     rows.truncate(MOST);
     let head = head.iter().map(|it| (*it).to_owned()).collect();
-    let mut parts = vec![Part::Table(Table { caption: caption.to_owned(), head, rows })];
+    let mut parts =
+        vec![Part::Table(Table { caption: caption.to_owned(), head, rows, is_sorted: true })];
     if all > MOST {
         parts.push(Part::Text(vec![
             Span::text(format!("The first {MOST} of {all}; all are in ")),
@@ -212,9 +229,13 @@ fn launches(input: &Input<'_>) -> Vec<Part> {
     let mut rows = Vec::new();
     for (_, launch) in input.record.all_launches() {
         let (class, message) = match &launch.outcome {
-            Some(LaunchOutcome::Failed(failure)) => (failure.class.as_str(), failure.message.clone()),
+            Some(LaunchOutcome::Failed(failure)) => {
+                (failure.class.as_str(), failure.message.clone())
+            }
             Some(LaunchOutcome::Skipped { reason, .. }) => ("skipped", reason.clone()),
-            Some(LaunchOutcome::Interrupted) => ("interrupted", "what was measured counts".to_owned()),
+            Some(LaunchOutcome::Interrupted) => {
+                ("interrupted", "what was measured counts".to_owned())
+            }
             _ => continue,
         };
         rows.push(vec![
@@ -227,7 +248,11 @@ fn launches(input: &Input<'_>) -> Vec<Part> {
     if rows.is_empty() {
         return vec![Part::text("No launch failed, was skipped or interrupted.")];
     }
-    limited("Launches that were not measured in full", &["launch", "configuration", "class", "message"], rows)
+    limited(
+        "Launches that were not measured in full",
+        &["launch", "configuration", "class", "message"],
+        rows,
+    )
 }
 
 fn repeats(input: &Input<'_>) -> Vec<Part> {

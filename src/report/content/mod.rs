@@ -151,7 +151,8 @@ pub fn compared(ranking: &Ranking) -> Vec<usize> {
     let candidate = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
     let is_named = |row: &RankedConfiguration| row.baseline || candidate == Some(row.name.as_str());
     let named = rows().filter(|(_, row)| is_named(row));
-    let tied = rows().filter(|(_, row)| row.rank_label.is_some() && row.rank_label.as_ref() == first);
+    let tied =
+        rows().filter(|(_, row)| row.rank_label.is_some() && row.rank_label.as_ref() == first);
     // With nothing else to compare, the next ranks say how far they are behind.
     let ranked = rows().filter(|(_, row)| row.rank.is_some());
     let mut chosen: Vec<usize> = Vec::new();

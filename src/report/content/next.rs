@@ -1,8 +1,8 @@
 //! Section 7: what to do next. The verdict's own steps, about how many launches would separate
 //! configurations, and combinations next to the candidate that were not tried.
 
-use super::parts::{Cell, Part, Span, Table, To};
 use super::Input;
+use super::parts::{Cell, Part, Span, Table, To};
 use crate::report::reading_lines::Entry;
 use crate::report::spoken::GLUE;
 use crate::results::analysis::Separation;
@@ -47,7 +47,8 @@ fn separations(input: &Input<'_>) -> Vec<Part> {
         return Vec::new();
     }
     let row = |it: &Separation| {
-        let name = |index: usize| Cell::link(input.name(index).to_owned(), To::Configuration(index));
+        let name =
+            |index: usize| Cell::link(input.name(index).to_owned(), To::Configuration(index));
         let launches = it.launches.map_or("more than 200".to_owned(), |it| format!("about {it}"));
         vec![
             name(it.first),
@@ -57,15 +58,22 @@ fn separations(input: &Input<'_>) -> Vec<Part> {
             Cell::number(launches),
         ]
     };
-    let head = ["configuration", "and", "estimated difference", "launches of each so far",
-        "launches of each that would show it"];
+    let head = [
+        "configuration",
+        "and",
+        "estimated difference",
+        "launches of each so far",
+        "launches of each that would show it",
+    ];
     let mut parts = vec![Part::Table(Table {
         caption: "What would separate configurations".to_owned(),
         head: head.map(str::to_owned).to_vec(),
         rows: all.iter().take(MOST).map(row).collect(),
+        is_sorted: true,
     })];
     let more = all.len().saturating_sub(MOST);
-    let rest = if more > 0 { format!(" {more} further pairs are left out.") } else { String::new() };
+    let rest =
+        if more > 0 { format!(" {more} further pairs are left out.") } else { String::new() };
     parts.push(Part::text(format!(
         "Launches that show a difference of the estimated size four times out of five. The estimate itself \
          is uncertain: the true difference may be smaller, and need more.{rest}"
@@ -88,7 +96,10 @@ fn neighbours(input: &Input<'_>) -> Vec<Part> {
     };
     vec![Part::Table(Table {
         caption: "Next to the candidate, not tried".to_owned(),
-        head: ["axis", "candidate's value", "not tried", "could be tried"].map(str::to_owned).to_vec(),
+        head: ["axis", "candidate's value", "not tried", "could be tried"]
+            .map(str::to_owned)
+            .to_vec(),
         rows: all.iter().map(row).collect(),
+        is_sorted: true,
     })]
 }

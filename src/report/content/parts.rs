@@ -86,7 +86,12 @@ pub(in crate::report) struct Table {
     pub(in crate::report) head: Vec<String>,
     /// As many cells in each row as there are headings.
     pub(in crate::report) rows: Vec<Vec<Cell>>,
+    /// Whether its rows are of one kind, so that a reader may sort them.
+    pub(in crate::report) is_sorted: bool,
 }
+
+/// Bytes from which a cell is a sentence.
+const LONG: usize = 48;
 
 /// A cell of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +126,16 @@ impl Cell {
     /// A figure that leads to what it rests on.
     pub(in crate::report) fn figure(text: impl Into<String>, to: To) -> Self {
         Self { spans: vec![Span::Link(text.into(), to)], is_number: true }
+    }
+
+    /// Whether it is a sentence, which needs room.
+    pub(in crate::report) fn is_long(&self) -> bool {
+        let length = |span: &Span| match span {
+            Span::Text(text) | Span::Code(text) | Span::Strong(text) | Span::Link(text, _) => {
+                text.len()
+            }
+        };
+        self.spans.iter().map(length).sum::<usize>() > LONG
     }
 
     /// Nothing was measured.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::Input;
 use super::configuration::shown;
 use super::parts::{Cell, Part, Table, To};
-use super::Input;
 use crate::history::record::LaunchRecord;
 
 /// What is known of one flag over the launches of a configuration.
@@ -58,9 +58,7 @@ fn word(proof: &'static str) -> &'static str {
 }
 
 /// What is known of each flag and variable that a configuration asked for.
-pub(super) fn of<'a>(
-    launches: impl Iterator<Item = &'a LaunchRecord>,
-) -> BTreeMap<String, Proven> {
+pub(super) fn of<'a>(launches: impl Iterator<Item = &'a LaunchRecord>) -> BTreeMap<String, Proven> {
     let mut all: BTreeMap<String, Proven> = BTreeMap::new();
     for launch in launches.filter(|it| it.facts.is_some()) {
         for (name, effective) in &launch.effective {
@@ -98,7 +96,8 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
         for name in &columns {
             let asked = match name.strip_prefix("environment.") {
                 Some(variable) => {
-                    let set = input.configuration(index).and_then(|it| it.environment.get(variable));
+                    let set =
+                        input.configuration(index).and_then(|it| it.environment.get(variable));
                     set.cloned().unwrap_or_else(|| "not set".to_owned())
                 }
                 None => shown(row.varied.get(name)),
@@ -127,7 +126,12 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
                 of all launches counts.";
     vec![
         Part::Heading("Effective flags, with proofs".to_owned()),
-        Part::Table(Table { caption: "What differs between configurations".to_owned(), head, rows }),
+        Part::Table(Table {
+            caption: "What differs between configurations".to_owned(),
+            head,
+            rows,
+            is_sorted: true,
+        }),
         Part::text(note),
         shared(input, &columns),
     ]
@@ -137,7 +141,8 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
 fn shared(input: &Input<'_>, varied: &[String]) -> Part {
     let mut all: BTreeMap<String, (String, Vec<String>)> = BTreeMap::new();
     for launch in input.record.own_launches().filter(|it| it.facts.is_some()) {
-        for (name, effective) in launch.effective.iter().filter(|(name, _)| !varied.contains(name)) {
+        for (name, effective) in launch.effective.iter().filter(|(name, _)| !varied.contains(name))
+        {
             let value = shown(effective.value.as_ref());
             let proof = effective.proof.map_or("shown, not asked for", |it| word(it.as_str()));
             let entry = all.entry(name.clone()).or_default();
@@ -159,8 +164,10 @@ fn shared(input: &Input<'_>, varied: &[String]) -> Part {
         caption: "What the servers show besides".to_owned(),
         head: ["flag or value", "values over all launches", "proof"].map(str::to_owned).to_vec(),
         rows: rows.collect(),
+        is_sorted: true,
     };
-    Part::Folded("Flags that do not differ, and what else the servers show".to_owned(), vec![
-        Part::Table(table),
-    ])
+    Part::Folded(
+        "Flags that do not differ, and what else the servers show".to_owned(),
+        vec![Part::Table(table)],
+    )
 }

@@ -15,12 +15,21 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     let mut parts = vec![Part::List(uses.iter().map(|it| advice(input, it)).collect())];
     let measured: Vec<&Use> = uses.iter().filter(|it| it.without.is_none()).collect();
     if !measured.is_empty() {
-        let head = ["use", "judged by", "best figure of", "figure [95%]", "baseline [95%]",
-            "change [95%]", "launches x repeats", "shown"];
+        let head = [
+            "use",
+            "judged by",
+            "best figure of",
+            "figure [95%]",
+            "baseline [95%]",
+            "change [95%]",
+            "launches x repeats",
+            "shown",
+        ];
         parts.push(Part::Table(Table {
             caption: "By use".to_owned(),
             head: head.map(str::to_owned).to_vec(),
             rows: measured.iter().map(|it| row(input, it)).collect(),
+            is_sorted: true,
         }));
     }
     parts.push(Part::text(
@@ -42,7 +51,11 @@ fn advice(input: &Input<'_>, of: &Use) -> Vec<Span> {
     let link = |index: usize| Span::Link(input.name(index).to_owned(), To::Configuration(index));
     match (of.best, baseline) {
         (Some(best), Some((base, _))) if best == base => {
-            spans.extend([Span::text("keep "), link(base), Span::text(": it has the best figure.")]);
+            spans.extend([
+                Span::text("keep "),
+                link(base),
+                Span::text(": it has the best figure."),
+            ]);
         }
         (Some(best), _) if of.shown => {
             spans.extend([Span::text("take "), link(best)]);
@@ -51,7 +64,10 @@ fn advice(input: &Input<'_>, of: &Use) -> Vec<Span> {
         }
         (Some(best), Some((base, _))) => {
             spans.extend([Span::text("keep "), link(base), Span::text(": ")]);
-            spans.extend([link(best), Span::text(" has the best figure, and is not shown to be better.")]);
+            spans.extend([
+                link(best),
+                Span::text(" has the best figure, and is not shown to be better."),
+            ]);
         }
         (Some(best), None) => {
             spans.extend([link(best), Span::text(" has the best figure; there is no baseline.")]);

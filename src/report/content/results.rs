@@ -39,7 +39,7 @@ fn ranking(input: &Input<'_>) -> Table {
     let unit = number::unit(&ranking.objective.metric);
     let bounds = !ranking.constrained.is_empty();
     let unit_in = if unit.is_empty() { String::new() } else { format!(" in {unit}") };
-    let mut head: Vec<String> = vec!["rank".to_owned(), "configuration".to_owned()];
+    let mut head: Vec<String> = vec!["configuration".to_owned(), "rank".to_owned()];
     head.push(format!("{}{unit_in} [95%]", ranking.objective.metric));
     head.push("against the baseline [95%]".to_owned());
     if bounds {
@@ -48,8 +48,8 @@ fn ranking(input: &Input<'_>) -> Table {
     head.extend(["launches x repeats", "launches that failed", "remark"].map(str::to_owned));
     let row = |(index, row): (usize, &RankedConfiguration)| {
         let mut cells = vec![
-            Cell::text(row.rank_label.clone().unwrap_or_else(|| "-".to_owned())),
             name(index, row),
+            Cell::text(row.rank_label.clone().unwrap_or_else(|| "-".to_owned())),
             estimate(index, row.estimates.first().and_then(Option::as_ref), ""),
             effect(input, index, row),
         ];
@@ -66,7 +66,12 @@ fn ranking(input: &Input<'_>) -> Table {
         cells.push(Cell::text(reason.unwrap_or_else(|| remarks.join("; "))));
         cells
     };
-    Table { caption: "Ranking".to_owned(), head, rows: input.rows().map(row).collect() }
+    Table {
+        caption: "Ranking".to_owned(),
+        head,
+        rows: input.rows().map(row).collect(),
+        is_sorted: true,
+    }
 }
 
 /// The name with its marks.
@@ -148,7 +153,8 @@ fn table(input: &Input<'_>, kind: &Kind, case: &str) -> Case {
     let (metrics, resources) =
         measured.into_iter().partition(|at| is_own(&input.ranking.metrics[*at]));
     let absent = absent.iter().map(|at| input.ranking.metrics[*at].name.clone()).collect();
-    let title = if case.is_empty() { kind.name.to_owned() } else { format!("{} {case}", kind.name) };
+    let title =
+        if case.is_empty() { kind.name.to_owned() } else { format!("{} {case}", kind.name) };
     Case { title, metrics, resources, absent }
 }
 
@@ -203,15 +209,13 @@ impl Case {
             // What most of its figures rest on; a figure that rests on less says so.
             let n = own.iter().flatten().map(|it| (it.repeats, it.launches)).max();
             let text = n.map_or("-".to_owned(), |(repeats, launches)| counts(launches, repeats));
-            let mut cells = vec![
-                Cell::link(row.name.clone(), To::Configuration(index)),
-                Cell::number(text),
-            ];
+            let mut cells =
+                vec![Cell::link(row.name.clone(), To::Configuration(index)), Cell::number(text)];
             cells.extend(own.into_iter().map(|it| with_n(index, it, n)));
             cells
         };
         let rows = self.rows(input).take(shown).map(row).collect();
-        Table { caption: format!("{}{what}: means [95%]", self.title), head, rows }
+        Table { caption: format!("{}{what}: means [95%]", self.title), head, rows, is_sorted: true }
     }
 }
 
@@ -219,7 +223,8 @@ fn with_n(index: usize, of: Option<&Estimate>, n: Option<(usize, usize)>) -> Cel
     let Some(it) = of else { return Cell::nothing() };
     let figure = number::estimate(it, "");
     let own = Some((it.repeats, it.launches));
-    let less = if own == n { String::new() } else { format!(" ({})", counts(it.launches, it.repeats)) };
+    let less =
+        if own == n { String::new() } else { format!(" ({})", counts(it.launches, it.repeats)) };
     Cell::figure(figure + &less, To::Configuration(index))
 }
 

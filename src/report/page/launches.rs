@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::super::content::files::link;
 use super::super::content::Input;
+use super::super::content::files::link;
 use super::super::text::cut;
-use super::parts::{code, plain};
 use super::mark;
+use super::parts::{code, plain};
 use crate::gate::GateReport;
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
 use crate::history::record::LaunchRecord;
@@ -234,8 +234,7 @@ fn row(input: &Input<'_>, workload: &str, case: &str, repeats: &[&Measurement]) 
 fn main_metric<'a>(input: &Input<'a>, workload: &str, case: &str) -> Option<&'a MetricRef> {
     let key = workload.replace('-', "_");
     let is_of = |metric: &&MetricRef| {
-        metric.workload == key
-            && case_of(&input.record.manifest, metric).as_deref() == Some(case)
+        metric.workload == key && case_of(&input.record.manifest, metric).as_deref() == Some(case)
     };
     input.ranking.metrics.iter().find(is_of)
 }

@@ -70,7 +70,7 @@ pub(super) fn target(input: &Input<'_>, to: &To) -> String {
 pub(super) fn table(input: &Input<'_>, table: &Table) -> Markup {
     html! {
         div.scroll tabindex="0" role="group" aria-label=(plain(&table.caption)) {
-            table {
+            table data-sort[table.is_sorted] {
                 caption { (plain(&table.caption)) }
                 thead { tr { @for head in &table.head { th scope="col" { (plain(head)) } } } }
                 tbody {
@@ -91,6 +91,7 @@ fn cell(input: &Input<'_>, cell: &Cell, is_heading: bool) -> Markup {
     html! {
         @if is_heading { th scope="row" { (line(input, &cell.spans)) } }
         @else if cell.is_number { td.n { (figure(input, &cell.spans)) } }
+        @else if cell.is_long() { td.w { (line(input, &cell.spans)) } }
         @else { td { (line(input, &cell.spans)) } }
     }
 }

@@ -61,7 +61,7 @@
     if (b.number !== null) return 1;
     return a.text.localeCompare(b.text, "en", { numeric: true });
   };
-  for (const table of document.querySelectorAll("main table")) {
+  for (const table of document.querySelectorAll("table[data-sort]")) {
     const body = table.tBodies[0];
     if (!body || body.rows.length < 4 || !table.tHead) continue;
     for (const head of table.tHead.rows[0].cells) {

@@ -48,7 +48,10 @@ fn what_is_far_beyond_the_share_is_claimed_and_what_is_within_is_not() {
     assert_eq!(worse.outcome, Outcome::NotShown);
     assert_eq!(worse.judged.len(), 2);
     // Faster is never worse.
-    assert_eq!(judged(&first, &night(&[("a", 100.0), ("b", 150.0)]), 0.0).outcome, Outcome::NotShown);
+    assert_eq!(
+        judged(&first, &night(&[("a", 100.0), ("b", 150.0)]), 0.0).outcome,
+        Outcome::NotShown
+    );
 }
 
 /// The estimate alone is no claim: the whole one-sided bound has to be beyond the share.
