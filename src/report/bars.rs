@@ -58,7 +58,9 @@ impl Scale {
         let values = shown.iter().flat_map(ends).chain(shown.iter().map(|it| it.mean));
         let (low, high) = values
             .filter(|it| it.is_finite())
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| (low.min(it), high.max(it)));
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| {
+                (low.min(it), high.max(it))
+            });
         if low >= high {
             return None;
         }
