@@ -9,14 +9,22 @@ use std::fmt::Display;
 use maud::{Markup, html};
 
 pub mod axis;
+mod compact;
+pub mod course;
+pub mod distributions;
+mod ends;
 pub mod label;
 pub mod mark;
 pub mod palette;
 pub mod scale;
+pub mod turns;
+
+#[cfg(test)]
+mod made_up_course;
 
 /// The pictures' style sheet: colours for light, dark and print, and which of the two
 /// drawings is shown. A page has it once.
-pub const STYLE: &str = include_str!("style.css");
+pub const STYLE: &str = concat!(include_str!("style.css"), include_str!("course/style.css"));
 
 /// Units of the wide drawing, shown from about 760 px on.
 pub const WIDE: f64 = 880.0;
