@@ -162,7 +162,7 @@ impl Material {
         let grid = input::read(&folder.grid_path(), MAX_GRID).ok();
         let grid = grid.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Ok(Self {
-            pictures: Vec::new(),
+            pictures: content::pictures_of(ranking, &analysis),
             reading,
             analysis,
             place,

@@ -95,7 +95,9 @@ impl Text<'_> {
     }
 
     fn picture(&mut self, picture: &Picture) {
-        let mark = self.mark();
+        // A picture's own title says it as a rule.
+        let is_marked = picture.title.starts_with("Simulated");
+        let mark = if is_marked { String::new() } else { self.mark() };
         let Some((head, rows)) = picture.table.split_first() else {
             self.block(&escaped(&picture.title));
             return;

@@ -24,7 +24,7 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     parts.extend(trust(input));
     parts.push(heading("Ties, and what n does not allow to say"));
     parts.push(Part::List(ties(input)));
-    parts.push(heading("The machine's movement"));
+    parts.push(heading("The course of the sweep, and the machine's movement"));
     parts.extend(machine(input));
     parts.push(heading("Gates"));
     parts.extend(gates(input));
@@ -151,6 +151,7 @@ fn machine(input: &Input<'_>) -> Vec<Part> {
         }
     }
     parts.extend(super::pictures(input, "night"));
+    parts.extend(super::pictures(input, "timeline"));
     parts
 }
 

@@ -21,6 +21,7 @@ use crate::results::reading::Reading;
 mod analysis;
 mod comparison;
 mod configuration;
+mod drawn;
 pub mod files;
 mod limits;
 mod next;
@@ -29,6 +30,7 @@ mod proofs;
 mod recommendations;
 mod results;
 
+pub use drawn::pictures_of;
 pub(super) use next::line;
 
 use files::LaunchFiles;
@@ -183,8 +185,18 @@ pub(super) fn sections(input: &Input<'_>) -> Vec<Section> {
 }
 
 /// Beginnings of pictures' ids, each of which has its place in a section.
-const PLACED: [&str; 9] =
-    ["ranking", "effect", "pareto", "hit", "distribution", "turn", "ladder", "quality", "night"];
+const PLACED: [&str; 10] = [
+    "ranking",
+    "effect",
+    "pareto",
+    "hit",
+    "distribution",
+    "turn",
+    "ladder",
+    "quality",
+    "night",
+    "timeline",
+];
 
 /// The pictures whose ids begin so.
 fn pictures(input: &Input<'_>, id: &str) -> Vec<Part> {

@@ -114,8 +114,12 @@ fn picture(input: &Input<'_>, picture: &Picture) -> Markup {
     html! {
         @if let Some(svg) = &picture.svg {
             figure id=(id) aria-labelledby={ (id) "-title" } {
-                h3 id={ (id) "-title" } { (plain(&picture.title)) (mark(input)) }
-                div.drawing { (svg) }
+                h3 id={ (id) "-title" } {
+                    (plain(&picture.title))
+                    // A picture's own title says it as a rule.
+                    @if !picture.title.starts_with("Simulated") { (mark(input)) }
+                }
+                div.pictured { (svg) }
                 figcaption { (plain(&picture.caption)) }
                 (behind(picture))
             }

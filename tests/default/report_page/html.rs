@@ -180,7 +180,8 @@ fn end_of_tag(text: &str) -> usize {
 fn tag(inside: &str) -> Tag {
     let (name, mut rest) = inside.split_once(' ').unwrap_or((inside, ""));
     let is_name = |text: &str| {
-        !text.is_empty() && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-:_".contains(&it))
+        !text.is_empty()
+            && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-:_".contains(&it))
     };
     assert!(is_name(name), "<{inside}>");
     let mut attributes = Vec::new();

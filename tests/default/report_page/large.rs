@@ -34,7 +34,8 @@ fn large(configurations: usize) -> SweepRecord {
                 let slower = 1.0 + (launch % configurations) as f64 / 1000.0;
                 for value in measurement.metrics.values_mut().flatten() {
                     if let vllm_grid::metric::MetricValue::Number(number) = value {
-                        *number *= slower * (1.0 + f64::from((launch as u32 * 7 + repeat * 13) % 17) / 500.0);
+                        *number *= slower
+                            * (1.0 + f64::from((launch as u32 * 7 + repeat * 13) % 17) / 500.0);
                     }
                 }
                 measurement
@@ -61,7 +62,9 @@ fn a_large_sweep_has_a_page_of_at_most_3_mb() {
         std::fs::write(path, &page).unwrap();
     }
     let markdown = made.markdown().len();
-    println!("ranked and analysed in {ranked:?}, rendered in {took:?}: {size} bytes, Markdown {markdown}");
+    println!(
+        "ranked and analysed in {ranked:?}, rendered in {took:?}: {size} bytes, Markdown {markdown}"
+    );
     assert!(size <= 3_000_000, "{size} bytes");
     assert!(took < Duration::from_secs(5), "{took:?}");
 }

@@ -35,7 +35,8 @@ fn every_section_is_there_in_its_order() {
     let named: Vec<String> = sections.filter(|it| SECTIONS.contains(&it.as_str())).collect();
     assert_eq!(named, SECTIONS);
     let headings: Vec<String> = page.texts_of("h2");
-    let numbers: Vec<&str> = headings.iter().filter_map(|it| it.split_once(". ")).map(|it| it.0).collect();
+    let numbers: Vec<&str> =
+        headings.iter().filter_map(|it| it.split_once(". ")).map(|it| it.0).collect();
     assert_eq!(numbers, ["1", "2", "3", "4", "5", "6", "7"]);
 }
 
@@ -90,7 +91,8 @@ fn the_summary_has_the_words_of_the_block() {
             words.filter(|it| *it != "SIMULATED").collect::<Vec<_>>()
         };
         let block = reading::render(&made.reading, 100).replace('\u{a0}', " ");
-        let block = block.strip_prefix("SIMULATED  no figure here comes from a GPU\n").unwrap_or(&block);
+        let block =
+            block.strip_prefix("SIMULATED  no figure here comes from a GPU\n").unwrap_or(&block);
         let page = Page::of(made.page());
         let shown = page.text_of_class("verdict").replace('\u{a0}', " ");
         assert_eq!(words(&shown), words(block));
@@ -132,7 +134,8 @@ fn text_from_outside_stays_text() {
     let made = Made::hostile();
     let html = made.page();
     let page = Page::of(html.clone());
-    let known: BTreeSet<String> = Page::of(Made::example().page()).all().map(|it| it.name.clone()).collect();
+    let known: BTreeSet<String> =
+        Page::of(Made::example().page()).all().map(|it| it.name.clone()).collect();
     for tag in page.all() {
         assert!(known.contains(&tag.name), "<{}> came from outside", tag.name);
         for (name, _) in &tag.attributes {
@@ -177,7 +180,10 @@ fn hostile_text_is_no_markdown() {
 fn a_partial_page_says_since_when_and_reloads_itself_while_more_comes() {
     let running = Page::of(Made::partial(State::Running).page());
     let text = running.text();
-    assert!(text.contains("partial, as of 2026-11-29 03:12 UTC: 5 of 30 launches are over"), "{text}");
+    assert!(
+        text.contains("partial, as of 2026-11-29 03:12 UTC: 5 of 30 launches are over"),
+        "{text}"
+    );
     assert!(running.texts_of("title")[0].ends_with("(partial)"));
     assert!(running.tags("body").any(|it| it.attribute("data-reload").is_some()));
     let stopped = Page::of(Made::partial(State::Interrupted).page());
