@@ -11,6 +11,7 @@ use super::reading_lines::Entry;
 
 mod launches;
 mod parts;
+mod svg;
 
 /// The page's own look.
 const STYLE: &str = include_str!("style.css");

@@ -119,7 +119,7 @@ fn picture(input: &Input<'_>, picture: &Picture) -> Markup {
                     // A picture's own title says it as a rule.
                     @if !picture.title.starts_with("Simulated") { (mark(input)) }
                 }
-                div.pictured { (svg) }
+                div.pictured { (super::svg::closed(svg)) }
                 figcaption { (plain(&picture.caption)) }
                 (behind(picture))
             }

@@ -41,14 +41,22 @@ impl Page {
             let end = end_of_tag(rest);
             let inside = &rest[..end];
             rest = &rest[end + 1..];
+            let (inside, is_closed) = match inside.strip_suffix('/') {
+                Some(inside) => (inside, true),
+                None => (inside, false),
+            };
             if let Some(name) = inside.strip_prefix('/') {
                 pieces.push(Piece::Close(name.to_owned()));
                 continue;
             }
             let tag = tag(inside);
             let raw = matches!(tag.name.as_str(), "style" | "script");
-            let close = format!("</{}>", tag.name);
+            let (close, name) = (format!("</{}>", tag.name), tag.name.clone());
             pieces.push(Piece::Open(tag));
+            if is_closed {
+                pieces.push(Piece::Close(name));
+                continue;
+            }
             if raw {
                 let end = rest.find(&close).expect("its end");
                 pieces.push(Piece::Text(rest[..end].to_owned()));
