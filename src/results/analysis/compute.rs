@@ -63,7 +63,3 @@ fn repeats(source: &Source<'_>) -> Vec<Vec<Repeat>> {
     };
     (0..source.count()).map(of_row).collect()
 }
-
-#[cfg(test)]
-#[path = "compute_tests.rs"]
-mod tests;

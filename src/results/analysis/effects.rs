@@ -44,7 +44,8 @@ pub(super) fn effects(source: &Source<'_>) -> Effects {
     let mut means = means(source, ratios);
     let varied = axes(source);
     let whole = Design::of(source, &means, &varied);
-    let design = settle(source, &mut means, &varied);
+    let left_out = settle(source, &mut means, &varied);
+    let design = Design::of(source, &means, &varied);
     if design.names.is_empty() {
         return without(nothing(&whole));
     }
@@ -80,7 +81,7 @@ pub(super) fn effects(source: &Source<'_>) -> Effects {
         )
     });
     let interactions = interactions(&model, &design, &means, ratios);
-    Effects { axes, interactions, without, ratios }
+    Effects { axes, interactions, without, left_out, ratios }
 }
 
 fn nothing(whole: &Design) -> String {
@@ -226,8 +227,9 @@ impl Design {
 }
 
 /// Leaves out configurations that alone have a value of several axes: each of these axes
-/// could be what makes the difference. What is left is the design.
-fn settle(source: &Source<'_>, means: &mut Vec<Mean>, varied: &[AxisOf]) -> Design {
+/// could be what makes the difference. Returns their rows.
+fn settle(source: &Source<'_>, means: &mut Vec<Mean>, varied: &[AxisOf]) -> Vec<usize> {
+    let mut left_out = Vec::new();
     loop {
         let design = Design::of(source, means, varied);
         let alone = |at: usize| {
@@ -239,8 +241,10 @@ fn settle(source: &Source<'_>, means: &mut Vec<Mean>, varied: &[AxisOf]) -> Desi
         };
         let keep: Vec<bool> = (0..means.len()).map(|at| !alone(at)).collect();
         if keep.iter().all(|keep| *keep) {
-            return design;
+            left_out.sort_unstable();
+            return left_out;
         }
+        left_out.extend(means.iter().zip(&keep).filter(|(_, keep)| !**keep).map(|(it, _)| it.row));
         let mut keep = keep.into_iter();
         means.retain(|_| keep.next().unwrap_or(true));
     }
@@ -333,7 +337,3 @@ fn cells(
     }
     cells
 }
-
-#[cfg(test)]
-#[path = "effects_tests.rs"]
-mod tests;

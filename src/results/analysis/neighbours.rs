@@ -92,10 +92,9 @@ fn of_axis(axis: &str, kind: Kind, own: f64, tried: &[f64]) -> Vec<Neighbour> {
         }
     };
     match (below, above) {
-        (None, None) => {}
         (Some(below), None) => suggest("above", further(kind, below, own)),
         (None, Some(above)) => suggest("below", further(kind, above, own)),
-        (Some(_), Some(_)) => {}
+        _ => {}
     }
     for next in [below, above].into_iter().flatten() {
         if is_far(kind, own, next) {
@@ -136,9 +135,7 @@ fn valid(axis: &str, kind: Kind, value: f64) -> Option<Value> {
     let is_memory = axis.ends_with("memory-utilization");
     let value = match kind {
         Kind::Float => (value * 100.0).round() / 100.0,
-        // A number of four digits or more in two digits' precision, others whole.
-        _ if value >= 1.0 => round_count(value),
-        _ => value.round(),
+        _ => round_count(value),
     };
     if (is_memory && value > MOST_OF_MEMORY) || (axis == "block-size" && value > LARGEST_BLOCK) {
         return None;
@@ -146,10 +143,15 @@ fn valid(axis: &str, kind: Kind, value: f64) -> Option<Value> {
     check(axis, &json(kind, value)).ok()
 }
 
-/// A power of two where the value is within a tenth of one, else a whole number.
+/// A power of two where the value is within a tenth of one, else a multiple of eight, or
+/// the whole number of a small one.
 fn round_count(value: f64) -> f64 {
-    let power = 2.0_f64.powf(value.log2().round());
-    if (value / power - 1.0).abs() < 0.1 { power } else { value.round() }
+    let power = 2.0_f64.powf(value.max(1.0).log2().round());
+    match value {
+        near if (near / power - 1.0).abs() < 0.1 => power,
+        large if large >= 16.0 => (large / 8.0).round() * 8.0,
+        small => small.round(),
+    }
 }
 
 fn json(kind: Kind, value: f64) -> Value {

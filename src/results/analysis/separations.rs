@@ -4,7 +4,7 @@
 use super::Separation;
 use super::source::Source;
 use crate::results::confirmable::cost;
-use crate::strategy::confirm::{Noise, launches_to_show};
+use crate::strategy::confirm::{Cost, Noise, launches_to_show};
 
 /// Launches of each at most.
 const MOST: u32 = 200;
@@ -66,12 +66,8 @@ fn separation(
     let names = [first, second].map(|row| source.ranking.rows[row].name.as_str());
     let repeats = (a.repeats + b.repeats).div_ceil((a.launches + b.launches).max(1));
     let have = a.launches.min(b.launches);
-    let cost = cost(source.record, names);
-    // Where no time is known, the machine is taken as calm.
-    let (cost, noise) = match cost {
-        Some(cost) => (cost, noise),
-        None => (crate::strategy::confirm::Cost { boot: 0.0, repeat: 0.0 }, noise),
-    };
+    // Where no time is known, the machine is taken as calm between launches.
+    let cost = cost(source.record, names).unwrap_or(Cost { boot: 0.0, repeat: 0.0 });
     let repeats = u32::try_from(repeats).unwrap_or(u32::MAX).max(1);
     let launches = launches_to_show(cost, noise, repeats, ratio.ln(), POWER, MOST);
     Some(Separation { first, second, ratio, launches: launches.map(|it| it as usize), have })

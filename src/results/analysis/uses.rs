@@ -273,7 +273,3 @@ fn shared(arm: &Arm<'_>, metric: &MetricRef, cases: &[String], counted: Counted)
         |a: Share, b: Share| Share { happened: a.happened + b.happened, tried: a.tried + b.tried };
     cases.iter().filter_map(of_case).reduce(add)
 }
-
-#[cfg(test)]
-#[path = "uses_tests.rs"]
-mod tests;
