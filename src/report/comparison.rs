@@ -36,9 +36,12 @@ pub fn render(comparison: &Comparison, columns: usize) -> String {
         label.cut(NAME);
         blocks.push(folded(&label, &fields(comparison), columns));
     }
-    blocks.extend(comparison.worse_than.iter().map(|worse| {
-        lines(&notes::worse_than(worse, comparison.scale), "  ")
-    }));
+    blocks.extend(
+        comparison
+            .worse_than
+            .iter()
+            .map(|worse| lines(&notes::worse_than(worse, comparison.scale), "  ")),
+    );
     let mut below = notes::below(&findings, &heading(comparison));
     below.extend(in_full(comparison));
     blocks.push(lines(&below, "  "));

@@ -19,9 +19,10 @@ pub fn render(comparison: &Comparison) -> String {
     blocks.push(lines.map(|line| format!("- {}", escaped(line))).collect::<Vec<_>>().join("\n"));
     if let Some(list) = notes::unsound(comparison, &findings) {
         let item = |line: &String| escaped(line).replacen("\\- ", "- ", 1);
-        let (title, items) = list.split_first().map_or((String::new(), &[][..]), |(title, rest)| {
-            (format!("**{}**", escaped(title)), rest)
-        });
+        let (title, items) =
+            list.split_first().map_or((String::new(), &[][..]), |(title, rest)| {
+                (format!("**{}**", escaped(title)), rest)
+            });
         blocks.push(title);
         blocks.push(items.iter().map(item).collect::<Vec<_>>().join("\n"));
     }
@@ -34,7 +35,9 @@ pub fn render(comparison: &Comparison) -> String {
         lines.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("  \n")
     }));
     let below = notes::below(&findings, &super::comparison::heading(comparison));
-    blocks.push(below.iter().map(|line| format!("- {}", escaped(line))).collect::<Vec<_>>().join("\n"));
+    blocks.push(
+        below.iter().map(|line| format!("- {}", escaped(line))).collect::<Vec<_>>().join("\n"),
+    );
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n") + "\n"
 }
@@ -69,8 +72,8 @@ pub(super) fn escaped(text: &str) -> String {
             _ => escaped.push(letter),
         }
     }
-    // A list, a rule or a heading begins a line only.
-    if escaped.starts_with(['-', '+', '=']) {
+    // A list or a rule begins a line only.
+    if ["- ", "+ ", "--", "=="].iter().any(|start| escaped.starts_with(start)) {
         escaped.insert(0, '\\');
     }
     escaped

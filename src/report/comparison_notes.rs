@@ -164,7 +164,8 @@ pub(super) fn worse_than(worse: &WorseThan, scale: Scale) -> Vec<String> {
     let share = number::whole_percent(worse.share);
     let claimed: Vec<&Judgement> = worse.judged.iter().filter(|it| it.worse).collect();
     let k = worse.judged.len();
-    let together = if k == 1 { String::new() } else { format!(" over {k} configurations together") };
+    let together =
+        if k == 1 { String::new() } else { format!(" over {k} configurations together") };
     let answer = match worse.outcome {
         Outcome::Worse => format!(
             "WORSE  by more than {share}, shown at the 5% level{together}: {}",
@@ -174,9 +175,9 @@ pub(super) fn worse_than(worse: &WorseThan, scale: Scale) -> Vec<String> {
             "NOT SHOWN  that any of {k} configurations is worse by more than {share} (5% level): no \
              proof that none is"
         ),
-        Outcome::NotComparable if k == 0 => format!(
-            "NOT COMPARABLE  no configuration can be judged against a limit of {share}"
-        ),
+        Outcome::NotComparable if k == 0 => {
+            format!("NOT COMPARABLE  no configuration can be judged against a limit of {share}")
+        }
         Outcome::NotComparable => format!(
             "NOT COMPARABLE  whether the sweep is worse by more than {share} cannot be answered"
         ),

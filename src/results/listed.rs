@@ -120,8 +120,7 @@ fn read_all(folders: &[PathBuf], now: &ZonedDateTime) -> Vec<ListedRun> {
         runs
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (1..threads.min(folders.len())).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (1..threads.min(folders.len())).map(|_| scope.spawn(work)).collect();
         let mut runs = work();
         for worker in workers {
             // A panic of one is a panic of all.
@@ -160,7 +159,7 @@ fn shown(path: &Path, run: &mut ListedRun, now: &ZonedDateTime) -> Result<Shown,
     let record = folder.record_of(manifest, &seen)?;
     let is_written = || journal::is_written(&folder.journal_path());
     let extent = Extent::of(&record, seen.lines(), now, is_written);
-    let ranking = ranking::rank(&record);
+    let ranking = ranking::rank_judged(&record);
     let place = Place { extent: Some(extent.clone()), ..Place::default() };
     let reading = Reading::of(&ranking, &record.manifest, &place);
     let candidate = ranking.decision.map(|it| it.candidate.configuration);

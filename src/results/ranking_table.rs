@@ -69,9 +69,8 @@ impl Ranking {
     /// When polars refuses the columns; a bug, since they are those of the frame.
     pub(crate) fn table(&self, frame: &DataFrame) -> Result<DataFrame, ResultsError> {
         let judged = self.judged_columns();
-        let has_value = |name: &str| {
-            frame.column(name).is_ok_and(|column| column.null_count() < column.len())
-        };
+        let has_value =
+            |name: &str| frame.column(name).is_ok_and(|column| column.null_count() < column.len());
         let is_shown =
             |name: &str| ALWAYS.contains(&name) || judged.contains(name) || has_value(name);
         let mut seen = BTreeSet::new();

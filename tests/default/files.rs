@@ -24,10 +24,7 @@ fn described(name: &str) -> BTreeSet<String> {
     let table = page[start..].split("<!-- /columns -->").next().unwrap();
     let cells = table.lines().filter_map(|line| line.strip_prefix("| `"));
     let cells = cells.map(|line| line.split(" |").next().unwrap());
-    cells
-        .flat_map(|cell| cell.split(", "))
-        .map(|word| word.trim_matches('`').to_owned())
-        .collect()
+    cells.flat_map(|cell| cell.split(", ")).map(|word| word.trim_matches('`').to_owned()).collect()
 }
 
 /// Whether a column is of a description: `<...>` stands for any text.

@@ -94,8 +94,7 @@ fn disagree(agree: bool, what: &str) {
     }
     if let Ok(path) = std::env::var("GRID_SCHEMA_COLLECT") {
         use std::io::Write as _;
-        let mut file =
-            std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
         writeln!(file, "---- {what}").unwrap();
         return;
     }
@@ -141,7 +140,7 @@ fn what_an_editor_marks() {
         parameters:\n  max_num_seqs: [8, null]\n  tp: 1\n  max-model-len: [8k, auto, 4096]\n  \
         compilation-config.level: 3\n  cudagraph-capture-sizes: [[1, 2], 4]\n  unheard-of: [1, x]\n\
         environment: {A: [1, b]}\nmodel: [m, n]\n\
-        include: [{name: a, max-num-seqs: 16, environment: {B: x}}]\n\
+        include: [{name: a, max-num-seqs: 16, environment: {B: x}, model: n}]\n\
         exclude: [{max-num-seqs: 8, tp: 1}]\n\
         workloads:\n  kv_cache: {prefix_tokens: [1024, 4096], request: {temperature: 0.5}}\n  load:\n\
         request: {top_p: 0.9}\n\

@@ -41,14 +41,16 @@ fn runs_are_listed_newest_first_and_broken_ones_with_the_reason() {
     let listed: Value = serde_json::from_str(&ran.out).unwrap();
     let runs = listed["runs"].as_array().unwrap();
     let names: Vec<&str> = runs.iter().map(|run| run["run"].as_str().unwrap()).collect();
-    let expected =
-        ["runs/host/new", "runs/killed", "runs/damaged", "runs/old", "runs/lost"];
+    let expected = ["runs/host/new", "runs/killed", "runs/damaged", "runs/old", "runs/lost"];
     assert_eq!(names, expected);
     let new = &runs[0];
     assert_eq!((&new["simulated"], &new["engine"]), (&json!(true), &json!("simulated")));
     assert_eq!(new["extent"]["state"], "complete");
     assert_eq!(new["verdict"]["result"], "better");
-    assert_eq!((&new["candidate"], &new["confirmed"]), (&json!("prefix-util0.82-seqs64"), &json!(false)));
+    assert_eq!(
+        (&new["candidate"], &new["confirmed"]),
+        (&json!("prefix-util0.82-seqs64"), &json!(false))
+    );
     assert_eq!(runs[1]["extent"]["state"], "interrupted");
     for broken in [&runs[2], &runs[4]] {
         assert!(broken["error"].is_string() && broken.get("verdict").is_none(), "{broken}");

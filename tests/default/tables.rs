@@ -18,7 +18,8 @@ fn run(words: &[&str]) -> Ran {
 }
 
 /// What needs nothing but the checkout, and writes nothing into it.
-const READING: &[&str] = &["report", "list", "compare", "metrics", "workloads", "schema", "completions"];
+const READING: &[&str] =
+    &["report", "list", "compare", "metrics", "workloads", "schema", "completions"];
 
 #[test]
 fn the_examples_that_only_read_work_in_a_checkout() {

@@ -2,7 +2,7 @@
 
 mod aa;
 mod blocks;
-mod builder;
+pub(crate) mod builder;
 mod claims;
 mod comparison;
 mod confirmed;

@@ -13,8 +13,7 @@ use crate::results::builder::{Building, around, sweep};
 fn record() -> SweepRecord {
     let mut record = sweep(&["off", "on"]).baseline("off");
     for _ in 0..2 {
-        for (name, time, share, state) in [("off", 300.0, 0.0, "miss"), ("on", 200.0, 0.8, "hit")]
-        {
+        for (name, time, share, state) in [("off", 300.0, 0.0, "miss"), ("on", 200.0, 0.8, "hit")] {
             record = record.launch(name, &around(time)).and("hit_tokens_share", &[share; 5]);
             for repeat in &mut record.launches.last_mut().unwrap().measurements {
                 let state = Some(MetricValue::Text(state.to_owned()));
