@@ -72,8 +72,8 @@ pub(super) fn escaped(text: &str) -> String {
             _ => escaped.push(letter),
         }
     }
-    // A list, a rule or a heading begins a line only.
-    if escaped.starts_with(['-', '+', '=']) {
+    // A list or a rule begins a line only.
+    if ["- ", "+ ", "--", "=="].iter().any(|start| escaped.starts_with(start)) {
         escaped.insert(0, '\\');
     }
     escaped

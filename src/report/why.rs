@@ -27,19 +27,17 @@ pub fn render(ranking: &Ranking, kind: &Kind, cases: &[WhyCase], columns: usize)
     order.retain(|at| !std::mem::replace(&mut seen[*at], true));
     let names: Vec<String> = ranking.rows.iter().map(|row| plain(&row.name)).collect();
     let short = narrow(&names, baseline, NAME..=columns / 2);
-    let heading = |at: usize| {
-        let mark = match (Some(at) == candidate, Some(at) == baseline) {
-            (true, true) => "candidate, baseline ",
-            (true, false) => "candidate ",
-            (false, true) => "baseline ",
-            (false, false) => "",
-        };
-        format!("{mark}{}", short.shown[at])
+    let role = |at: usize| match (Some(at) == candidate, Some(at) == baseline) {
+        (true, true) => "candidate, baseline".to_owned(),
+        (true, false) => "candidate".to_owned(),
+        (false, true) => "baseline".to_owned(),
+        (false, false) => ranking.rows[at].rank.map_or("-".to_owned(), |rank| format!("#{rank}")),
     };
     let mut blocks = Vec::new();
     for case in cases.iter().filter(|case| !case.metrics.is_empty()) {
         let title = if case.case.is_empty() { "why" } else { &format!("why {}", case.case) };
-        let labels = Field::new(title, case.metrics.iter().map(label).collect());
+        let labels = std::iter::once("role".to_owned()).chain(case.metrics.iter().map(label));
+        let labels = Field::new(title, labels.collect());
         let has_value = |at: &usize| case.metrics.iter().any(|it| it.values[*at].is_some());
         let fields: Vec<Field> = order
             .iter()
@@ -47,7 +45,8 @@ pub fn render(ranking: &Ranking, kind: &Kind, cases: &[WhyCase], columns: usize)
             .filter(has_value)
             .map(|at| {
                 let cells = case.metrics.iter().map(|it| cell(it.values[at].as_ref()));
-                Field::new(heading(at), cells.collect()).right()
+                let cells = std::iter::once(role(at)).chain(cells);
+                Field::new(short.shown[at].clone(), cells.collect()).right()
             })
             .collect();
         blocks.push(folded(&labels, &fields, columns));
@@ -67,7 +66,7 @@ pub fn render(ranking: &Ranking, kind: &Kind, cases: &[WhyCase], columns: usize)
 fn label(it: &WhyMetric) -> String {
     let (name, unit) = (it.metric.name, it.metric.unit);
     match unit {
-        "1" | "text" => name.to_owned(),
+        "1" | "share" | "text" => name.to_owned(),
         // `queue_ms` and `tokens_share` have it in their names.
         _ if name.ends_with(&format!("_{unit}")) => name.to_owned(),
         _ => format!("{name} {unit}"),

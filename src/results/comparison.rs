@@ -13,13 +13,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::arm::{self, Arm};
 pub use super::compared::{
-    Beyond, Change, Compared, ComparedConfiguration, Comparison, Figure, Namesake, Run,
-    RunDifference, Shift, Standing, Way,
+    Beyond, Change, Compared, ComparedConfiguration, Comparison, Figure, Judgement, Namesake,
+    NotJudged, Outcome, Run, RunDifference, Shift, Standing, Way, WorseThan,
 };
 pub use super::compared_metric::CompareError;
 use super::compared_metric::chosen;
 pub use super::comparison_findings::{ComparisonFinding, LaterPlace};
 use super::difference::{differences, images, not_recorded, versions};
+use super::estimate::Estimate;
 use super::failed_repeats::Repeats;
 use super::measured::Measured;
 use super::number;
@@ -28,7 +29,6 @@ use super::ranking::rank;
 use super::sheet;
 use super::shift::{LogChange, separated};
 use super::worse;
-pub use super::worse::{Judgement, NotJudged, Outcome, WorseThan};
 use crate::configuration::Configuration;
 use crate::history::record::SCHEMA_VERSION;
 use crate::metric::{Goal, MetricRef, Scale};
@@ -64,9 +64,12 @@ pub fn compare_within(
     let (configurations, logs) = configurations(&judged, &matched, goal);
     let scale = judged[0].measured.scale();
     let worse_than = share.map(|share| {
-        let compared = configurations.iter().zip(&logs);
-        let compared: Vec<worse::Compared<'_>> = compared
-            .map(|(configuration, log)| worse::Compared { configuration, log: *log })
+        let compared = configurations.iter().zip(&logs).zip(&matched);
+        let compared: Vec<worse::OneChange<'_>> = compared
+            .map(|((configuration, log), entry)| {
+                let means = means(&judged, entry);
+                worse::OneChange { configuration, log: *log, means }
+            })
             .collect();
         worse::judge(&compared, (goal, scale), share, is_mixed(&runs))
     });
@@ -313,6 +316,13 @@ fn change(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<(Change, Opt
         shown: None,
     };
     Some((change, contrast.log))
+}
+
+/// The means that a difference is made of.
+fn means(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<(Estimate, Estimate)> {
+    let of = |run: &Judged<'_>, row: usize| run.measured.judged(run.order[row]);
+    let (first, last) = (judged.first()?, judged.last()?);
+    Some((of(first, (*entry.first()?)?)?, of(last, (*entry.last()?)?)?))
 }
 
 /// Adjusts for the number of configurations that were tested.

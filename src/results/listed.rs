@@ -159,7 +159,7 @@ fn shown(path: &Path, run: &mut ListedRun, now: &ZonedDateTime) -> Result<Shown,
     let record = folder.record_of(manifest, &seen)?;
     let is_written = || journal::is_written(&folder.journal_path());
     let extent = Extent::of(&record, seen.lines(), now, is_written);
-    let ranking = ranking::rank(&record);
+    let ranking = ranking::rank_judged(&record);
     let place = Place { extent: Some(extent.clone()), ..Place::default() };
     let reading = Reading::of(&ranking, &record.manifest, &place);
     let candidate = ranking.decision.map(|it| it.candidate.configuration);

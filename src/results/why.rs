@@ -30,7 +30,6 @@ const EXPLAIN: &[&str] = &[
     "mean_kv_cache_usage",
     "max_kv_cache_usage",
     "max_concurrent_requests",
-    "slot_idle_share",
     "p99_send_lag_ms",
     "max_send_lag_ms",
     "failed",

@@ -7,76 +7,26 @@
 //! of their logarithms; others the bound that both intervals make by squaring and adding,
 //! as their difference has it.
 
-use serde::Serialize;
-
-use super::compared::{ComparedConfiguration, Figure};
+use super::compared::{ComparedConfiguration, Judgement, NotJudged, Outcome, WorseThan};
+use super::estimate::Estimate;
 use super::exclusion::joined;
 use super::shift::LogChange;
 use crate::metric::{Goal, Scale};
 use crate::statistics::{SIGNIFICANCE, t_quantile};
 
-/// What is shown of a limit on how much worse the last sweep may be.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct WorseThan {
-    /// The share that is allowed: 0.05 for 5 %.
-    pub share: f64,
-    /// Level of the claim, over all configurations together.
-    pub level: f64,
-    /// The answer.
-    pub outcome: Outcome,
-    /// Configurations that were judged.
-    pub judged: Vec<Judgement>,
-    /// Configurations that were not, and why.
-    pub not_judged: Vec<NotJudged>,
-}
-
-/// The answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// At least one configuration is shown to be worse by more than the share.
-    Worse,
-    /// None is shown to be.
-    NotShown,
-    /// The sweeps do not allow an answer.
-    NotComparable,
-}
-
-/// One configuration, judged.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Judgement {
-    /// Its name.
-    pub configuration: String,
-    /// The change that would be allowed: a ratio, or a difference, as `change` is.
-    pub limit: f64,
-    /// The end of the change's one-sided interval that is nearest to the limit.
-    pub bound: f64,
-    /// Whether the bound is on the worse side of the limit.
-    pub worse: bool,
-}
-
-/// One configuration that is not judged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct NotJudged {
-    /// Its name.
-    pub configuration: String,
-    /// Why.
-    pub reason: String,
-    /// Whether both sweeps asked for it and one has no figure: then the answer lacks something.
-    pub missing: bool,
-}
-
 /// What the comparison knows of one configuration.
-pub(super) struct Compared<'a> {
+pub(super) struct OneChange<'a> {
     pub(super) configuration: &'a ComparedConfiguration,
     /// Its change on log scale, where ratios are taken.
     pub(super) log: Option<LogChange>,
+    /// The means of the first and of the last sweep, as their difference is made of them.
+    pub(super) means: Option<(Estimate, Estimate)>,
 }
 
 /// Judges the change from the first to the last sweep. `mixed`: some figures are simulated
 /// and others are not, so that a change says nothing.
 pub(super) fn judge(
-    all: &[Compared<'_>],
+    all: &[OneChange<'_>],
     (goal, scale): (Goal, Scale),
     share: f64,
     mixed: bool,
@@ -99,7 +49,7 @@ pub(super) fn judge(
         .filter_map(|one| {
             let (limit, bound) = match scale {
                 Scale::Ratios => of_ratio(one.log?, goal, share, level),
-                _ => of_difference(one.configuration, goal, share, level)?,
+                _ => of_difference(one.means?, goal, share, level)?,
             };
             let worse = match goal {
                 Goal::Minimize => bound > limit,
@@ -129,11 +79,12 @@ fn reason_against(it: &ComparedConfiguration) -> Option<(String, bool)> {
         (None, _) => return Some(("the first sweep does not have it".to_owned(), false)),
         (_, None) => return Some(("the last sweep does not have it".to_owned(), false)),
         (Some(first), Some(last)) if it.change.is_none() => {
-            let (which, standing) =
-                if first.figure.is_none() { ("first", first) } else { ("last", last) };
+            // What the first sweep could not measure cannot get worse.
+            let missing = first.figure.is_some();
+            let (which, standing) = if missing { ("last", last) } else { ("first", first) };
             let why = joined(&standing.exclusions)
                 .map_or_else(String::new, |reason| format!(": {reason}"));
-            return Some((format!("no comparable figure in the {which} sweep{why}"), true));
+            return Some((format!("no comparable figure in the {which} sweep{why}"), missing));
         }
         _ => {}
     }
@@ -154,26 +105,29 @@ fn of_ratio((log, error): LogChange, goal: Goal, share: f64, level: f64) -> (f64
 /// Limit and bound of a difference, of which the limit is a share of the first mean: the
 /// first mean's own uncertainty counts in both. `None` where an interval is missing.
 fn of_difference(
-    it: &ComparedConfiguration,
+    (first, last): (Estimate, Estimate),
     goal: Goal,
     share: f64,
     level: f64,
 ) -> Option<(f64, f64)> {
-    let figure = |at: Option<&Option<super::compared::Standing>>| at?.as_ref()?.figure;
-    let (first, last) = (figure(it.runs.first())?, figure(it.runs.last())?);
+    let (of_first, of_last) = (first.interval?, last.interval?);
     let sign = if first.mean < 0.0 { -1.0 } else { 1.0 };
     let worse = if goal == Goal::Minimize { 1.0 } else { -1.0 };
     // last - factor * first is the part of the change beyond the limit.
     let factor = 1.0 + worse * sign * share;
     let widen = widening(level, first.launches.min(last.launches));
-    let below = |of: &Figure| Some(widen * (of.mean - of.low?));
-    let above = |of: &Figure| Some(widen * (of.high? - of.mean));
     let limit = (factor - 1.0) * first.mean;
     let beyond = last.mean - factor * first.mean;
     // `factor` is not negative: a share is below 1.
     let bound = match goal {
-        Goal::Minimize => beyond - below(&last)?.hypot(factor * above(&first)?),
-        Goal::Maximize => beyond + above(&last)?.hypot(factor * below(&first)?),
+        Goal::Minimize => {
+            let (below, above) = (last.mean - of_last.low, of_first.high - first.mean);
+            beyond - widen * below.hypot(factor * above)
+        }
+        Goal::Maximize => {
+            let (above, below) = (of_last.high - last.mean, first.mean - of_first.low);
+            beyond + widen * above.hypot(factor * below)
+        }
     };
     Some((limit, bound + limit))
 }

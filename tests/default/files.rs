@@ -29,24 +29,11 @@ fn described(name: &str) -> BTreeSet<String> {
 
 /// Whether a column is of a description: `<...>` stands for any text.
 fn fits(description: &str, column: &str) -> bool {
-    let mut rest = column;
-    let mut parts = description.split(['<', '>']).enumerate().peekable();
-    while let Some((at, part)) = parts.next() {
-        if at % 2 == 1 {
-            continue;
-        }
-        if at == 0 {
-            let Some(after) = rest.strip_prefix(part) else { return false };
-            rest = after;
-        } else if part.is_empty() && parts.peek().is_none() {
-            return !rest.is_empty();
-        } else {
-            // Names have dots, so what follows one is sought from the end.
-            let Some(place) = rest.rfind(part).filter(|place| *place > 0) else { return false };
-            rest = &rest[place + part.len()..];
-        }
-    }
-    rest.is_empty()
+    let Some((head, open)) = description.split_once('<') else { return description == column };
+    let (_, rest) = open.split_once('>').expect("a closed name");
+    let Some(column) = column.strip_prefix(head) else { return false };
+    let ends = column.char_indices().skip(1).map(|(at, _)| at).chain([column.len()]);
+    !column.is_empty() && ends.into_iter().any(|end| fits(rest, &column[end..]))
 }
 
 fn agree(name: &str, columns: &BTreeSet<String>) {
@@ -148,10 +135,36 @@ fn every_key_of_a_manifest_and_kind_of_an_entry_is_described() {
     }
 }
 
+/// The files below a folder, relative to it.
+fn files(folder: &Path, root: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, root, found);
+        } else {
+            found.push(path.strip_prefix(root).unwrap().display().to_string());
+        }
+    }
+}
+
+#[test]
+fn every_file_of_a_sweep_is_described() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("runs/example");
+    let mut found = Vec::new();
+    files(&example, &example, &mut found);
+    assert!(found.len() > 20, "{found:?}");
+    let described = described("files");
+    for file in found {
+        let known = described.iter().any(|it| fits(it, &file));
+        assert!(known, "docs/files.md does not describe {file}");
+    }
+}
+
 #[test]
 fn descriptions_stand_for_names_with_dots() {
     assert!(fits("flag.<name>", "flag.a.b") && !fits("flag.<name>", "flag."));
     assert!(fits("<metric>.low", "load[rate=0.5].x.low") && !fits("<metric>.low", ".low"));
     assert!(fits("rank", "rank") && !fits("rank", "rank_label"));
+    assert!(fits("<n>-<c>/records/<w>-<r>.parquet", "1-a-b/records/load-1.parquet"));
     assert!(fits("<workload>.<metric>", "load.x") && !fits("<workload>.<metric>", "load"));
 }

@@ -34,6 +34,7 @@ mod listed;
 mod outage;
 mod owed;
 mod ownership;
+mod parquet;
 mod process;
 mod production;
 mod progress;

@@ -21,7 +21,7 @@ fn block(keys: &[&str]) -> Value {
 
 fn key_of_block(key: &str) -> Value {
     match key {
-        "flags" => flag_names::fixed(),
+        "flags" => json!({"$ref": "#/definitions/flags-of-an-engine"}),
         "api-key-env" => {
             json!({"type": ["string", "null"], "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
         }
@@ -98,34 +98,50 @@ fn simulated() -> Value {
     simulated
 }
 
-/// `include`, or `exclude`.
-pub(super) fn rows(are_included: bool) -> Value {
-    let mut special = Map::new();
+/// Keys of a row of `include` that are no flags and that a row of `exclude` does not have.
+const OF_INCLUDED: [&str; 8] = [
+    "name",
+    "_benchmark_name",
+    "compose",
+    "env-file",
+    "env_file",
+    "project-directory",
+    "project_directory",
+    "service",
+];
+
+/// A row of `include`.
+pub(super) fn row() -> Value {
+    let named_row = json!({"anyOf": [
+        {"type": ["integer", "null"]},
+        {"allOf": [name(), {"not": {"const": crate::grid::expand::PRODUCTION}}]},
+    ]});
+    let texts = json!({"anyOf": [
+        optional_text(),
+        {"type": "array", "minItems": 1, "items": text_schema()},
+    ]});
+    let of_included = OF_INCLUDED.iter().map(|key| {
+        let schema = match *key {
+            "name" | "_benchmark_name" => named_row.clone(),
+            "compose" | "env-file" | "env_file" => texts.clone(),
+            _ => optional_text(),
+        };
+        ((*key).to_owned(), schema)
+    });
+    let mut special: Map<String, Value> = of_included.collect();
     special.insert("environment".to_owned(), variables(false));
     special.insert("variables".to_owned(), variables(false));
     special.insert("image".to_owned(), named());
     special.insert("model".to_owned(), named());
-    if are_included {
-        let row = json!({"anyOf": [
-            {"type": ["integer", "null"]},
-            {"allOf": [name(), {"not": {"const": crate::grid::expand::PRODUCTION}}]},
-        ]});
-        special.insert("name".to_owned(), row.clone());
-        special.insert("_benchmark_name".to_owned(), row);
-        let texts = json!({"anyOf": [
-            optional_text(),
-            {"type": "array", "minItems": 1, "items": text_schema()},
-        ]});
-        for key in ["compose", "env-file", "env_file"] {
-            special.insert(key.to_owned(), texts.clone());
-        }
-        for key in ["project-directory", "project_directory", "service"] {
-            special.insert(key.to_owned(), optional_text());
-        }
-    }
-    let mut row = flag_names::row(special);
+    flag_names::row(special)
+}
+
+/// `include`, or `exclude`.
+pub(super) fn rows(are_included: bool) -> Value {
+    let mut row = json!({"$ref": "#/definitions/row"});
     if !are_included {
-        row["minProperties"] = json!(1);
+        let others = json!({"propertyNames": {"not": {"enum": OF_INCLUDED}}, "minProperties": 1});
+        row = json!({"allOf": [row, others]});
     }
     json!({"type": ["array", "null"], "items": row})
 }

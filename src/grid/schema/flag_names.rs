@@ -7,8 +7,16 @@ use super::{axis, either_dash, respelt};
 use crate::flags::{Flag, OWNED, flags, is_owned, is_secret, value_schema};
 
 /// What is no flag but a key of its own.
-const OTHER_KEYS: [&str; 7] =
-    ["image", "variables", "environment", "compose", "env-file", "project-directory", "service"];
+const OTHER_KEYS: [&str; 8] = [
+    "image",
+    "model",
+    "variables",
+    "environment",
+    "compose",
+    "env-file",
+    "project-directory",
+    "service",
+];
 
 /// A definition for each flag that a grid may set.
 pub(super) fn definitions() -> Map<String, Value> {
@@ -16,7 +24,8 @@ pub(super) fn definitions() -> Map<String, Value> {
         settable().map(|flag| (flag.name.to_owned(), value_schema(flag))).collect();
     // Of a flag that no table has, a list of arguments has values.
     let any = json!({"minItems": 1, "items": {"not": {"type": "null"}}});
-    definitions.insert("unknown flag".to_owned(), any);
+    definitions.insert("unknown-flag".to_owned(), any);
+    definitions.insert("flags-of-an-engine".to_owned(), fixed());
     definitions
 }
 
@@ -32,7 +41,7 @@ pub(super) fn axes() -> Value {
 }
 
 /// `flags` of an engine block: each with one value.
-pub(super) fn fixed() -> Value {
+fn fixed() -> Value {
     let mut schema = names(&["served-model-name"], &OTHER_KEYS, Clone::clone);
     schema["type"] = json!(["object", "null"]);
     schema
@@ -45,7 +54,6 @@ pub(super) fn row(special: Map<String, Value>) -> Value {
         OTHER_KEYS.into_iter().filter(|key| !special.contains_key(*key)).collect();
     let mut schema = names(&[], &refused, Clone::clone);
     if let Value::Object(properties) = &mut schema["properties"] {
-        // A row's `model` is a key of its own.
         properties.extend(special);
     }
     schema
@@ -63,7 +71,7 @@ fn names(allowed: &[&str], refused: &[&str], form: impl Fn(&Value) -> Value) -> 
             patterns.insert(respelt(&spellings, flag.name), value);
         }
     }
-    let any = form(&json!({"$ref": "#/definitions/unknown flag"}));
+    let any = form(&json!({"$ref": "#/definitions/unknown-flag"}));
     for name in allowed {
         properties.insert((*name).to_owned(), any.clone());
     }
@@ -73,7 +81,6 @@ fn names(allowed: &[&str], refused: &[&str], form: impl Fn(&Value) -> Value) -> 
     let secret: Vec<String> = secret.map(|flag| either_dash(flag.name)).collect();
     let no = [no, secret].concat().join("|");
     patterns.insert(format!("^-{{0,2}}({no}|ssl[-_].*)$"), json!(false));
-    patterns.insert("^-{0,2}model$".to_owned(), json!(false));
     let negatable: Vec<String> =
         settable().filter(|flag| flag.negatable).map(|flag| either_dash(flag.name)).collect();
     patterns.insert(format!("^-{{0,2}}no[-_]({})$", negatable.join("|")), json!(false));

@@ -8,21 +8,27 @@ mod blocks;
 mod flag_names;
 mod suite;
 
+use serde::Serialize as _;
 use serde_json::{Map, Value, json};
 
 use super::read::KEYS;
 
 /// The schema as text, as `docs/grid.schema.json` has it. Ends with a newline.
 pub fn text() -> String {
-    // A value whose keys are texts is always written.
-    let text = serde_json::to_string_pretty(&schema()).expect("keys are texts");
-    text + "\n"
+    let mut text = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, format);
+    schema().serialize(&mut writer).expect("keys are texts, and a vector takes all");
+    String::from_utf8(text).expect("JSON is UTF-8") + "\n"
 }
 
 /// The schema of a grid.
 pub fn schema() -> Value {
     let of_key: Vec<(&str, Value)> = KEYS.iter().map(|key| (*key, key_schema(key))).collect();
     let mut schema = object(&of_key);
+    // What is named several times is said once: the lists of names are long.
+    let mut definitions = flag_names::definitions();
+    definitions.insert("row".to_owned(), blocks::row());
     let needed = ["name", "engine", "workloads", "objective"];
     let head = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -30,7 +36,7 @@ pub fn schema() -> Value {
         "description": "What to try, on which engine, with which workloads, towards which objective.",
         "required": needed,
         "anyOf": SOURCES.iter().map(|key| filled(key)).collect::<Vec<_>>(),
-        "definitions": flag_names::definitions(),
+        "definitions": definitions,
     });
     if let (Value::Object(schema), Value::Object(head)) = (&mut schema, head) {
         schema.extend(head);

@@ -3,7 +3,7 @@
 mod aa;
 mod analysis;
 mod blocks;
-mod builder;
+pub(crate) mod builder;
 mod claims;
 mod comparison;
 mod confirmed;
