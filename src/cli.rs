@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Confirm a gain: fresh launches of a configuration and the baseline, in turn
     #[command(after_help = examples::CONFIRM)]
     Confirm(ConfirmArgs),
+    /// Write what deploys a confirmed configuration, or check what runs. Starts and changes nothing
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply(ApplyArgs),
     /// Start production again and remove what a dead sweep left
     #[command(after_help = examples::RECOVER)]
     Recover(RecoverArgs),
@@ -95,6 +98,7 @@ impl Command {
             | Self::Simulate(_) => true,
             Self::Plan(_)
             | Self::Doctor(_)
+            | Self::Apply(_)
             | Self::Report(_)
             | Self::List(_)
             | Self::Compare(_)
@@ -196,6 +200,43 @@ pub(crate) struct ConfirmArgs {
     /// environment has VLLM_GRID_VERDICT, _EXIT_CODE, _ENDING, _RUN, _BEST and _PRODUCTION
     #[arg(long, value_name = "CMD")]
     pub(crate) on_finish: Option<String>,
+}
+
+/// Examples of `apply`.
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  vllm-grid apply runs/night
+      Write runs/night/apply/compose.vllm-grid.yaml for the confirmed configuration, and print
+      what it changes and the command that deploys it
+  vllm-grid apply runs/night --configuration seqs64 --output deploy/seqs64.yaml
+      The same of another configuration that was measured, into another file
+  vllm-grid apply --check runs/night
+      Compare what the service runs with now: exit code 0 where it is what was tested, 1 where
+      it differs, 3 where it does not run
+  vllm-grid apply --check runs/night --url http://127.0.0.1:8000
+      The same of a server at an address (engine `process`)";
+
+/// `apply`.
+#[derive(Args, Debug)]
+pub(crate) struct ApplyArgs {
+    /// The sweep's folder
+    pub(crate) run: PathBuf,
+    /// Configuration to apply, by name or alias (default: the one whose gain is confirmed)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) configuration: Option<String>,
+    /// Path of the compose override (default: apply/compose.vllm-grid.yaml in the sweep's folder);
+    /// the file of its variables lies beside it and ends with .env
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write nothing: compare what runs with what was tested
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// With --check: the server to look at (default: the container of the compose service)
+    #[arg(long, value_name = "URL", requires = "check")]
+    pub(crate) url: Option<String>,
+    /// With --url: name of the environment variable that holds the API key (default: the grid's)
+    #[arg(long, value_name = "NAME", requires = "url")]
+    pub(crate) api_key_env: Option<String>,
 }
 
 /// A number of configurations that fit into memory: a million takes a few GB.

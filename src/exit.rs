@@ -37,6 +37,11 @@ pub(crate) enum Exit {
     ExitedAtOnce = 130,
 }
 
+impl Exit {
+    /// What was compared differs: the code of a finished command without the good result.
+    pub(crate) const DIFFERENT: Self = Self::NothingRanked;
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

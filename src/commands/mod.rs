@@ -14,6 +14,7 @@ use crate::output::secrets;
 use crate::signals::Shutdown;
 use finish::OnFinish;
 
+mod apply;
 mod bench;
 mod compare;
 mod confirm;
@@ -49,6 +50,7 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
         Command::Sweep(args) => Box::pin(sweep::sweep(&args, shutdown)).await,
         Command::Resume(args) => Box::pin(sweep::resume(&args, shutdown)).await,
         Command::Confirm(args) => Box::pin(confirm::confirm(&args, shutdown)).await,
+        Command::Apply(args) => Box::pin(apply::apply(&args)).await,
         Command::Recover(args) => recover::recover(&args, shutdown).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Plan(args) => plan::plan(&args).await,

@@ -195,6 +195,16 @@ pub(crate) fn ranked(
     Ok(outcome(ranking))
 }
 
+/// What a sweep showed, for who acts by it.
+pub(super) fn reading(
+    folder: &Folder,
+    record: &SweepRecord,
+    ranking: &ranking::Ranking,
+) -> Result<Reading, CommandError> {
+    let place = place(folder, record, ranking, Writer::Others)?;
+    Ok(Reading::of(ranking, &record.manifest, &place))
+}
+
 /// What the commands that follow are called with.
 pub(super) fn place(
     folder: &Folder,

@@ -19,6 +19,7 @@ use crate::secret::Secrets;
 use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Server};
 
+pub mod apply;
 pub mod command;
 pub mod command_view;
 pub mod compose;

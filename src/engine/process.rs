@@ -41,6 +41,8 @@ mod parts;
 mod probe;
 mod table;
 
+pub use arguments::server_of_machine;
+
 use noted::{Killed, Noted};
 use probe::ProcessProbe;
 use table::only_zombies;

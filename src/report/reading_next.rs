@@ -16,13 +16,11 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
             }
             NextStep::Change { change } => changes.push(self::change(block, change)),
             NextStep::Sweep { grid } => sweep(block, label, &changes, grid.as_deref()),
-            NextStep::UseFlags { compose } => {
-                let text = if *compose {
-                    "Write the flags above into the service's command in the compose file."
-                } else {
-                    "Launch vLLM with the flags above."
-                };
-                block.put(label, &[text.to_owned()]);
+            NextStep::Apply { run } => {
+                command(block, label, vec!["apply".to_owned(), word(run)], None);
+            }
+            NextStep::UseFlags => {
+                block.put(label, &["Launch vLLM with the flags above.".to_owned()]);
             }
             NextStep::Confirm { run, configuration, claim, hours, goes_on } => {
                 let named = configuration.as_ref();

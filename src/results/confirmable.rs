@@ -131,7 +131,10 @@ pub fn pair(
 }
 
 /// The row that a name or an alias means.
-fn named<'a>(ranking: &'a Ranking, name: &str) -> Result<&'a RankedConfiguration, Refusal> {
+pub(super) fn named<'a>(
+    ranking: &'a Ranking,
+    name: &str,
+) -> Result<&'a RankedConfiguration, Refusal> {
     // What ran as another configuration has a row of its own: that comes before aliases.
     let rows = || ranking.rows.iter();
     let found = rows()

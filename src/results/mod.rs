@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 pub mod analysis;
+pub mod applicable;
 mod arm;
 pub(crate) mod bounded;
 mod columns;

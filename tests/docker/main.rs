@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use site::Site;
 
+mod apply;
 mod disk;
 mod faults;
 mod outage;

@@ -4,7 +4,7 @@
 use crate::support::{numbers, parquet, texts};
 use crate::{Site, code, column, docker, image, read, text};
 
-const KEY: &str = "sk-cle-du-script-0815";
+pub(crate) const KEY: &str = "sk-cle-du-script-0815";
 
 /// `NAME` stands for the project's name, `IMAGE` for the image.
 const SERVICE: &str = r#"services:
@@ -67,7 +67,7 @@ const SERVICE: &str = r#"services:
     restart: unless-stopped
 "#;
 
-const GRID: &str = "
+pub(crate) const GRID: &str = "
 name: script
 engine:
   docker: {compose: compose.yaml, service: vllm, production: {service: vllm}, gpus: false, caches: false}
@@ -101,7 +101,7 @@ fn leak(folder: &std::path::Path) -> Option<std::path::PathBuf> {
     })
 }
 
-fn site(grid: &str) -> Site {
+pub(crate) fn site(grid: &str) -> Site {
     let mut site = Site::of(grid, |name| {
         SERVICE
             .replace("IMAGE", image())

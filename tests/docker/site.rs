@@ -113,6 +113,11 @@ impl Site {
         self.command(&["sweep", "grid.yaml", "--output", "run"]).spawn().unwrap()
     }
 
+    /// Its project's name.
+    pub(crate) fn name(&self) -> String {
+        self.folder.path().file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
     pub(crate) fn run(&self) -> PathBuf {
         self.folder.path().join("run")
     }

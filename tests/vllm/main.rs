@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apply;
 mod bench;
 mod models;
 mod script;

@@ -36,9 +36,12 @@ mod resources;
 mod scalars;
 mod service;
 mod spec;
+pub mod template;
 mod tool;
+mod uninterpolated;
 mod variables;
 mod words;
+pub mod yaml;
 
 pub use files::{env_value, found, shown};
 pub use lines::Place;
@@ -48,6 +51,7 @@ pub use service::parse;
 pub use spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
 pub use tool::{Printed, Tool, find_tool, printed, read, up};
 pub(super) use tool::{project_is_exported, project_name};
+pub use uninterpolated::{Written, written};
 pub use variables::{Origin, VariableUse, forgotten, of_service as variables_of};
 
 /// Where a service is described.

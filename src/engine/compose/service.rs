@@ -299,8 +299,10 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// A string with shell quoting, or a list.
-enum Words {
+pub(super) enum Words {
+    /// The string.
     Text(String),
+    /// The list.
     List(Vec<String>),
 }
 

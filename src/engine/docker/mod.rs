@@ -69,7 +69,7 @@ pub use naming::label;
 use naming::{container_name, labels};
 use offline::Offline;
 pub use patience::Daemon;
-pub use production::{Comparison, DockerProduction};
+pub use production::{Comparison, DockerProduction, Running};
 pub use sources::{LIMIT, Located, WHAT, named_by, source_of, source_within};
 
 /// What is launched, and how.

@@ -33,6 +33,9 @@ use crate::server::ApiKey;
 
 mod address;
 mod proof;
+mod running;
+
+pub use running::Running;
 
 /// The service that the compose tool made a container of.
 const SERVICE_LABEL: &str = "com.docker.compose.service";

@@ -70,11 +70,13 @@ pub enum NextStep {
         /// Whether a confirmation runs, and not the sweep.
         confirmation: bool,
     },
-    /// Write the flags where the service is described.
-    UseFlags {
-        /// Whether that is a compose file.
-        compose: bool,
+    /// Write what deploys it.
+    Apply {
+        /// The sweep's folder.
+        run: String,
     },
+    /// Launch vLLM with the flags: of a simulated engine there is nothing to deploy.
+    UseFlags,
     /// Change the grid.
     Change {
         /// What.
@@ -148,7 +150,11 @@ fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
     }
     match statement {
         Statement::Better { confirmed: true, .. } => {
-            vec![NextStep::UseFlags { compose: after.manifest.engine == "docker" }]
+            if after.manifest.engine == "simulated" {
+                vec![NextStep::UseFlags]
+            } else {
+                vec![NextStep::Apply { run: after.run() }]
+            }
         }
         Statement::NotConfirmed { .. } => after.again(Change::Configurations),
         // What was begun is ended first, whatever the sweep alone could show.

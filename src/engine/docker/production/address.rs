@@ -48,7 +48,7 @@ fn url(ip: &str, port: &str) -> String {
 }
 
 /// What it starts: the daemon has the image's own command filled in.
-fn started_by(config: &ContainerConfig) -> CommandView {
+pub(super) fn started_by(config: &ContainerConfig) -> CommandView {
     let (entrypoint, command) = (config.entrypoint.clone(), config.cmd.clone());
     CommandView::new(Some(entrypoint.unwrap_or_default()), command, None)
 }
