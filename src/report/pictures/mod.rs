@@ -9,10 +9,28 @@ use std::fmt::Display;
 use maud::{Markup, html};
 
 pub mod axis;
+mod effects;
+mod hits;
 pub mod label;
+mod ladder;
 pub mod mark;
 pub mod palette;
+mod pareto;
+mod ranking;
+mod rows;
 pub mod scale;
+mod wording;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+pub use effects::effects;
+pub use hits::hits;
+pub use ladder::ladder;
+pub use pareto::pareto;
+pub use ranking::ranking;
 
 /// The pictures' style sheet: colours for light, dark and print, and which of the two
 /// drawings is shown. A page has it once.
@@ -86,6 +104,12 @@ pub fn anchor(configuration: usize) -> String {
 /// Where the page has one launch, by its number.
 pub fn launch_anchor(launch: u32) -> String {
     format!("launch-{launch}")
+}
+
+/// Where the page has the table behind a picture: the target of marks that stand for no
+/// single configuration.
+pub fn table_anchor(picture: &str) -> String {
+    format!("{picture}-table")
 }
 
 /// `title` with what marks simulated figures before it.
