@@ -10,7 +10,7 @@ use super::mark::{self, Fill};
 use super::palette::{Shape, cut, shown};
 use super::scale::Scale;
 use super::wording::{figure, heading, metric, p_value, rests_on, some};
-use super::{Drawing, NARROW, Picture, picture, sentence, table_anchor, titled};
+use super::{Drawing, NARROW, Picture, picture, picture_anchor, sentence, titled};
 use crate::results::analysis::{Analysis, Axis, Figure, Interaction};
 use crate::results::number;
 use crate::results::ranking::Ranking;
@@ -222,7 +222,7 @@ fn rows(
                 @if let Some(it) = figure.interval { (mark::across(scale.at(shown(it.low)), scale.at(shown(it.high)), y)) }
                 (mark::dot(Shape::Circle, x, y, 4.5, Fill::Full))
             };
-            (mark::linked(&table_anchor(id), title, "k1", &body))
+            (mark::linked(&picture_anchor(id), title, "k1", &body))
         }
     }
 }

@@ -106,10 +106,10 @@ pub fn launch_anchor(launch: u32) -> String {
     format!("launch-{launch}")
 }
 
-/// Where the page has the table behind a picture: the target of marks that stand for no
-/// single configuration.
-pub fn table_anchor(picture: &str) -> String {
-    format!("{picture}-table")
+/// Where the page has a picture with the table behind it: the target of marks that stand
+/// for no single configuration.
+pub fn picture_anchor(picture: &str) -> String {
+    format!("picture-{picture}")
 }
 
 /// `title` with what marks simulated figures before it.

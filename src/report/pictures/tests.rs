@@ -153,7 +153,7 @@ fn every_mark_is_a_link_with_a_title_and_a_place_in_the_page() {
         assert!(links >= 4, "{}", picture.id);
         assert_eq!(links, svg.matches("<title>").count(), "{}", picture.id);
         let rows = if picture.id.starts_with("effects") || picture.id.starts_with("interaction") {
-            format!("href=\"#{}\"", table_anchor(&picture.id))
+            format!("href=\"#{}\"", picture_anchor(&picture.id))
         } else {
             "href=\"#configuration-".to_owned()
         };
