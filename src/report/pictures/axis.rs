@@ -115,7 +115,8 @@ pub const BELOW: f64 = 2.0 * LINE + 12.0;
 /// Units that a vertical axis's title needs above the frame.
 pub const ABOVE: f64 = LINE + 12.0;
 
-fn along(frame: &Frame, ticks: impl Iterator<Item = (f64, String)>) -> Markup {
+/// The line of a horizontal axis with ticks at places, in units, and their texts.
+pub fn along(frame: &Frame, ticks: impl Iterator<Item = (f64, String)>) -> Markup {
     let mut end = f64::NEG_INFINITY;
     html! {
         (straight("axis", (frame.left, frame.bottom), (frame.right, frame.bottom)))

@@ -9,7 +9,11 @@ use std::fmt::Display;
 use maud::{Markup, html};
 
 pub mod axis;
+mod compact;
+pub mod course;
+pub mod distributions;
 mod effects;
+mod ends;
 mod hits;
 pub mod label;
 mod ladder;
@@ -19,10 +23,13 @@ mod pareto;
 mod ranking;
 mod rows;
 pub mod scale;
+pub mod turns;
 mod wording;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod made_up_course;
 #[cfg(test)]
 mod tests;
 
@@ -34,7 +41,7 @@ pub use ranking::ranking;
 
 /// The pictures' style sheet: colours for light, dark and print, and which of the two
 /// drawings is shown. A page has it once.
-pub const STYLE: &str = include_str!("style.css");
+pub const STYLE: &str = concat!(include_str!("style.css"), include_str!("course/style.css"));
 
 /// Units of the wide drawing, shown from about 760 px on.
 pub const WIDE: f64 = 880.0;

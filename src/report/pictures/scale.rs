@@ -50,6 +50,14 @@ impl Scale {
         Self::new(Kind::Linear, extent(values), places)
     }
 
+    /// For positions of what is spread by factors (times of requests): always logarithmic.
+    /// Values that are not positive stand at the lower end; without positive ones it is linear.
+    pub fn logarithmic(values: impl IntoIterator<Item = f64>, places: (f64, f64)) -> Self {
+        let (low, high) = extent(values.into_iter().filter(|it| *it > 0.0));
+        let kind = if low > 0.0 { Kind::Logarithmic } else { Kind::Linear };
+        Self::new(kind, (low, high), places)
+    }
+
     /// For lengths (bars, areas): linear, from zero.
     pub fn lengths(values: impl IntoIterator<Item = f64>, places: (f64, f64)) -> Self {
         let (low, high) = extent(values.into_iter().chain([0.0]));
