@@ -27,6 +27,7 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
 fn effects(input: &Input<'_>) -> Vec<Part> {
     let effects = &input.analysis.effects;
     let mut parts = super::pictures(input, "effect");
+    parts.extend(super::pictures(input, "interaction"));
     if let Some(why) = &effects.without {
         parts.push(Part::text(format!("Nothing is said of axes: {why}.")));
     } else if effects.axes.is_empty() {

@@ -185,9 +185,10 @@ pub(super) fn sections(input: &Input<'_>) -> Vec<Section> {
 }
 
 /// Beginnings of pictures' ids, each of which has its place in a section.
-const PLACED: [&str; 10] = [
+const PLACED: [&str; 11] = [
     "ranking",
     "effect",
+    "interaction",
     "pareto",
     "hit",
     "distribution",
