@@ -134,8 +134,10 @@ fn error(
 
 /// The error of one value on average.
 fn least(means: &[Mean]) -> Option<Uncertainty> {
-    let errors: Option<Vec<Uncertainty>> = means.iter().map(|it| it.error).collect();
-    let errors = errors.filter(|it| !it.is_empty())?;
+    let errors: Vec<Uncertainty> = means.iter().filter_map(|it| it.error).collect();
+    if errors.is_empty() {
+        return None;
+    }
     let variance = errors.iter().map(|it| it.variance).sum::<f64>() / errors.len() as f64;
     let degrees = errors.iter().map(|it| it.degrees_of_freedom).fold(f64::INFINITY, f64::min);
     Some(Uncertainty { variance, degrees_of_freedom: degrees })
@@ -146,6 +148,7 @@ enum AxisOf {
     Flag(String),
     Variable(String),
     StackVariable(String),
+    Service,
     Image,
     Model,
 }
@@ -154,6 +157,7 @@ impl AxisOf {
     fn name(&self) -> String {
         match self {
             Self::Flag(name) | Self::Variable(name) | Self::StackVariable(name) => name.clone(),
+            Self::Service => "service".to_owned(),
             Self::Image => "image".to_owned(),
             Self::Model => "model".to_owned(),
         }
@@ -164,6 +168,7 @@ impl AxisOf {
             Self::Flag(name) => of.flags.get(name).filter(|it| !it.is_null()).map(canonical),
             Self::Variable(name) => of.environment.get(name).cloned(),
             Self::StackVariable(name) => of.stack.variables.get(name).cloned(),
+            Self::Service => of.stack.service_label(),
             Self::Image => of.image.clone(),
             Self::Model => of.model.clone(),
         }
@@ -183,7 +188,7 @@ fn axes(source: &Source<'_>) -> Vec<AxisOf> {
         let name = name.to_owned();
         if in_environment { AxisOf::Variable(name) } else { AxisOf::StackVariable(name) }
     }));
-    axes.extend([AxisOf::Image, AxisOf::Model]);
+    axes.extend([AxisOf::Service, AxisOf::Image, AxisOf::Model]);
     axes.retain(|axis| !is_secret(&axis.name()));
     axes
 }

@@ -69,7 +69,8 @@ fn steps(source: &Source<'_>) -> (Vec<String>, Option<String>) {
         return (open.into_iter().map(|(_, name)| name).collect(), None);
     }
     let note = (!open.is_empty()).then(|| {
-        format!("the load ladder has the concurrencies; its {} rates are left out", open.len())
+        let rates = if open.len() == 1 { "rate is" } else { "rates are" };
+        format!("the load ladder has the concurrencies: {} {rates} left out", open.len())
     });
     (closed.into_iter().map(|(_, name)| name).collect(), note)
 }

@@ -359,8 +359,8 @@ pub struct Use {
     pub figure: Option<Figure>,
     /// The baseline's figure.
     pub baseline: Option<Figure>,
-    /// Best relative to the baseline, with its interval; by each one's own launches. `None`
-    /// where the baseline is the best, and of a share.
+    /// Best relative to the baseline, with its interval; by each one's own launches, of the
+    /// objective as the ranking has it. `None` where the baseline is the best, and of a share.
     pub ratio: Option<Figure>,
     /// Whether that difference is shown at the 5 % level, over all uses and configurations
     /// that were compared (Holm). Without it the baseline is kept.

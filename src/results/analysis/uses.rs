@@ -114,6 +114,9 @@ fn answer(
     if best.is_none() {
         return without(judged.metric.clone(), "no configuration with a rank has a figure of it");
     }
+    // Of the objective it is what the ranking says to take.
+    let candidate = candidate_of(judged, &figures);
+    let best = candidate.or(best);
     let of_baseline = figures.iter().find(|(row, _)| Some(*row) == baseline).map(|it| it.1);
     let row = best.map(|(row, _)| row);
     let ratio = row.zip(baseline).filter(|(row, base)| row != base);
@@ -130,12 +133,21 @@ fn answer(
     }
 }
 
+/// The ranking's candidate, where the metric is what it was chosen by.
+fn candidate_of(judged: &Judged<'_>, figures: &[(usize, Figure)]) -> Option<(usize, Figure)> {
+    let candidate = judged.source.candidate().filter(|_| judged.is_objective)?;
+    figures.iter().find(|(row, _)| *row == candidate).copied()
+}
+
 /// A metric over the rows, over all cases of its workload where it is of several.
 struct Judged<'s> {
     source: &'s Source<'s>,
     metric: MetricRef,
     goal: Goal,
     measured: Measured,
+    /// Whether configurations are ranked by it: the ranking's figures hold then, with the
+    /// machine's level taken out.
+    is_objective: bool,
     /// Of what is counted over several cases, by arm.
     shares: Option<Vec<Option<Share>>>,
 }
@@ -169,7 +181,8 @@ impl<'s> Judged<'s> {
             let (by_arm, case) = (Some(by_arm.collect()), Some(String::new()));
             Measured::new(&source.arms, Read { metric: &wanted, case, by_arm })
         };
-        let judged = Self { source, metric: wanted, goal, measured, shares };
+        let is_objective = one.is_some() && source.place(&wanted) == Some(0);
+        let judged = Self { source, metric: wanted, goal, measured, is_objective, shares };
         (0..source.count()).any(|row| judged.figure(row).is_some()).then_some(judged)
     }
 
@@ -178,6 +191,9 @@ impl<'s> Judged<'s> {
     }
 
     fn figure(&self, row: usize) -> Option<Figure> {
+        if self.is_objective {
+            return self.source.figure(row, 0);
+        }
         let index = self.source.arm_index(row)?;
         let figure = Figure::from(self.measured.judged(index)?);
         if self.shares.is_none() {
@@ -191,7 +207,11 @@ impl<'s> Judged<'s> {
     fn ratio(&self, row: usize, base: usize) -> Option<Figure> {
         let (own, other) = (self.figure(row)?, self.figure(base)?);
         let indices = (self.source.arm_index(row)?, self.source.arm_index(base)?);
-        let ratio = self.measured.ratio(indices.0, indices.1)?;
+        let ratio = if self.is_objective {
+            self.source.ranking.rows[row].baseline_ratio?
+        } else {
+            self.measured.ratio(indices.0, indices.1)?
+        };
         Some(Figure {
             value: ratio.ratio,
             interval: Some(ratio.interval),
@@ -206,6 +226,12 @@ impl<'s> Judged<'s> {
         let (own, other) = (self.figure(row)?.value, self.figure(base)?.value);
         let better = if self.goal == Goal::Minimize { own < other } else { own > other };
         let (a, b) = (self.source.arm_index(row)?, self.source.arm_index(base)?);
+        if self.is_objective {
+            let ranking = self.source.ranking;
+            let is_overruled =
+                !ranking.overruled.is_empty() && self.source.candidate() == Some(row);
+            return ranking.rows[row].p_baseline.filter(|_| !is_overruled);
+        }
         let p = if self.shares.is_some() {
             (2.0 * self.share(row)?.p_of_difference(self.share(base)?)).min(1.0)
         } else if self.measured.scale() == Scale::Ratios {

@@ -333,7 +333,7 @@ fn the_ladder_is_in_the_order_of_the_load_and_ends_where_it_was_ended() {
     };
     assert_eq!(path("wide"), ["concurrency=1", "concurrency=8", "concurrency=64"]);
     assert_eq!(path("narrow"), ["concurrency=1", "concurrency=8"]);
-    assert!(analysis.notes.iter().any(|it| it.contains("1 rates are left out")));
+    assert!(analysis.notes.iter().any(|it| it.contains("1 rate is left out")));
     // The bounded metric is the second one of the picture.
     let pareto = analysis.pareto.unwrap();
     assert_eq!(pareto.y.to_string(), "load[concurrency=8].median_ttft_ms");
@@ -371,6 +371,10 @@ fn a_use_keeps_the_baseline_unless_a_difference_is_shown() {
     assert_eq!((it.best, it.shown), (Some(row(&rank(&record), "more")), true), "{it:?}");
     let ratio = it.ratio.unwrap();
     assert!((ratio.value - 1.5).abs() < 0.01 && ratio.launches == 4, "{ratio:?}");
+    // It is the objective: nothing else is said of it than in the ranking.
+    let ranked = &rank(&record).rows[it.best.unwrap()];
+    assert_eq!(ratio.interval, ranked.baseline_ratio.map(|it| it.interval));
+    assert_eq!(it.figure.map(|it| it.value), ranked.estimates[0].map(|it| it.mean));
     record.launches.retain(|it| it.configuration != "more");
     let it = throughput(&record);
     assert_eq!((it.best, it.shown), (Some(row(&rank(&record), "same")), false), "{it:?}");
