@@ -1,5 +1,7 @@
 //! Whether a sweep is shown to be worse than another by more than a share.
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::Goal;
@@ -7,6 +9,7 @@ use vllm_grid::report::{comparison, comparison_markdown};
 use vllm_grid::results::comparison::{Comparison, Outcome, Run, WorseThan, compare_within};
 
 use crate::results::builder::{Building, around, sweep};
+use crate::results::noise::normal;
 
 /// Three launches of five repeats each around these values, which differ by 1 % from launch
 /// to launch.
@@ -113,6 +116,53 @@ fn the_level_is_of_all_configurations_together() {
         judged(&night(&of(200.0)), &night(&of(230.0)), 0.05).judged[0].bound
     };
     assert!(bound(&["a"]) > bound(&["a", "b", "c", "d", "e", "f"]));
+}
+
+/// Last sweeps that are worse by exactly the share, in truth: the error that the level is of.
+/// Launches differ by 9 %, repeats by 5 %.
+#[test]
+fn of_200_pairs_that_are_worse_by_exactly_the_share_at_most_18_are_claimed() {
+    for (names, seed) in [(&["a"][..], 11), (&["a", "b", "c", "d"], 12)] {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut night = |value: f64| {
+            let mut record = sweep(names);
+            for name in names.iter().cycle().take(3 * names.len()) {
+                let launch = 0.09 * normal(&mut rng);
+                let values = (0..3).map(|_| value * (launch + 0.05 * normal(&mut rng)).exp());
+                record = record.launch(name, &values.collect::<Vec<_>>());
+            }
+            record
+        };
+        let claimed = (0..200).filter(|_| {
+            let (first, last) = (night(200.0), night(210.0));
+            judged(&first, &last, 0.05).outcome == Outcome::Worse
+        });
+        let claimed = claimed.count();
+        assert!((1..=18).contains(&claimed), "{claimed} of 200, {names:?}");
+    }
+}
+
+/// The same of a share that is to be large, which is compared by differences.
+#[test]
+fn of_200_pairs_without_ratios_at_most_18_are_claimed() {
+    let mut rng = ChaCha8Rng::seed_from_u64(13);
+    let mut night = |value: f64| {
+        let mut record = sweep(&["a"]);
+        record.manifest.objective.metric = "kv_cache.hit_tokens_share".parse().unwrap();
+        record.manifest.objective.goal = Goal::Maximize;
+        for _ in 0..4 {
+            let launch = value + 0.02 * normal(&mut rng);
+            let values: Vec<f64> = (0..3).map(|_| launch + 0.01 * normal(&mut rng)).collect();
+            record = record.launch_of("a", "hit_tokens_share", &values);
+        }
+        record
+    };
+    let claimed = (0..200).filter(|_| {
+        let (first, last) = (night(0.8), night(0.76));
+        judged(&first, &last, 0.05).outcome == Outcome::Worse
+    });
+    let claimed = claimed.count();
+    assert!(claimed <= 18, "{claimed} of 200");
 }
 
 #[test]
