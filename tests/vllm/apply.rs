@@ -23,7 +23,7 @@ workloads:
   kv-cache: {{prefix-tokens: [1024], prompts: 2, output-tokens: 4}}
 objective: {{minimize: kv_cache.ttft_resent_ms}}
 strategy: {{grid: {{launches: 1, repeats: 1, seed: 1}}}}
-gates: false
+gates: off
 ",
         model().display()
     );
