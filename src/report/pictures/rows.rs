@@ -65,7 +65,7 @@ impl Rows {
         }
         let widest = |texts: &mut dyn Iterator<Item = f64>| texts.fold(0.0, f64::max);
         let (left, right) = if stacked {
-            (8.0, width - 8.0)
+            (18.0, width - 18.0)
         } else {
             let named = || configurations.iter().filter(|it| palette.look(**it).named);
             let names = widest(&mut named().map(|it| text_width(palette.name(*it))));
