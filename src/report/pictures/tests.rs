@@ -200,7 +200,8 @@ proptest! {
                     .collect();
                 prop_assert!(!coordinates.contains("NaN") && !coordinates.contains("inf"));
                 let places = |name: &str| -> Vec<f64> {
-                    let parts = svg.split(&format!(" {name}=\"")).skip(1);
+                    let opening = format!(" {name}=\"");
+                    let parts = svg.split(&opening).skip(1);
                     parts.map(|it| it.split('"').next().unwrap().parse().unwrap()).collect()
                 };
                 for x in ["cx", "x1", "x2"].into_iter().flat_map(places) {
