@@ -133,7 +133,8 @@ fn requests(curves: &[&Curve], palette: &Palette) -> String {
     }
     let counts = || curves.iter().map(|it| it.requests);
     let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
-    format!("{least} to {most} requests of each configuration")
+    let n = if least == most { least.to_string() } else { format!("{least} to {most}") };
+    format!("{n} requests of each configuration")
 }
 
 fn table(whole: &Distribution, palette: &Palette) -> Vec<Vec<String>> {
