@@ -12,15 +12,32 @@ pub mod axis;
 mod compact;
 pub mod course;
 pub mod distributions;
+mod effects;
 mod ends;
+mod hits;
 pub mod label;
+mod ladder;
 pub mod mark;
 pub mod palette;
+mod pareto;
+mod ranking;
+mod rows;
 pub mod scale;
 pub mod turns;
+mod wording;
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod made_up_course;
+#[cfg(test)]
+mod tests;
+
+pub use effects::effects;
+pub use hits::hits;
+pub use ladder::ladder;
+pub use pareto::pareto;
+pub use ranking::ranking;
 
 /// The pictures' style sheet: colours for light, dark and print, and which of the two
 /// drawings is shown. A page has it once.
@@ -94,6 +111,12 @@ pub fn anchor(configuration: usize) -> String {
 /// Where the page has one launch, by its number.
 pub fn launch_anchor(launch: u32) -> String {
     format!("launch-{launch}")
+}
+
+/// Where the page has a picture with the table behind it: the target of marks that stand
+/// for no single configuration.
+pub fn picture_anchor(picture: &str) -> String {
+    format!("picture-{picture}")
 }
 
 /// `title` with what marks simulated figures before it.
