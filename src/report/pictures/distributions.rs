@@ -218,11 +218,11 @@ fn curve(
     };
     let class = if look.named { "line" } else { "line faint" };
     let body = html! {
-        path class=(class) stroke-dasharray=[look.dash.filter(|_| look.named)] d=(compact::steps(path));
+        path class=(class) stroke-dasharray=[look.dash.filter(|_| look.named)] d=(compact::steps(path)) {}
         @if look.named {
             @if let Some(p95) = p95 {
                 @let (x, y) = (across.at(p95), upwards.at(95.0));
-                path class="stroke" d=(format!("M{} {}v12", px(x), px(y - 6.0)));
+                path class="stroke" d=(format!("M{} {}v12", px(x), px(y - 6.0))) {}
             }
             (mark::dot(look.shape, across.at(curve.p50), upwards.at(50.0), 4.5, Fill::Full))
         }
