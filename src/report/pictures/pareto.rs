@@ -137,7 +137,7 @@ impl View<'_> {
         }
         let corners: Vec<(f64, f64)> =
             front.iter().map(|it| (x.at(it.x.value), y.at(it.y.value))).collect();
-        html! { @if corners.len() > 1 { path class="front" d=(mark::steps_through(&corners)); } }
+        html! { @if corners.len() > 1 { path class="front" d=(mark::steps_through(&corners)) {} } }
     }
 
     fn mark(&self, point: &ParetoPoint, x: &Scale, y: &Scale) -> Markup {

@@ -283,7 +283,7 @@ impl View<'_> {
         let tick = |value: f64| format!("M{} {}v5", px(scale.at(value)), px(row.y + 7.0));
         let path: String =
             self.repeats(row.configuration).filter(|it| it.is_finite()).map(tick).collect();
-        html! { @if !path.is_empty() { path class="repeat" d=(path); } }
+        html! { @if !path.is_empty() { path class="repeat" d=(path) {} } }
     }
 
     fn title_of(&self, at: usize, row: &RankedConfiguration, estimate: &Estimate) -> String {
