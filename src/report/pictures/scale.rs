@@ -60,7 +60,7 @@ impl Scale {
     /// For lengths (bars, areas): linear, from zero.
     pub fn lengths(values: impl IntoIterator<Item = f64>, places: (f64, f64)) -> Self {
         let (low, high) = extent(values.into_iter().chain([0.0]));
-        let (low, high) = if high - low <= 0.0 { (0.0, 1.0) } else { (low, high) };
+        let (low, high) = if high - low < 1e-12 { (0.0, 1.0) } else { (low, high) };
         // Only the end that is not zero gets room.
         let room = (high - low) * MARGIN;
         let low = if low < 0.0 { low - room } else { 0.0 };
@@ -124,6 +124,10 @@ impl Scale {
         // Around 1, so that neither the smallest nor the largest ranges lose their digits.
         let power = (high - low).log10().floor() as i32;
         let unit = 10_f64.powi(power);
+        // Where numbers have no digits left for steps, plotters would look for them for ever.
+        if !unit.is_normal() || low.abs().max(high.abs()) / unit > 1e9 {
+            return Vec::new();
+        }
         let coordinate = RangedCoordf64::from(low / unit..high / unit);
         let ticks = coordinate.key_points(most.max(2)).into_iter();
         // Multiplied or divided by a whole power: 0.3 rather than 0.30000000000000004.

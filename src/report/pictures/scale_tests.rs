@@ -17,7 +17,7 @@ fn ticks_are_round_and_short() {
     assert_eq!(texts(&wide, 4), ["10", "100", "1000"]);
     let shown = [(12_500.0, 2500.0), (0.25, 0.05), (-0.0, 1.0), (2e6, 5e5)]
         .map(|(value, step)| short(value, step));
-    assert_eq!(shown, ["12.5k", "0.25", "0", "2M"]);
+    assert_eq!(shown, ["12.5k", "0.25", "0", "2.0M"]);
 }
 
 #[test]

@@ -158,6 +158,11 @@ fn every_mark_is_a_link_with_a_title_and_a_place_in_the_page() {
             "href=\"#configuration-".to_owned()
         };
         assert_eq!(links, svg.matches(&rows).count(), "{}", picture.id);
+        // In a page an element that is not closed holds all that follows.
+        for element in ["rect", "line", "path", "circle", "text"] {
+            let (opened, closed) = (format!("<{element} "), format!("</{element}>"));
+            assert_eq!(svg.matches(&opened).count(), svg.matches(&closed).count(), "{element}");
+        }
         let columns = picture.table[0].len();
         assert!(picture.table.iter().all(|it| it.len() == columns), "{}", picture.id);
     }
