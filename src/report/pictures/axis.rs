@@ -109,6 +109,12 @@ pub fn time(frame: &Frame, scale: &TimeScale) -> Markup {
     }
 }
 
+/// The upper right corner, where a picture says how many labels found no room.
+pub fn rest(frame: &Frame) -> Area {
+    let (left, bottom) = (frame.right - text_width("999 more"), frame.top + LINE);
+    Area { left, top: frame.top, right: frame.right, bottom }
+}
+
 /// Units that a horizontal axis with its title needs below the frame.
 pub const BELOW: f64 = 2.0 * LINE + 12.0;
 

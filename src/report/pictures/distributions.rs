@@ -133,7 +133,8 @@ fn requests(curves: &[&Curve], palette: &Palette) -> String {
     }
     let counts = || curves.iter().map(|it| it.requests);
     let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
-    format!("{least} to {most} requests of each configuration")
+    let n = if least == most { least.to_string() } else { format!("{least} to {most}") };
+    format!("{n} requests of each configuration")
 }
 
 fn table(whole: &Distribution, palette: &Palette) -> Vec<Vec<String>> {
@@ -216,12 +217,14 @@ fn curve(
         None => format!("{name}: median {}, n {}", figure(curve.p50, whole.unit), curve.requests),
     };
     let class = if look.named { "line" } else { "line faint" };
+    // Few points of a pale one: steps between them would be blocks.
+    let outline = if look.named { compact::steps(path) } else { compact::line(path) };
     let body = html! {
-        path class=(class) stroke-dasharray=[look.dash.filter(|_| look.named)] d=(compact::steps(path));
+        path class=(class) stroke-dasharray=[look.dash.filter(|_| look.named)] d=(outline) {}
         @if look.named {
             @if let Some(p95) = p95 {
                 @let (x, y) = (across.at(p95), upwards.at(95.0));
-                path class="stroke" d=(format!("M{} {}v12", px(x), px(y - 6.0)));
+                path class="stroke" d=(format!("M{} {}v12", px(x), px(y - 6.0))) {}
             }
             (mark::dot(look.shape, across.at(curve.p50), upwards.at(50.0), 4.5, Fill::Full))
         }
@@ -257,7 +260,14 @@ fn labels(
             Label { x, y, text: format!("{name} {median}"), class: "name" }
         })
         .collect();
-    label::beside(&wanted, frame.area(), &taken, 9.0)
+    let apart = label::beside(&wanted, frame.area(), &taken, 9.0);
+    if apart.more == 0 {
+        return apart;
+    }
+    // Letters can be read over a line; over the medians they would hide what they name.
+    let dots: Vec<Area> = wanted.iter().map(|it| Area::around(it.x, it.y, 6.0)).collect();
+    let over = label::beside(&wanted, frame.area(), &dots, 9.0);
+    if over.more < apart.more { over } else { apart }
 }
 
 fn short_figure(value: f64, unit: &str) -> String {

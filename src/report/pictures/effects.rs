@@ -72,7 +72,7 @@ fn main_effects(analysis: &Analysis, ranking: &Ranking) -> Picture {
         "{}: {against} for each value, the other axes held, with 95 % intervals (n: {} over {}). \
          p is adjusted over the axes (Holm).",
         metric(objective),
-        some(effects.axes.len(), "axis").replace("axiss", "axes"),
+        some(effects.axes.len(), "axis"),
         some(ranking.rows.len(), "configuration"),
     );
     let head = ["axis", "value", &heading("effect", unit), "configurations", "n"]
@@ -189,11 +189,11 @@ fn draw(
             @let left = column as f64 * (wide + GAP * 2.0);
             @let top: f64 = tops[column];
             @let bottom = top + LINE + 10.0 + panel.rows.len() as f64 * ROW;
-            @let frame = Frame { left: left + room, right: left + wide - 8.0, top: top + LINE + 8.0, bottom };
+            @let frame = Frame { left: left + room, right: left + wide - 20.0, top: top + LINE + 8.0, bottom };
             @let scale = if zero.is_some() { Scale::linear(values.iter().copied(), frame.across()) } else { Scale::positions(values.iter().copied(), frame.across()) };
             @let () = tops[column] = bottom + BELOW + GAP;
             (text(left, top + LINE / 2.0 + 1.0, Align::Start, "strong", &cut(&panel.heading, wide)))
-            (rows(id, panel, &frame, &scale, (room - 8.0, left), &shown))
+            (rows(id, panel, &frame, &scale, room - 8.0, &shown))
             @if let Some(zero) = zero {
                 @let x = scale.at(shown(zero));
                 (mark::straight("rule", (x, frame.top), (x, frame.bottom)))
@@ -209,7 +209,7 @@ fn rows(
     panel: &Panel,
     frame: &Frame,
     scale: &Scale,
-    (room, _left): (f64, f64),
+    room: f64,
     shown: &dyn Fn(f64) -> f64,
 ) -> Markup {
     html! {

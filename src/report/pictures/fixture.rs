@@ -31,7 +31,7 @@ fn noise(at: usize) -> f64 {
 
 /// Name of a made-up configuration.
 pub(super) fn name(at: usize) -> String {
-    format!("util0.{}-seqs{}-{}", 80 + at % 16, 16 << (at % 5), ["chunk", "nochunk"][at % 2])
+    format!("util0.{}-seqs{}-{}", 80 + at % 16, 16 + at, ["chunk", "nochunk"][at % 2])
 }
 
 /// A ranking of some names with rising means; the baseline stands at two thirds.

@@ -86,7 +86,7 @@ impl<'a> View<'a> {
     }
 
     /// The step with the greatest throughput of those that are shown to be within the bound.
-    fn most(&self, path: &'a Path) -> Option<&'a Step> {
+    fn most<'p>(&self, path: &'p Path) -> Option<&'p Step> {
         let within = |step: &&Step| match self.ladder.limit {
             Some(limit) => step.latency.interval.is_some_and(|it| it.high <= limit),
             None => true,
@@ -134,7 +134,7 @@ impl<'a> View<'a> {
     fn draw(&self, width: f64) -> Drawing {
         let high = if width <= NARROW { 320.0 } else { 420.0 };
         let mut frame =
-            Frame { left: 0.0, right: width - 14.0, top: ABOVE + 6.0, bottom: ABOVE + high };
+            Frame { left: 0.0, right: width - 20.0, top: ABOVE + 6.0, bottom: ABOVE + high };
         let limit = self.ladder.limit.filter(|it| it.is_finite());
         let y = Scale::positions(
             self.steps().flat_map(|it| ends(&it.latency)).chain(limit),
@@ -213,14 +213,14 @@ impl<'a> View<'a> {
             let (x, y) = at(path.steps.iter().rfind(drawable)?);
             Some(Label { x, y, text: self.palette.short_name(path.configuration, most), class: "" })
         };
-        let points: Vec<Area> = named
+        let mut taken: Vec<Area> = named
             .iter()
             .flat_map(|it| &it.steps)
             .filter(drawable)
-            .map(|it| at(it))
+            .map(at)
             .map(|(x, y)| Area::around(x, y, 5.0))
             .collect();
-        let mut taken = points.clone();
+        taken.push(axis::rest(frame));
         if let Some(limit) = self.ladder.limit.filter(|it| it.is_finite()) {
             let at = y.at(limit);
             taken.push(Area {
@@ -252,7 +252,7 @@ impl<'a> View<'a> {
         loads.placed.retain(|it| it.leader.is_none());
         html! {
             (loads.draw())
-            (names.draw_with_rest(frame.right, frame.top - 8.0, Align::End))
+            (names.draw_with_rest(frame.right, frame.top + LINE / 2.0, Align::End))
         }
     }
 }

@@ -240,6 +240,11 @@ pub(super) fn course(names: &[&str], rounds: usize, gpus: usize) -> Course {
 pub(super) fn assert_inside(picture: &Picture) {
     let svg = picture.svg.as_ref().expect("drawn").clone().into_string();
     assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", picture.id);
+    // One that is not closed would have all that follows inside of it.
+    for element in ["path", "line", "circle", "rect"] {
+        let (opened, closed) = (format!("<{element} "), format!("</{element}>"));
+        assert_eq!(svg.matches(&opened).count(), svg.matches(&closed).count(), "{element}");
+    }
     for drawing in svg.split("<svg").skip(1) {
         let view = attribute(drawing, "viewBox").next().expect("a view box");
         let view: Vec<f64> = view.split(' ').map(|it| it.parse().unwrap()).collect();

@@ -41,16 +41,16 @@ pub fn dot(shape: Shape, x: f64, y: f64, radius: f64, fill: Fill) -> Markup {
         Fill::Hollow => "hollow",
     };
     if shape == Shape::Circle {
-        return html! { circle class=(class) cx=(px(x)) cy=(px(y)) r=(px(radius)); };
+        return html! { circle class=(class) cx=(px(x)) cy=(px(y)) r=(px(radius)) {} };
     }
-    html! { path class=(class) d=(outline(shape, x, y, radius)); }
+    html! { path class=(class) d=(outline(shape, x, y, radius)) {} }
 }
 
 /// An X: something failed here.
 pub fn crossed(x: f64, y: f64, radius: f64) -> Markup {
     let half = radius * 0.8;
     let (left, right, top, bottom) = (px(x - half), px(x + half), px(y - half), px(y + half));
-    html! { path class="cross" d=(format!("M{left} {top}L{right} {bottom}M{left} {bottom}L{right} {top}")); }
+    html! { path class="cross" d=(format!("M{left} {top}L{right} {bottom}M{left} {bottom}L{right} {top}")) {} }
 }
 
 /// The outline as a path; all have about the same area.
@@ -117,7 +117,7 @@ pub fn steps_through(points: &[(f64, f64)]) -> String {
 
 /// A configuration's line; not a link by itself.
 pub fn line(points: &[(f64, f64)], look: Look) -> Markup {
-    html! { path class=(format!("line {}", look.class)) stroke-dasharray=[look.dash] d=(line_through(points)); }
+    html! { path class=(format!("line {}", look.class)) stroke-dasharray=[look.dash] d=(line_through(points)) {} }
 }
 
 /// The area between two lines that have the same places across: `(x, low, high)`.
@@ -128,7 +128,7 @@ pub fn band(points: &[(f64, f64, f64)], class: &str) -> Markup {
     if corners.is_empty() {
         return html! {};
     }
-    html! { path class=(format!("band {class}")) d=(line_through(&corners) + "Z"); }
+    html! { path class=(format!("band {class}")) d=(line_through(&corners) + "Z") {} }
 }
 
 /// A horizontal interval with small caps.
@@ -141,7 +141,7 @@ pub fn across(low: f64, high: f64, y: f64) -> Markup {
         bottom = px(y + 3.0),
         middle = px(y),
     );
-    html! { path class="interval" d=(path); }
+    html! { path class="interval" d=(path) {} }
 }
 
 /// A vertical interval with small caps.
@@ -154,11 +154,11 @@ pub fn upright(x: f64, low: f64, high: f64) -> Markup {
         right = px(x + 3.0),
         middle = px(x),
     );
-    html! { path class="interval" d=(path); }
+    html! { path class="interval" d=(path) {} }
 }
 
 /// A straight line of a class of the style: `rule` (a reference), `limit` (a bound),
 /// `grid`, `leader`.
 pub fn straight(class: &str, from: (f64, f64), to: (f64, f64)) -> Markup {
-    html! { line class=(class) x1=(px(from.0)) y1=(px(from.1)) x2=(px(to.0)) y2=(px(to.1)); }
+    html! { line class=(class) x1=(px(from.0)) y1=(px(from.1)) x2=(px(to.0)) y2=(px(to.1)) {} }
 }

@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use super::axis::{self, ABOVE, BELOW, Frame};
-use super::label::{self, Align, Area, Label};
+use super::label::{self, Align, Area, LINE, Label};
 use super::mark::{self, Fill};
 use super::palette::Palette;
 use super::scale::Scale;
@@ -110,7 +110,7 @@ impl View<'_> {
                 .flatten()
         };
         let mut frame =
-            Frame { left: 0.0, right: width - 12.0, top: ABOVE + 6.0, bottom: ABOVE + high };
+            Frame { left: 0.0, right: width - 20.0, top: ABOVE + 6.0, bottom: ABOVE + high };
         let y = Scale::positions(self.points.iter().flat_map(|it| ends(&it.y)), frame.upwards());
         frame.left = axis::room_for(&y, axis::most_upwards(&frame));
         let x = Scale::positions(self.points.iter().flat_map(|it| ends(&it.x)), frame.across());
@@ -137,7 +137,7 @@ impl View<'_> {
         }
         let corners: Vec<(f64, f64)> =
             front.iter().map(|it| (x.at(it.x.value), y.at(it.y.value))).collect();
-        html! { @if corners.len() > 1 { path class="front" d=(mark::steps_through(&corners)); } }
+        html! { @if corners.len() > 1 { path class="front" d=(mark::steps_through(&corners)) {} } }
     }
 
     fn mark(&self, point: &ParetoPoint, x: &Scale, y: &Scale) -> Markup {
@@ -186,12 +186,13 @@ impl View<'_> {
             class: "",
         };
         let labels: Vec<Label> = named.iter().map(label).collect();
-        let taken: Vec<Area> = self
+        let mut taken: Vec<Area> = self
             .points
             .iter()
             .map(|it| Area::around(x.at(it.x.value), y.at(it.y.value), 5.0))
             .collect();
+        taken.push(axis::rest(frame));
         let placed = label::beside(&labels, frame.area(), &taken, 9.0);
-        placed.draw_with_rest(frame.right, frame.top - 8.0, Align::End)
+        placed.draw_with_rest(frame.right, frame.top + LINE / 2.0, Align::End)
     }
 }

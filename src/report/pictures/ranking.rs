@@ -210,13 +210,18 @@ impl View<'_> {
         self.analysis.repeats.get(configuration).into_iter().flatten().map(|it| it.value)
     }
 
-    /// The group that is not distinguishable, as a band.
-    fn tied(&self, rows: &Rows) -> Markup {
-        let (group, word): (&[String], _) = match &self.ranking.verdict {
+    /// Names that are not distinguishable, and in which way.
+    fn group(&self) -> (&[String], &'static str) {
+        match &self.ranking.verdict {
             RankingVerdict::Tie { names, .. } => (names, "not distinguishable"),
             RankingVerdict::Undecided { names, .. } if names.len() > 1 => (names, "not decided"),
-            _ => return html! {},
-        };
+            _ => (&[], ""),
+        }
+    }
+
+    /// The group that is not distinguishable, as a band.
+    fn tied(&self, rows: &Rows) -> Markup {
+        let (group, word) = self.group();
         let tied = |row: &&Row| group.contains(&self.ranking.rows[row.configuration].name);
         let band: Vec<&Row> = rows.rows.iter().filter(tied).collect();
         html! {
@@ -236,9 +241,8 @@ impl View<'_> {
         let name = self.palette.short_name(*at, 140.0);
         let (half, edge) = (text_width(&name) / 2.0, frame.right.max(frame.left + 1.0));
         let middle = x.min(edge - half).max(frame.left + half);
-        // The band's own words stand at the left on a narrow page.
-        let middle =
-            if frame.left < 20.0 { middle.max(170.0 + half).min(edge - half) } else { middle };
+        // The band's own words stand on the left.
+        let middle = if self.group().0.is_empty() { middle } else { middle.max(200.0 + half) };
         html! {
             (mark::straight("rule", (x, frame.top - 4.0), (x, frame.bottom)))
             (text(middle, frame.top - LINE / 2.0 - 5.0, Align::Middle, "muted", &name))
@@ -279,7 +283,7 @@ impl View<'_> {
         let tick = |value: f64| format!("M{} {}v5", px(scale.at(value)), px(row.y + 7.0));
         let path: String =
             self.repeats(row.configuration).filter(|it| it.is_finite()).map(tick).collect();
-        html! { @if !path.is_empty() { path class="repeat" d=(path); } }
+        html! { @if !path.is_empty() { path class="repeat" d=(path) {} } }
     }
 
     fn title_of(&self, at: usize, row: &RankedConfiguration, estimate: &Estimate) -> String {

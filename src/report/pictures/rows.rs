@@ -65,7 +65,7 @@ impl Rows {
         }
         let widest = |texts: &mut dyn Iterator<Item = f64>| texts.fold(0.0, f64::max);
         let (left, right) = if stacked {
-            (8.0, width - 8.0)
+            (18.0, width - 18.0)
         } else {
             let named = || configurations.iter().filter(|it| palette.look(**it).named);
             let names = widest(&mut named().map(|it| text_width(palette.name(*it))));
@@ -100,7 +100,7 @@ impl Rows {
     /// A rectangle behind a row.
     pub(super) fn behind(&self, row: &Row, class: &str) -> Markup {
         html! {
-            rect class=(class) x="0" width=(px(self.width)) y=(px(row.top)) height=(px(row.bottom - row.top));
+            rect class=(class) x="0" width=(px(self.width)) y=(px(row.top)) height=(px(row.bottom - row.top)) {}
         }
     }
 
@@ -117,7 +117,7 @@ impl Rows {
     pub(super) fn target(row: &Row, from: f64, to: f64) -> Markup {
         let (left, right) = (from.min(to) - 8.0, from.max(to) + 8.0);
         html! {
-            rect class="hit" x=(px(left)) width=(px(right - left)) y=(px(row.y - 6.0)) height="12";
+            rect class="hit" x=(px(left)) width=(px(right - left)) y=(px(row.y - 6.0)) height="12" {}
         }
     }
 }

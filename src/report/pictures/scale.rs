@@ -3,7 +3,6 @@
 //! the ticks are those of plotters' coordinates. How an axis looks is in `axis`.
 
 use jiff::Timestamp;
-use plotters::coord::combinators::{IntoLogRange, LogCoord};
 use plotters::coord::ranged1d::Ranged;
 use plotters::coord::types::RangedCoordf64;
 
@@ -61,7 +60,7 @@ impl Scale {
     /// For lengths (bars, areas): linear, from zero.
     pub fn lengths(values: impl IntoIterator<Item = f64>, places: (f64, f64)) -> Self {
         let (low, high) = extent(values.into_iter().chain([0.0]));
-        let (low, high) = if high - low <= 0.0 { (0.0, 1.0) } else { (low, high) };
+        let (low, high) = if high - low < 1e-12 { (0.0, 1.0) } else { (low, high) };
         // Only the end that is not zero gets room.
         let room = (high - low) * MARGIN;
         let low = if low < 0.0 { low - room } else { 0.0 };
@@ -125,6 +124,10 @@ impl Scale {
         // Around 1, so that neither the smallest nor the largest ranges lose their digits.
         let power = (high - low).log10().floor() as i32;
         let unit = 10_f64.powi(power);
+        // Where numbers have no digits left for steps, plotters would look for them for ever.
+        if !unit.is_normal() || low.abs().max(high.abs()) / unit > 1e9 {
+            return Vec::new();
+        }
         let coordinate = RangedCoordf64::from(low / unit..high / unit);
         let ticks = coordinate.key_points(most.max(2)).into_iter();
         // Multiplied or divided by a whole power: 0.3 rather than 0.30000000000000004.
@@ -167,29 +170,29 @@ fn widened((low, high): (f64, f64)) -> (f64, f64) {
     (low - size * 0.05, high + size * 0.05)
 }
 
-/// Powers of ten, and 2 and 5 times these where there is room.
+/// Powers of ten, and 2 and 5 times these where there is room. Not those of plotters: its
+/// logarithmic coordinate leaves out what is below the first power in the range.
 fn decades(low: f64, high: f64, most: usize) -> Vec<f64> {
-    let coordinate: LogCoord<f64> = (low..high).log_scale().into();
-    let mut ticks = Vec::new();
-    // plotters puts nine lines between two powers, or none.
-    for points in [most.max(2) * 10, most.max(2)] {
-        ticks = coordinate.key_points(points);
-        ticks.retain(|it| is_round(*it) && low <= *it && *it <= high);
-        ticks.sort_by(f64::total_cmp);
-        ticks.dedup_by(|a, b| (*a / *b - 1.0).abs() < 1e-6);
-        if ticks.len() <= most {
-            break;
-        }
+    let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let of = |factors: &[f64]| -> Vec<f64> {
+        let ticks = powers.clone().flat_map(|power| {
+            // Divided by a whole power below one: 0.2 rather than 0.2000000001.
+            let scaled = move |factor: &f64| {
+                if power < 0 { factor / 10_f64.powi(-power) } else { factor * 10_f64.powi(power) }
+            };
+            factors.iter().map(scaled).collect::<Vec<_>>()
+        });
+        ticks.filter(|it| low <= *it && *it <= high).collect()
+    };
+    let most = most.max(2);
+    let ticks = of(&[1.0, 2.0, 5.0]);
+    if ticks.len() <= most {
+        return ticks;
     }
-    // More than it asked for, over many decades.
-    let step = ticks.len().div_ceil(most.max(2)).max(1);
-    ticks.into_iter().step_by(step).collect()
-}
-
-/// 1, 2 or 5 times a power of ten.
-fn is_round(value: f64) -> bool {
-    let mantissa = value / 10_f64.powf((value.log10() + 1e-9).floor());
-    [1.0, 2.0, 5.0].iter().any(|round| (mantissa - round).abs() < 1e-6)
+    // Over many decades a part of the powers.
+    let powers = of(&[1.0]);
+    let step = powers.len().div_ceil(most).max(1);
+    powers.into_iter().step_by(step).collect()
 }
 
 /// `0.25`, `1500`, `20k`, `1.5M`: a tick's value where ticks are `step` apart.

@@ -158,6 +158,11 @@ fn every_mark_is_a_link_with_a_title_and_a_place_in_the_page() {
             "href=\"#configuration-".to_owned()
         };
         assert_eq!(links, svg.matches(&rows).count(), "{}", picture.id);
+        // In a page an element that is not closed holds all that follows.
+        for element in ["rect", "line", "path", "circle", "text"] {
+            let (opened, closed) = (format!("<{element} "), format!("</{element}>"));
+            assert_eq!(svg.matches(&opened).count(), svg.matches(&closed).count(), "{element}");
+        }
         let columns = picture.table[0].len();
         assert!(picture.table.iter().all(|it| it.len() == columns), "{}", picture.id);
     }
@@ -200,7 +205,8 @@ proptest! {
                     .collect();
                 prop_assert!(!coordinates.contains("NaN") && !coordinates.contains("inf"));
                 let places = |name: &str| -> Vec<f64> {
-                    let parts = svg.split(&format!(" {name}=\"")).skip(1);
+                    let opening = format!(" {name}=\"");
+                    let parts = svg.split(&opening).skip(1);
                     parts.map(|it| it.split('"').next().unwrap().parse().unwrap()).collect()
                 };
                 for x in ["cx", "x1", "x2"].into_iter().flat_map(places) {

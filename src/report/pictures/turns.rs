@@ -199,7 +199,7 @@ fn drawn(line: &TurnLine, palette: &Palette, across: &Scale, upwards: &Scale) ->
     let body = html! {
         @for run in runs(line) {
             @let places: Vec<(f64, f64)> = run.iter().map(place).collect();
-            @if places.len() > 1 { path class=(class) stroke-dasharray=[dash] d=(compact::line(&places)); }
+            @if places.len() > 1 { path class=(class) stroke-dasharray=[dash] d=(compact::line(&places)) {} }
             @if look.named || places.len() == 1 {
                 @let radius = if places.len() > 24 { 1.8 } else { 3.2 };
                 @for (x, y) in places { (mark::dot(look.shape, x, y, radius, Fill::Full)) }

@@ -25,6 +25,7 @@ pub(super) fn rests_on(figure: &Figure) -> String {
 pub(super) fn some(count: usize, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
+        _ if what == "axis" => format!("{count} axes"),
         _ if what.ends_with("ch") => format!("{count} {what}es"),
         _ => format!("{count} {what}s"),
     }

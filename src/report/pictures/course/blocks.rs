@@ -52,7 +52,7 @@ pub(super) fn block(
     let (top, bottom) = (lane.top, lane.top + lane.height);
     let parts = parts(phases, clock);
     let middle = (f64::midpoint(left, right), lane.middle());
-    let whole = |class: &str| html! { path class=(class) d=(compact::rectangle(left, top, right, bottom)); };
+    let whole = |class: &str| html! { path class=(class) d=(compact::rectangle(left, top, right, bottom)) {} };
     let body = html! {
         @if span.unfinished {
             (whole("open"))
@@ -61,7 +61,7 @@ pub(super) fn block(
         } @else {
             @for (from, until, phase) in parts {
                 @let top = bottom - lane.height * share(phase);
-                path class=(phase.class()) d=(compact::rectangle(from, top, until.max(from + 0.4), bottom));
+                path class=(phase.class()) d=(compact::rectangle(from, top, until.max(from + 0.4), bottom)) {}
             }
         }
         @if span.confirms { (whole("confirms")) }
@@ -78,7 +78,7 @@ fn gate(x: f64, top: f64, large: bool) -> Markup {
     let size = if large { 4.0 } else { 2.0 };
     let (left, right) = (px(x - size), px(x + size));
     let (high, low) = (px(top - size * 0.6), px(top + size * 1.2));
-    html! { path class="gate" d=(format!("M{left} {high}H{right}L{} {low}Z", px(x))); }
+    html! { path class="gate" d=(format!("M{left} {high}H{right}L{} {low}Z", px(x))) {} }
 }
 
 /// `launch 12, seqs32: boot 3.1 min, warm-up 40 s, measuring 8.2 min, drain 4 s`.
@@ -119,7 +119,7 @@ pub(super) fn key(width: f64) -> Markup {
         g class="k1" {
             @for phase in Phase::ALL {
                 @let bottom = y + 5.0;
-                path class=(phase.class()) d=(compact::rectangle(left, bottom - 11.0 * share(phase), left + 12.0, bottom));
+                path class=(phase.class()) d=(compact::rectangle(left, bottom - 11.0 * share(phase), left + 12.0, bottom)) {}
                 (text(left + 16.0, y, Align::Start, "muted", phase.name()))
                 @let () = left += step(phase);
             }

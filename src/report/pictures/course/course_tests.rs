@@ -144,7 +144,7 @@ fn the_timeline_says_where_the_hours_went() {
     let course = course_of(&ranking, 6, 0);
     let picture = timeline(&course, &ranking, &Palette::new(&ranking));
     let title = &picture.title;
-    assert!(title.starts_with("Of 1.") && title.contains(" h in 24 launches, "), "{title}");
+    assert!(title.starts_with("Of 2.1") && title.contains(" h in 24 launches, "), "{title}");
     assert!(title.ends_with(" min were boots"), "{title}");
     assert!(picture.caption.contains("that failed or did not end"), "{}", picture.caption);
     assert_eq!(picture.table.len(), 5);

@@ -89,10 +89,10 @@ impl Night<'_> {
         let height = lowest + axis::BELOW;
         let end = Frame { bottom: lowest, ..frame };
         let body = html! {
-            (rows::names(self.rows, &lanes, frame.across(), wide))
             @if let Some(panel) = above { (panel.body) }
             @for panel in &below { (panel.body) }
             (self.verticals(&clock, lowest, width))
+            (rows::names(self.rows, &lanes, frame.across(), wide))
             (blocks::key(width))
             (self.blocks(&clock, &lanes))
             (clock.axis(&frame, below.is_empty()))

@@ -142,7 +142,7 @@ pub(super) fn level(
         @for run in runs {
             @let places: Vec<_> = run.iter().map(place).collect();
             (mark::band(&places.iter().map(|it| (it.0, it.1, it.2)).collect::<Vec<_>>(), ""))
-            path class="sample" d=(compact::line(&places.iter().map(|it| (it.0, it.3)).collect::<Vec<_>>()));
+            path class="sample" d=(compact::line(&places.iter().map(|it| (it.0, it.3)).collect::<Vec<_>>())) {}
         }
     };
     let body = html! { (body) (named("k1", &title, &drawn)) };
@@ -199,8 +199,8 @@ fn samples(
                 @for run in &runs {
                     @let means: Vec<_> = run.iter().map(|it| (it.0, place(it.1))).collect();
                     @let peaks: Vec<_> = run.iter().map(|it| (it.0, place(it.2))).collect();
-                    @if means != peaks { path class="peak" d=(compact::line(&peaks)); }
-                    path class="sample" d=(compact::line(&drawable(means)));
+                    @if means != peaks { path class="peak" d=(compact::line(&peaks)) {} }
+                    path class="sample" d=(compact::line(&drawable(means))) {}
                 }
             };
             (named("", &summary(quantity, one), &drawn))

@@ -13,7 +13,7 @@ use crate::results::analysis::Course;
 const FULL: usize = 24;
 
 /// Units of names at most in a wide drawing.
-const NAMES: f64 = 190.0;
+const NAMES: f64 = 230.0;
 
 /// One configuration.
 pub(super) struct Row {

@@ -189,7 +189,7 @@ fn stacked(bar: &Bar<'_>, lane: Lane, course: &Course, scale: &Scale, divisor: f
     let bottom = lane.top + lane.height;
     let body = html! {
         @for (from, until, phase) in parts.iter().filter(|it| it.1 - it.0 >= 0.1) {
-            path class=(phase.class()) d=(compact::rectangle(*from, bottom - lane.height * blocks::share(*phase), *until, bottom));
+            path class=(phase.class()) d=(compact::rectangle(*from, bottom - lane.height * blocks::share(*phase), *until, bottom)) {}
         }
         @if lane.named {
             (text(scale.at(sum / divisor) + 6.0, lane.middle(), Align::Start, "tick", &duration(sum)))

@@ -125,8 +125,8 @@ fn when(night: &Night<'_>) -> String {
         let shown: Vec<String> = pauses.iter().take(4).map(|it| duration(*it)).collect();
         let more = if pauses.len() > 4 { ", ..." } else { "" };
         text.push_str(&format!(
-            " {} without launches cut out of the axis at //: {}{more}.",
-            counted(pauses.len(), "pause is", "pauses are"),
+            " {} cut out of the axis at //: {}{more}.",
+            counted(pauses.len(), "pause without launches is", "pauses without launches are"),
             shown.join(", ")
         ));
     }
