@@ -115,6 +115,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         gated: gated(sweep),
         missing,
         machine,
+        course: measured[0].course(),
         witness,
         undecided: causes,
         overruled,

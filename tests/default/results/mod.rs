@@ -1,6 +1,7 @@
 //! What a sweep means and how it is shown, from synthetic sweeps.
 
 mod aa;
+mod analysis;
 mod blocks;
 mod builder;
 mod claims;
