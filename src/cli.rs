@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::examples;
+
 /// Columns of a help at most.
 const HELP_WIDTH: usize = 100;
 
@@ -21,33 +23,53 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Launch and measure every configuration of a grid, and rank them
+    #[command(after_help = examples::SWEEP)]
     Sweep(SweepArgs),
     /// Show what would run: names, argument vectors, warnings, time. Launches nothing
+    #[command(after_help = examples::PLAN)]
     Plan(PlanArgs),
     /// Continue a sweep that was stopped or killed
+    #[command(after_help = examples::RESUME)]
     Resume(ResumeArgs),
     /// Confirm a gain: fresh launches of a configuration and the baseline, in turn
+    #[command(after_help = examples::CONFIRM)]
     Confirm(ConfirmArgs),
     /// Start production again and remove what a dead sweep left
+    #[command(after_help = examples::RECOVER)]
     Recover(RecoverArgs),
     /// Check for what would prevent a sweep
+    #[command(after_help = examples::DOCTOR)]
     Doctor(GridArgs),
     /// Print what a sweep showed, what to do next, and the ranking; also while it runs
+    #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
+    /// List the runs below a folder: when, verdict, candidate, how far
+    #[command(after_help = examples::LIST)]
+    List(ListArgs),
     /// Compare the rankings of sweeps: is what was chosen still the best?
+    #[command(after_help = examples::COMPARE)]
     Compare(CompareArgs),
     /// Write results and ranking of a sweep again, as CSV and Parquet
+    #[command(after_help = examples::EXPORT)]
     Export(ExportArgs),
     /// Measure a server that is already running
-    #[command(after_long_help = workload_options())]
+    #[command(after_help = examples::BENCH, after_long_help = workload_options())]
     Bench(BenchArgs),
     /// Serve a simulated vLLM: takes vLLM's own arguments, and `--sim-*`
     #[command(after_help = simulator_options())]
     Simulate(SimulateArgs),
     /// List every metric with unit, direction and definition
+    #[command(after_help = examples::METRICS)]
     Metrics(MetricsArgs),
     /// List every workload with its options and their defaults
+    #[command(after_help = examples::WORKLOADS)]
     Workloads(WorkloadsArgs),
+    /// Print the JSON Schema of a grid (draft-07), for editors
+    #[command(after_help = examples::SCHEMA)]
+    Schema,
+    /// Print completions for a shell
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArgs),
 }
 
 impl Command {
@@ -74,10 +96,13 @@ impl Command {
             Self::Plan(_)
             | Self::Doctor(_)
             | Self::Report(_)
+            | Self::List(_)
             | Self::Compare(_)
             | Self::Export(_)
             | Self::Metrics(_)
-            | Self::Workloads(_) => false,
+            | Self::Workloads(_)
+            | Self::Schema
+            | Self::Completions(_) => false,
         }
     }
 }
@@ -188,6 +213,15 @@ fn percent(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a claim is a percentage from 1% to 100%, such as 10%".to_owned())
 }
 
+/// A share that a figure may be worse by, from a percentage.
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').and_then(|it| it.trim().parse::<f64>().ok());
+    let allowed = number.filter(|it| (0.0..100.0).contains(it));
+    allowed
+        .map(|it| it / 100.0)
+        .ok_or_else(|| "a limit is a percentage from 0% to below 100%, such as 5%".to_owned())
+}
+
 /// Seconds from a duration.
 fn duration(text: &str) -> Result<u64, String> {
     let seconds = vllm_grid::grid::duration_seconds(text);
@@ -218,6 +252,36 @@ pub(crate) struct ReportArgs {
     pub(crate) format: Format,
 }
 
+/// `list`.
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Folder below which runs are looked for
+    #[arg(value_name = "DIR", default_value = "runs")]
+    pub(crate) folder: PathBuf,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// `completions`.
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Shells with completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// fish.
+    Fish,
+}
+
 /// `compare`.
 #[derive(Args, Debug)]
 pub(crate) struct CompareArgs {
@@ -227,9 +291,13 @@ pub(crate) struct CompareArgs {
     /// Compare by this metric (default: the objective, where all sweeps have the same)
     #[arg(long, value_name = "METRIC")]
     pub(crate) metric: Option<String>,
+    /// End with exit code 1 where the last sweep is shown to be worse than the first by more
+    /// than this share: the whole one-sided 95 % bound is beyond it
+    #[arg(long, value_name = "PERCENT", value_parser = share)]
+    pub(crate) fail_if_worse: Option<f64>,
     /// What to print
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = ComparisonFormat::Text)]
+    pub(crate) format: ComparisonFormat,
 }
 
 /// `export`.
@@ -309,7 +377,7 @@ impl SimulateArgs {
 
 /// The simulator's options as a part of the help.
 fn simulator_options() -> String {
-    let mut text = "Options of the simulator:".to_owned();
+    let mut text = format!("{}\n\nOptions of the simulator:", examples::SIMULATE);
     for (name, value, about) in vllm_grid::simulator::OPTIONS {
         let option = format!("{name} {value}");
         text.extend([format!("\n  {option:<26}  "), (*about).to_owned()]);
@@ -325,7 +393,8 @@ fn simulator_options() -> String {
 fn workload_options() -> String {
     let all: Vec<_> = vllm_grid::workload::KINDS.iter().collect();
     let options = vllm_grid::report::workloads::render(&all, HELP_WIDTH);
-    format!("Workloads, and their options for --set and for a grid:\n\n{options}")
+    let examples = examples::BENCH;
+    format!("{examples}\n\nWorkloads, and their options for --set and for a grid:\n\n{options}")
 }
 
 /// `metrics`.
@@ -355,6 +424,17 @@ pub(crate) struct WorkloadsArgs {
 pub(crate) enum Format {
     /// For a person.
     Text,
+    /// For a program.
+    Json,
+}
+
+/// What a comparison is printed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ComparisonFormat {
+    /// For a person.
+    Text,
+    /// For a merge request or an issue.
+    Markdown,
     /// For a program.
     Json,
 }

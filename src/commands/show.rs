@@ -1,7 +1,9 @@
-//! The commands that show what there is: `report`, `export`, `metrics`, `workloads`.
+//! The commands that show what there is: `report`, `export`, `metrics`, `workloads`,
+//! `schema`, `completions`.
 
 use std::path::{Component, Path, PathBuf};
 
+use clap::CommandFactory as _;
 use vllm_grid::clean;
 use vllm_grid::history::extent::Extent;
 use vllm_grid::history::folder::Folder;
@@ -15,7 +17,7 @@ use vllm_grid::results::reading::{Place, Reading};
 use vllm_grid::workload::{KINDS, Kind, LAUNCH, catalogue};
 use vllm_grid::{report, results};
 
-use crate::cli::{ExportArgs, Format, MetricsArgs, ReportArgs, WorkloadsArgs};
+use crate::cli::{Cli, ExportArgs, Format, MetricsArgs, ReportArgs, Shell, WorkloadsArgs};
 use crate::exit::{CommandError, Exit, print, print_with};
 use crate::output::print_error;
 
@@ -40,6 +42,11 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
     for kind in kinds {
         let exported = folder.has_tables();
         print(&report::figures::render(&ranking, &record.manifest, kind, width(), exported))?;
+        let cases = results::why::of(&record, &ranking, kind);
+        let why = report::why::render(&ranking, kind, &cases, width());
+        if !why.is_empty() {
+            print(&format!("\n{why}"))?;
+        }
     }
     Ok(outcome(&ranking))
 }
@@ -106,6 +113,27 @@ pub(crate) fn workloads(args: &WorkloadsArgs) -> Result<Exit, CommandError> {
         Format::Json => print_json(&report::workloads::describe(&kinds))?,
         Format::Text => print(&report::workloads::render(&kinds, width()))?,
     }
+    Ok(Exit::Done)
+}
+
+/// `schema`: what a grid may have, for editors.
+pub(crate) fn schema() -> Result<Exit, CommandError> {
+    print(&vllm_grid::grid::schema::text())?;
+    Ok(Exit::Done)
+}
+
+/// `completions`: a shell's script.
+pub(crate) fn completions(shell: Shell) -> Result<Exit, CommandError> {
+    let mut cli = Cli::command();
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut cli, "vllm-grid", &mut script);
+    // Made of our own help alone: tabs and escapes of the shell stay as they are.
+    print_with(|out| out.write_all(&script))?;
     Ok(Exit::Done)
 }
 

@@ -20,13 +20,15 @@ pub fn write(
     ranking: &Ranking,
 ) -> Result<Vec<PathBuf>, ResultsError> {
     let results = frame::results(sweep)?;
-    let ranking = ranking.frame()?;
+    let ranked = ranking.frame_with_flags(sweep)?;
     let mut written = Vec::new();
-    for (name, mut frame) in [("results", results), ("ranking", ranking)] {
+    // What a person opens has the columns of the ranking that say something, in a reader's order.
+    let table = ranking.table(&ranked)?;
+    for (name, mut parquet, csv) in [("results", results, None), ("ranking", ranked, Some(table))] {
         let path = folder.join(name).with_extension("parquet");
-        written.push(write_parquet(&path, &mut frame).map(|()| path));
+        written.push(write_parquet(&path, &mut parquet).map(|()| path));
         let path = folder.join(name).with_extension("csv");
-        written.push(write_csv(&path, &mut frame).map(|()| path));
+        written.push(write_csv(&path, &mut csv.unwrap_or(parquet)).map(|()| path));
     }
     written.into_iter().collect()
 }

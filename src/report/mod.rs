@@ -4,12 +4,14 @@
 
 mod bounds;
 pub mod comparison;
+pub mod comparison_markdown;
 mod comparison_notes;
 pub mod confirmation;
 pub mod document;
 pub mod export;
 mod fields;
 pub mod figures;
+pub mod list;
 pub mod measurements;
 mod names;
 mod notes;
@@ -22,4 +24,5 @@ mod reading_trust;
 mod spoken;
 pub mod table;
 mod text;
+pub mod why;
 pub mod workloads;

@@ -48,7 +48,7 @@ pub(crate) use load_specification::steady_requests;
 pub use long_context::LongContext;
 pub use options::{OptionError, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
-pub use request::{REQUEST, RequestFields};
+pub use request::{REQUEST, RequestFields, refused_fields};
 use specification::Specification;
 pub use specification::{Absence, Decided};
 pub use stability::{MIN_OF_AN_HOUR, Stability};

@@ -53,6 +53,11 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// The fields that a grid cannot set.
+pub fn refused_fields() -> impl Iterator<Item = &'static str> {
+    REFUSED.iter().flat_map(|(names, _)| names.iter().copied())
+}
+
 /// Fields of requests; null takes one out. Those that are refused are never in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]

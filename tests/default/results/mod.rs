@@ -3,7 +3,7 @@
 mod aa;
 mod analysis;
 mod blocks;
-mod builder;
+pub(crate) mod builder;
 mod claims;
 mod comparison;
 mod confirmed;
@@ -26,4 +26,6 @@ mod reading_repeated;
 mod simulated_drift;
 mod table;
 mod unfinished;
+mod why;
 mod witness;
+mod worse;
