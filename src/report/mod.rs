@@ -2,6 +2,7 @@
 //! files after it. What is said is decided in [`crate::results`] and
 //! [`crate::grid`]; here it is only worded and laid out. Nothing is printed.
 
+mod bars;
 mod bounds;
 pub mod comparison;
 pub mod comparison_markdown;
