@@ -378,8 +378,13 @@ pub(crate) struct ExportArgs {
 /// `bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// Where the server is, for example http://127.0.0.1:8000
+    /// Where the server is, for example http://127.0.0.1:8000 or https://llm.example.org. No proxy is
+    /// used, whatever http_proxy, https_proxy and all_proxy say
     pub(crate) url: String,
+    /// Certificates (PEM) that are believed besides those of the system's authorities, for https: an
+    /// authority's, or the server's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// The model's name (default: the first that the server offers and that is no adapter)
     #[arg(long)]
     pub(crate) model: Option<String>,

@@ -164,9 +164,11 @@ impl Generator {
             let mut stale = {
                 let mut slots = lock(&slots);
                 let first = slots.len().saturating_sub(next);
-                let is_fresh = |slot: &Slot| self.client.is_ready_for(slot, 2 * AHEAD);
-                let (fresh, stale): (Vec<Slot>, _) = slots.drain(first..).partition(is_fresh);
-                slots.extend(fresh);
+                let mut stale = Vec::new();
+                for mut slot in slots.split_off(first) {
+                    let is_fresh = self.client.is_ready_for(&mut slot, 2 * AHEAD);
+                    if is_fresh { &mut *slots } else { &mut stale }.push(slot);
+                }
                 stale
             };
             for few in stale.chunks_mut(16) {
@@ -373,7 +375,7 @@ mod tests {
 
     async fn client(base_url: String) -> Client {
         let server = Server {
-            endpoint: Endpoint { base_url, api_key: None },
+            endpoint: Endpoint::new(base_url, None),
             model: "m".to_owned(),
             choice: crate::server::ModelChoice::Clear,
             max_model_len: None,
