@@ -12,7 +12,7 @@ use crate::client::Order;
 use crate::client::error::is_too_long;
 use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::client::request::{Prepared, RequestSpec};
-use crate::client::stream::Answer;
+use crate::client::Answer;
 use crate::metric::MetricValues;
 
 /// An answer with a smaller budget than this, in tokens, is not asked for.

@@ -47,6 +47,7 @@ mod sheet;
 mod shift;
 pub mod telemetry;
 mod undecided;
+pub mod under_load;
 mod verdict;
 pub mod witness;
 

@@ -15,7 +15,7 @@ use crate::bench::session::Session;
 use crate::client::clock::Clock;
 use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::client::request::{Prepared, RequestSpec, Target};
-use crate::client::stream::Answer;
+use crate::client::Answer;
 use crate::client::{Order, Slot};
 use crate::event::Phase;
 use crate::gate::{Gate, GateOrder, GateReport};

@@ -15,7 +15,7 @@ use crate::bench::sequence::{Reply, RequestSequence, Stop, answer_budget, mean};
 use crate::bench::workloads::tool_calling::tasks::score::{Judged, judge};
 use crate::bench::workloads::tool_calling::tasks::{Call, Step, Task, of_repeat};
 use crate::client::request::{Input, RequestSpec, is_blamed};
-use crate::client::stream::Answer;
+use crate::client::Answer;
 use crate::metric::MetricValues;
 use crate::workload::metrics::TOOL_CALLING as METRICS;
 use crate::workload::{Scenario, ToolCalling};

@@ -85,7 +85,7 @@ mod tests {
     use super::score::{Judged, judge};
     use super::*;
     use crate::client::ToolCall;
-    use crate::client::stream::Answer;
+    use crate::client::Answer;
 
     fn answer(step: &Step) -> Answer {
         match step {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Call, Step};
 use crate::client::ToolCall;
-use crate::client::stream::Answer;
+use crate::client::Answer;
 
 /// What an answer is worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
