@@ -4,6 +4,7 @@
 //! [`repetition`] judges texts, [`canary`] has the prompts. Who asks a server is elsewhere.
 
 pub mod canary;
+mod cost;
 pub mod function;
 mod period;
 pub mod repetition;

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use crate::bench::error::BenchError;
 use crate::bench::session::Session;
+use crate::client::Answer;
 use crate::client::clock::Clock;
 use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::client::request::{Prepared, RequestSpec, Target};
-use crate::client::Answer;
 use crate::client::{Order, Slot};
 use crate::event::Phase;
 use crate::gate::{Gate, GateOrder, GateReport};
