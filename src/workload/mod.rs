@@ -451,7 +451,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(shares, 5);
+        assert_eq!(shares, 6);
     }
 
     #[test]

@@ -170,14 +170,15 @@ engine:
   simulated: {{model: Qwen/Qwen3-32B-AWQ, gpu: rtx-4090, gpus: 2, speed: {speed},
     flags: {{tensor-parallel-size: 2, quantization: awq_marlin, max-model-len: 8192}}}}
 include: [{{name: plain, max-num-seqs: 32}}]
-workloads: {{load: {{concurrency: [1], requests: 1, prompt-tokens: 64, output-tokens: 8, warmup: 0}}}}
+workloads: {{load: {{concurrency: [1], requests: 12, prompt-tokens: 64, output-tokens: 8, warmup: 0}}}}
 objective: {{maximize: load.total_token_throughput}}
 strategy: {{grid: {{launches: 1, repeats: 1, seed: 1}}}}
 gates: {{canary: {{}}, function: {{}}}}
 "
     );
     let place = Workplace::alone(&grid);
-    place.run(&["sweep", "grid.yaml", "--output", "run"]);
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]);
+    assert_eq!(place.entries("run", "launch_ready"), 1, "{}", ran.err);
     let seconds = between(&place, "launch_ready", "gate_finished") * speed;
     println!("canary: {seconds:.1} s on two simulated RTX 4090 with Qwen3-32B-AWQ");
     assert!((1.0..=15.0).contains(&seconds), "{seconds} s");
