@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::answer::Answer;
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
 use crate::client::error::{cancelled, is_too_long};
@@ -22,7 +23,7 @@ use crate::client::optional::{self, LeftOut};
 use crate::client::record::RequestErrorClass::{self, MissingUsage};
 use crate::client::record::{RequestError, RequestRecord};
 use crate::client::request::{Prepared, blamed};
-use crate::client::stream::{Answer, StreamReader};
+use crate::client::stream::StreamReader;
 use crate::server::http1::post_head;
 use crate::server::tls::Tls;
 use crate::server::{Address, ApiKey, Server};
@@ -270,6 +271,9 @@ impl Client {
         };
         let mut reader = StreamReader::new(record, self.limits.stream, request.keep_answer)
             .at_most(request.max_tokens);
+        if let Some(bytes) = request.keep_last {
+            reader = reader.keeping_last(bytes);
+        }
         let message = self.message(request);
         let ready = cancel.run_until_cancelled(self.ready(slot)).await;
         let outcome = match (ready, slot.connection.take()) {

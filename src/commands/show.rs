@@ -14,7 +14,7 @@ use vllm_grid::report::document::Document;
 use vllm_grid::results::ranking;
 use vllm_grid::results::reading::next::confirm_hours;
 use vllm_grid::results::reading::{Place, Reading};
-use vllm_grid::workload::{KINDS, Kind, LAUNCH, catalogue};
+use vllm_grid::workload::{GATE_METRICS, KINDS, Kind, LAUNCH, catalogue};
 use vllm_grid::{report, results};
 
 use crate::cli::{Cli, ExportArgs, Format, MetricsArgs, ReportArgs, Shell, WorkloadsArgs};
@@ -80,16 +80,19 @@ pub(super) fn read(folder: &Folder) -> Result<SweepRecord, CommandError> {
 
 /// `metrics`: the catalogue.
 pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, CommandError> {
-    let (launches, workloads): (Vec<String>, Vec<String>) =
-        args.workload.iter().cloned().partition(|name| name == LAUNCH);
+    let is_of_none =
+        |name: &str| name == LAUNCH || GATE_METRICS.iter().any(|metric| metric.workload == name);
+    let (others, workloads): (Vec<String>, Vec<String>) =
+        args.workload.iter().cloned().partition(|name| is_of_none(name));
     let kinds =
-        if launches.is_empty() || !workloads.is_empty() { kinds(&workloads)? } else { Vec::new() };
-    let with_launches = !launches.is_empty() || workloads.is_empty();
-    let of_kinds = |metric: &&Metric| {
+        if others.is_empty() || !workloads.is_empty() { kinds(&workloads)? } else { Vec::new() };
+    let is_asked_for = |metric: &&Metric| {
         kinds.iter().any(|kind| kind.key == metric.workload)
-            || (with_launches && metric.workload == LAUNCH)
+            || others.iter().any(|name| name == metric.workload)
+            || (args.workload.is_empty() && is_of_none(metric.workload))
     };
-    let catalogue: Vec<&Metric> = catalogue().iter().filter(of_kinds).collect();
+    let catalogue: Vec<&Metric> =
+        catalogue().iter().chain(GATE_METRICS).filter(is_asked_for).collect();
     if args.format == Format::Json {
         print_json(&catalogue)?;
         return Ok(Exit::Done);

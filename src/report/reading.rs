@@ -80,7 +80,10 @@ fn partial(block: &mut Block, reading: &Reading) {
         State::Waiting => format!("The sweep {}.", waits(extent)),
         State::Interrupted => "The sweep was interrupted.".to_owned(),
         State::BudgetSpent => "The budget ended the sweep.".to_owned(),
-        State::Stopped { reason } => format!("The sweep stopped: {}", block.plain(reason)),
+        State::Stopped { reason } => {
+            // A reason may be a sentence, or a part of one.
+            format!("The sweep stopped: {}.", block.plain(reason).trim_end_matches('.'))
+        }
     };
     let launches = format!("{} of {} launches are over.", extent.done, extent.of);
     let confirms = match extent.confirmation {
@@ -414,6 +417,7 @@ fn cause(block: &Block, cause: &Cause) -> String {
         Cause::NotMeasured { metric } => format!("{} was not measured", spoken::metric(metric)),
         Cause::Values { metric } => format!("too few values of {}", spoken::metric(metric)),
         Cause::NotPositive { metric } => format!("{} was zero", spoken::metric(metric)),
+        Cause::LoopsUnderLoad => "answers loop under load".to_owned(),
         Cause::Overridden => "ran with other flags than asked for".to_owned(),
         Cause::BoundBroken { metric } => format!("bound of {} broken", spoken::metric(metric)),
     }

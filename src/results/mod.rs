@@ -51,6 +51,7 @@ mod sheet;
 mod shift;
 pub mod telemetry;
 mod undecided;
+pub mod under_load;
 mod verdict;
 pub mod why;
 pub mod witness;

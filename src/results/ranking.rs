@@ -300,19 +300,6 @@ impl Evidence<'_> {
         order
     }
 
-    fn baseline(&self) -> Option<usize> {
-        let name = self.sweep.manifest.baseline.as_ref()?;
-        self.arms.iter().position(|arm| {
-            arm.configuration.name == *name || arm.configuration.aliases.contains(name)
-        })
-    }
-
-    /// A baseline whose flags were overridden is compared as what it ran as.
-    fn compared_baseline(&self) -> Option<usize> {
-        let named = self.baseline()?;
-        Some(self.arms[named].same_as.unwrap_or(named))
-    }
-
     fn compare_with_baseline(&self, rows: &mut [RankedConfiguration], order: &[usize]) {
         let measured = &self.measured[0];
         let (Some(named), Some(baseline)) = (self.baseline(), self.compared_baseline()) else {

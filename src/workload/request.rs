@@ -78,6 +78,13 @@ impl RequestFields {
         if errors.is_empty() { Ok(Self(given.clone())) } else { Err(errors) }
     }
 
+    /// Those that fulfil this.
+    #[must_use]
+    pub fn keeping(mut self, is_kept: impl Fn(&str, &Value) -> bool) -> Self {
+        self.0.retain(|name, value| is_kept(name, value));
+        self
+    }
+
     /// The fields of an option `request` among others.
     pub(super) fn of_options(options: &Map<String, Value>) -> Result<Self, Vec<OptionError>> {
         match options.get(REQUEST) {
