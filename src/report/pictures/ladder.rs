@@ -6,13 +6,16 @@ use maud::{Markup, html};
 use super::axis::{self, ABOVE, BELOW, Frame};
 use super::label::{self, Align, Area, LINE, Label, text};
 use super::mark::{self, Fill};
-use super::palette::Palette;
+use super::palette::{Palette, cut, shown};
 use super::scale::Scale;
 use super::wording::{figure, heading, load, metric, names, rests_on, some, spoken_of};
 use super::{Drawing, NARROW, Picture, anchor, picture, sentence, titled};
 use crate::results::analysis::{Analysis, Figure, Ladder, Path, Step};
 use crate::results::number;
 use crate::results::ranking::Ranking;
+
+/// Units between the frame and the names at the ends of paths.
+const GAP: f64 = 26.0;
 
 /// Throughput against latency; `None` where no load was measured.
 pub fn ladder(analysis: &Analysis, ranking: &Ranking) -> Option<Picture> {
@@ -133,8 +136,12 @@ impl<'a> View<'a> {
 
     fn draw(&self, width: f64) -> Drawing {
         let high = if width <= NARROW { 320.0 } else { 420.0 };
-        let mut frame =
-            Frame { left: 0.0, right: width - 20.0, top: ABOVE + 6.0, bottom: ABOVE + high };
+        let named = |it: &&Path| self.palette.look(it.configuration).named;
+        let names = self.ladder.paths.iter().filter(named);
+        let names = names.map(|it| label::text_width(self.palette.name(it.configuration)));
+        let room = names.fold(0.0, f64::max).min(width * 0.27);
+        let right = width - room - GAP - 4.0;
+        let mut frame = Frame { left: 0.0, right, top: ABOVE + 6.0, bottom: ABOVE + high };
         let limit = self.ladder.limit.filter(|it| it.is_finite());
         let y = Scale::positions(
             self.steps().flat_map(|it| ends(&it.latency)).chain(limit),
@@ -143,13 +150,12 @@ impl<'a> View<'a> {
         frame.left = axis::room_for(&y, axis::most_upwards(&frame));
         let x = Scale::positions(self.steps().flat_map(|it| ends(&it.throughput)), frame.across());
         let (x_unit, y_unit) = self.units();
-        let (named, pale): (Vec<&Path>, Vec<&Path>) =
-            self.ladder.paths.iter().partition(|it| self.palette.look(it.configuration).named);
+        let (named, pale): (Vec<&Path>, Vec<&Path>) = self.ladder.paths.iter().partition(named);
         let body = html! {
             (axis::upwards(&frame, &y, &axis::title(&metric(&self.ladder.latency), y_unit, &y)))
             @if let Some(limit) = limit { (self.limit(limit, &frame, &y)) }
             @for path in pale.iter().chain(named.iter().rev()) { (self.path(path, &x, &y)) }
-            (self.labels(&named, &frame, &x, &y))
+            (self.labels(&named, &frame, &x, &y, room))
             (axis::across(&frame, &x, &axis::title(&metric(&self.ladder.throughput), x_unit, &x)))
         };
         Drawing { height: frame.bottom + BELOW, body }
@@ -170,17 +176,20 @@ impl<'a> View<'a> {
         let steps: Vec<&Step> = path.steps.iter().filter(drawable).collect();
         let at = |step: &Step| (x.at(step.throughput.value), y.at(step.latency.value));
         let points: Vec<(f64, f64)> = steps.iter().map(|it| at(it)).collect();
-        let radius = if look.named { 4.5 } else { 3.0 };
+        if !look.named {
+            // One mark for the whole path: there may be hundreds of them.
+            let title = steps.last().map_or_else(String::new, |it| self.title_of(path, it));
+            let body = html! { (mark::line(&points, look)) };
+            return mark::link(&anchor(path.configuration), &title, look, &body);
+        }
         html! {
             (mark::line(&points, look))
             @for step in steps {
                 @let (across, up) = at(step);
                 @let body = html! {
-                    @if look.named {
-                        @if let Some(it) = step.throughput.interval { (mark::across(x.at(it.low), x.at(it.high), up)) }
+                                            @if let Some(it) = step.throughput.interval { (mark::across(x.at(it.low), x.at(it.high), up)) }
                         @if let Some(it) = step.latency.interval { (mark::upright(across, y.at(it.low), y.at(it.high))) }
-                    }
-                    (mark::dot(look.shape, across, up, radius, Fill::Full))
+                    (mark::dot(look.shape, across, up, 4.5, Fill::Full))
                 };
                 (mark::link(&anchor(path.configuration), &self.title_of(path, step), look, &body))
             }
@@ -201,58 +210,40 @@ impl<'a> View<'a> {
         )
     }
 
-    /// Names at the ends of paths, then the load at points of candidate and baseline.
-    fn labels(&self, named: &[&Path], frame: &Frame, x: &Scale, y: &Scale) -> Markup {
+    /// Names in a column beside the ends of paths, and the load at points of candidate and
+    /// baseline.
+    fn labels(&self, named: &[&Path], frame: &Frame, x: &Scale, y: &Scale, room: f64) -> Markup {
         let at = |step: &Step| (x.at(step.throughput.value), y.at(step.latency.value));
         let (baseline, candidate) = spoken_of(self.ranking);
         let spoken = |path: &Path| [baseline, candidate].contains(&Some(path.configuration));
         let mut order = named.to_vec();
         order.sort_by_key(|it| !spoken(it));
-        let most = (frame.width() * 0.42).min(210.0);
         let name = |path: &&Path| {
             let (x, y) = at(path.steps.iter().rfind(drawable)?);
-            Some(Label { x, y, text: self.palette.short_name(path.configuration, most), class: "" })
+            Some(Label { x, y, text: self.palette.short_name(path.configuration, room), class: "" })
         };
-        let mut taken: Vec<Area> = named
-            .iter()
-            .flat_map(|it| &it.steps)
-            .filter(drawable)
-            .map(at)
-            .map(|(x, y)| Area::around(x, y, 5.0))
-            .collect();
-        taken.push(axis::rest(frame));
-        if let Some(limit) = self.ladder.limit.filter(|it| it.is_finite()) {
-            let at = y.at(limit);
-            taken.push(Area {
-                left: frame.left,
-                right: frame.left + 150.0,
-                top: at - LINE,
-                bottom: at + LINE,
-            });
-        }
         let names: Vec<Label> = order.iter().filter_map(name).collect();
-        let names = label::beside(&names, frame.area(), &taken, 9.0);
-        taken.extend(names.placed.iter().map(|it| it.area));
-        let loads =
-            order.iter().filter(|it| spoken(it)).flat_map(|it| it.steps.iter().filter(drawable));
-        let loads: Vec<Label> = loads
-            .map(|step| {
-                let (x, y) = at(step);
-                let number = step.case.split_once('=').map_or(step.case.as_str(), |it| it.1);
-                Label {
-                    x,
-                    y,
-                    text: super::palette::cut(&super::palette::shown(number), 70.0),
-                    class: "muted",
-                }
-            })
-            .collect();
+        let column = frame.right + GAP;
+        let names = label::at_ends(&names, column, frame.top, frame.bottom);
+        let points = named.iter().flat_map(|it| &it.steps).filter(drawable).map(at);
+        let mut taken: Vec<Area> = points.map(|(x, y)| Area::around(x, y, 5.0)).collect();
+        if let Some(limit) = self.ladder.limit.filter(|it| it.is_finite()) {
+            let (left, right, at) = (frame.left, frame.left + 150.0, y.at(limit));
+            taken.push(Area { left, right, top: at - LINE, bottom: at + LINE });
+        }
+        let loads = order.iter().filter(|it| spoken(it));
+        let loads = loads.flat_map(|it| it.steps.iter().filter(drawable)).map(|step| {
+            let (x, y) = at(step);
+            let number = step.case.split_once('=').map_or(step.case.as_str(), |it| it.1);
+            Label { x, y, text: cut(&shown(number), 70.0), class: "muted" }
+        });
+        let loads: Vec<Label> = loads.collect();
         let mut loads = label::beside(&loads, frame.area(), &taken, 7.0);
         // A number far from its point says nothing; the point's title has it.
         loads.placed.retain(|it| it.leader.is_none());
         html! {
             (loads.draw())
-            (names.draw_with_rest(frame.right, frame.top + LINE / 2.0, Align::End))
+            (names.draw_with_rest(column, frame.bottom - LINE / 2.0, Align::Start))
         }
     }
 }

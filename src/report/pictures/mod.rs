@@ -85,6 +85,7 @@ pub fn picture(
         (sheet(&title, "wide", WIDE, &draw(WIDE)))
         (sheet(&title, "narrow", NARROW, &draw(NARROW)))
     };
+    let caption = capitalised(&caption);
     Picture { id: id.to_owned(), title, caption, svg: Some(svg), table }
 }
 
@@ -122,6 +123,11 @@ pub fn picture_anchor(picture: &str) -> String {
 /// `title` with what marks simulated figures before it.
 pub fn titled(simulated: bool, title: impl Display) -> String {
     if simulated { format!("Simulated: {title}") } else { title.to_string() }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// A coordinate as it is written: one decimal, none where it is whole.

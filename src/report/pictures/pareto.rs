@@ -191,6 +191,22 @@ impl View<'_> {
             .iter()
             .map(|it| Area::around(x.at(it.x.value), y.at(it.y.value), 5.0))
             .collect();
+        // Names keep off the crosses of those that have one.
+        for it in &named {
+            let (across, up) = (x.at(it.x.value), y.at(it.y.value));
+            taken.extend(it.x.interval.map(|it| Area {
+                left: x.at(it.low) - 3.0,
+                right: x.at(it.high) + 3.0,
+                top: up - 2.0,
+                bottom: up + 2.0,
+            }));
+            taken.extend(it.y.interval.map(|it| Area {
+                left: across - 2.0,
+                right: across + 2.0,
+                top: y.at(it.high) - 3.0,
+                bottom: y.at(it.low) + 3.0,
+            }));
+        }
         taken.push(axis::rest(frame));
         let placed = label::beside(&labels, frame.area(), &taken, 9.0);
         placed.draw_with_rest(frame.right, frame.top + LINE / 2.0, Align::End)

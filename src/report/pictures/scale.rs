@@ -76,6 +76,8 @@ impl Scale {
 
     fn new(kind: Kind, extent: (f64, f64), places: (f64, f64)) -> Self {
         let (low, high) = widened(extent);
+        // A ratio that no number can hold has no logarithmic axis.
+        let kind = if (high / low).is_finite() { kind } else { Kind::Linear };
         let values = match kind {
             Kind::Linear => {
                 let room = (high - low) * MARGIN;
@@ -103,7 +105,7 @@ impl Scale {
             Kind::Logarithmic if value <= 0.0 => 0.0,
             Kind::Logarithmic => (value / low).ln() / (high / low).ln(),
         };
-        let share = share.clamp(0.0, 1.0);
+        let share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
         self.places.0 + share * (self.places.1 - self.places.0)
     }
 
