@@ -105,6 +105,18 @@ fn after_string(text: &str) -> &str {
     }
 }
 
+/// A text from outside in one line of at most `characters`, without what acts on a terminal.
+pub(crate) fn brief(text: &str, characters: usize) -> String {
+    // Cleaning removes at most as much as it reads: a long text need not be read to its end.
+    let read = text.len().min(characters.saturating_mul(16));
+    let beginning = plain(&text[..text.floor_char_boundary(read)]);
+    let mut line: String = beginning.chars().take(characters).collect();
+    if read < text.len() || beginning.chars().nth(characters).is_some() {
+        line.push('…');
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

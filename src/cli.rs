@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::examples;
+
 /// Columns of a help at most.
 const HELP_WIDTH: usize = 100;
 
@@ -21,36 +23,56 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Launch and measure every configuration of a grid, and rank them
+    #[command(after_help = examples::SWEEP)]
     Sweep(SweepArgs),
     /// Show what would run: names, argument vectors, warnings, time. Launches nothing
+    #[command(after_help = examples::PLAN)]
     Plan(PlanArgs),
     /// Continue a sweep that was stopped or killed
+    #[command(after_help = examples::RESUME)]
     Resume(ResumeArgs),
     /// Confirm a gain: fresh launches of a configuration and the baseline, in turn
+    #[command(after_help = examples::CONFIRM)]
     Confirm(ConfirmArgs),
     /// Write what deploys a confirmed configuration, or check what runs. Starts and changes nothing
     #[command(after_help = APPLY_EXAMPLES)]
     Apply(ApplyArgs),
     /// Start production again and remove what a dead sweep left
+    #[command(after_help = examples::RECOVER)]
     Recover(RecoverArgs),
     /// Check for what would prevent a sweep
+    #[command(after_help = examples::DOCTOR)]
     Doctor(GridArgs),
     /// Print what a sweep showed, what to do next, and the ranking; also while it runs
+    #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
+    /// List the runs below a folder: when, verdict, candidate, how far
+    #[command(after_help = examples::LIST)]
+    List(ListArgs),
     /// Compare the rankings of sweeps: is what was chosen still the best?
+    #[command(after_help = examples::COMPARE)]
     Compare(CompareArgs),
     /// Write results and ranking of a sweep again, as CSV and Parquet
+    #[command(after_help = examples::EXPORT)]
     Export(ExportArgs),
     /// Measure a server that is already running
-    #[command(after_long_help = workload_options())]
+    #[command(after_help = examples::BENCH, after_long_help = workload_options())]
     Bench(BenchArgs),
     /// Serve a simulated vLLM: takes vLLM's own arguments, and `--sim-*`
     #[command(after_help = simulator_options())]
     Simulate(SimulateArgs),
     /// List every metric with unit, direction and definition
+    #[command(after_help = examples::METRICS)]
     Metrics(MetricsArgs),
     /// List every workload with its options and their defaults
+    #[command(after_help = examples::WORKLOADS)]
     Workloads(WorkloadsArgs),
+    /// Print the JSON Schema of a grid (draft-07), for editors
+    #[command(after_help = examples::SCHEMA)]
+    Schema,
+    /// Print completions for a shell
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArgs),
 }
 
 impl Command {
@@ -78,10 +100,13 @@ impl Command {
             | Self::Doctor(_)
             | Self::Apply(_)
             | Self::Report(_)
+            | Self::List(_)
             | Self::Compare(_)
             | Self::Export(_)
             | Self::Metrics(_)
-            | Self::Workloads(_) => false,
+            | Self::Workloads(_)
+            | Self::Schema
+            | Self::Completions(_) => false,
         }
     }
 }
@@ -229,6 +254,15 @@ fn percent(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a claim is a percentage from 1% to 100%, such as 10%".to_owned())
 }
 
+/// A share that a figure may be worse by, from a percentage.
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').and_then(|it| it.trim().parse::<f64>().ok());
+    let allowed = number.filter(|it| (0.0..100.0).contains(it));
+    allowed
+        .map(|it| it / 100.0)
+        .ok_or_else(|| "a limit is a percentage from 0% to below 100%, such as 5%".to_owned())
+}
+
 /// Seconds from a duration.
 fn duration(text: &str) -> Result<u64, String> {
     let seconds = vllm_grid::grid::duration_seconds(text);
@@ -254,9 +288,63 @@ pub(crate) struct ReportArgs {
     /// Show every figure of this workload in place of the ranking (may be repeated)
     #[arg(long, value_name = "NAME")]
     pub(crate) workload: Vec<String>,
-    /// What to print; JSON has the figures of all workloads
+    /// What to print: for a person, for a program, or the report of seven sections
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub(crate) format: ReportFormat,
+    /// With markdown or html: configurations to compare side by side, by name or alias, with commas;
+    /// four at most (default: candidate, baseline, and what is not distinguishable)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) configurations: Vec<String>,
+    /// With markdown or html: write to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write the page (report.html in the sweep's folder, or --output) again after each launch,
+    /// until nobody works on the sweep any more
+    #[arg(long, conflicts_with_all = ["format", "workload"])]
+    pub(crate) follow: bool,
+}
+
+/// What a report is printed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// The verdict and the ranking, for a person.
+    Text,
+    /// For a program: the figures of all workloads.
+    Json,
+    /// The seven sections, for a merge request or an issue.
+    Markdown,
+    /// The seven sections with pictures and every launch, as one file for a browser.
+    Html,
+}
+
+/// `list`.
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Folder below which runs are looked for
+    #[arg(value_name = "DIR", default_value = "runs")]
+    pub(crate) folder: PathBuf,
+    /// What to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+}
+
+/// `completions`.
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Shells with completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// fish.
+    Fish,
 }
 
 /// `compare`.
@@ -268,9 +356,13 @@ pub(crate) struct CompareArgs {
     /// Compare by this metric (default: the objective, where all sweeps have the same)
     #[arg(long, value_name = "METRIC")]
     pub(crate) metric: Option<String>,
+    /// End with exit code 1 where the last sweep is shown to be worse than the first by more
+    /// than this share: the whole one-sided 95 % bound is beyond it
+    #[arg(long, value_name = "PERCENT", value_parser = share)]
+    pub(crate) fail_if_worse: Option<f64>,
     /// What to print
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = ComparisonFormat::Text)]
+    pub(crate) format: ComparisonFormat,
 }
 
 /// `export`.
@@ -286,8 +378,13 @@ pub(crate) struct ExportArgs {
 /// `bench`.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// Where the server is, for example http://127.0.0.1:8000
+    /// Where the server is, for example http://127.0.0.1:8000 or https://llm.example.org. No proxy is
+    /// used, whatever http_proxy, https_proxy and all_proxy say
     pub(crate) url: String,
+    /// Certificates (PEM) that are believed besides those of the system's authorities, for https: an
+    /// authority's, or the server's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// The model's name (default: the first that the server offers and that is no adapter)
     #[arg(long)]
     pub(crate) model: Option<String>,
@@ -345,7 +442,7 @@ impl SimulateArgs {
 
 /// The simulator's options as a part of the help.
 fn simulator_options() -> String {
-    let mut text = "Options of the simulator:".to_owned();
+    let mut text = format!("{}\n\nOptions of the simulator:", examples::SIMULATE);
     for (name, value, about) in vllm_grid::simulator::OPTIONS {
         let option = format!("{name} {value}");
         text.extend([format!("\n  {option:<26}  "), (*about).to_owned()]);
@@ -361,7 +458,8 @@ fn simulator_options() -> String {
 fn workload_options() -> String {
     let all: Vec<_> = vllm_grid::workload::KINDS.iter().collect();
     let options = vllm_grid::report::workloads::render(&all, HELP_WIDTH);
-    format!("Workloads, and their options for --set and for a grid:\n\n{options}")
+    let examples = examples::BENCH;
+    format!("{examples}\n\nWorkloads, and their options for --set and for a grid:\n\n{options}")
 }
 
 /// `metrics`.
@@ -391,6 +489,17 @@ pub(crate) struct WorkloadsArgs {
 pub(crate) enum Format {
     /// For a person.
     Text,
+    /// For a program.
+    Json,
+}
+
+/// What a comparison is printed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ComparisonFormat {
+    /// For a person.
+    Text,
+    /// For a merge request or an issue.
+    Markdown,
     /// For a program.
     Json,
 }

@@ -20,7 +20,8 @@ use crate::output::{Masked, print_error, secrets};
 pub(crate) enum Exit {
     /// Done; a tie or a spent budget too.
     Done = 0,
-    /// Finished, but nothing could be ranked.
+    /// Finished, but nothing could be ranked; of `compare --fail-if-worse`: the last sweep is
+    /// shown to be worse.
     NothingRanked = 1,
     /// Wrong input or usage.
     Usage = 2,

@@ -6,6 +6,7 @@
 
 mod cli;
 mod commands;
+mod examples;
 mod exit;
 mod masked;
 mod output;

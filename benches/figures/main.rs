@@ -1,7 +1,7 @@
 //! Prints the figures that the README and the issues name, each measured in this
 //! run: the quickstart sweep, the plan of a large grid, the time that the sweep
-//! loop itself takes around a launch, and the journal's. `cargo bench --bench figures`;
-//! `-- journal` for the last alone.
+//! loop itself takes around a launch, the journal's, and a report's data. `cargo bench
+//! --bench figures`; `-- journal` or `-- analysis` for one of the last two alone.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,6 +19,7 @@ use vllm_grid::sweep::context::SweepContext;
 use vllm_grid::sweep::events::{Event, Events};
 use vllm_grid::sweep::run::Sweep;
 
+mod analysis;
 mod journal;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
@@ -26,7 +27,14 @@ const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 fn main() {
     let place = tempfile::tempdir().expect("a folder for what this writes");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    if !std::env::args().any(|argument| argument == "journal") {
+    let asked = |name: &str| std::env::args().any(|argument| argument == name);
+    if !asked("journal") {
+        report(place.path());
+    }
+    if asked("analysis") {
+        return;
+    }
+    if !asked("journal") {
         sweeps(place.path(), &runtime);
     }
     let (run, sample) = runtime.block_on(journal::sample(place.path()));
@@ -35,6 +43,13 @@ fn main() {
     row("  longest of 300", milliseconds(longest), "-");
     let ready = journal::resumed(BINARY, &run, &sample);
     row("resume of 10,000 repeats to launch", milliseconds(ready), "< 1000 ms");
+}
+
+fn report(place: &Path) {
+    let cost = analysis::cost(place);
+    row("ranking of 200 configurations, 10,400 repeats", milliseconds(cost.ranking), "-");
+    row("  their analysis", milliseconds(cost.analysis), "< 5000 ms");
+    row("  its peak memory", format!("{:.0} MB", cost.bytes as f64 / 1e6), "< 300 MB");
 }
 
 fn sweeps(place: &Path, runtime: &tokio::runtime::Runtime) {

@@ -8,11 +8,11 @@ use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::prompt::length::missed;
 use crate::bench::repeat::RepeatContext;
 use crate::bench::traffic::{Seen, Traffic, not_cold};
+use crate::client::Answer;
 use crate::client::Order;
 use crate::client::error::is_too_long;
 use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::client::request::{Prepared, RequestSpec};
-use crate::client::stream::Answer;
 use crate::metric::MetricValues;
 
 /// An answer with a smaller budget than this, in tokens, is not asked for.

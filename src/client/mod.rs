@@ -3,6 +3,7 @@
 //! bytes were sent and received. It contains no workload: prompts, arrivals and
 //! concurrency are in `bench`.
 
+mod answer;
 mod arrival;
 pub(crate) mod calls;
 mod chunk;
@@ -22,6 +23,7 @@ pub mod stream;
 mod timeout;
 pub mod whole;
 
+pub use answer::Answer;
 pub use calls::ToolCall;
 pub use limits::{Limits, StreamLimits};
 pub use send::{Client, ClientError, Order, Outcome, Slot};

@@ -251,6 +251,7 @@ impl RequestSpec {
             path,
             body: Value::Object(body).to_string().into(),
             keep_answer: self.keep_answer,
+            keep_last: None,
             max_tokens: self.max_tokens,
             must_have_tokens: ignores_eos && self.max_tokens > 1,
             fields: Arc::clone(&target.fields),
@@ -264,6 +265,8 @@ pub struct Prepared {
     pub(crate) path: &'static str,
     pub(crate) body: Bytes,
     pub(crate) keep_answer: bool,
+    /// Keep about so many bytes of the answer's end, at the least.
+    pub(crate) keep_last: Option<usize>,
     pub(crate) max_tokens: u64,
     /// An answer without a token is an error: with `ignore_eos` the model may not end at
     /// once. A single token may be invisible: a parser removes `<think>`.

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::answer::Answer;
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
 use crate::client::error::{cancelled, is_too_long};
@@ -22,9 +23,10 @@ use crate::client::optional::{self, LeftOut};
 use crate::client::record::RequestErrorClass::{self, MissingUsage};
 use crate::client::record::{RequestError, RequestRecord};
 use crate::client::request::{Prepared, blamed};
-use crate::client::stream::{Answer, StreamReader};
-use crate::server::http1::{is_header_value, post_head};
-use crate::server::{ApiKey, Server};
+use crate::client::stream::StreamReader;
+use crate::server::http1::post_head;
+use crate::server::tls::Tls;
+use crate::server::{Address, ApiKey, Server};
 use crate::shortage;
 
 /// Why there is no client for a server.
@@ -46,6 +48,7 @@ pub struct Client {
     addresses: Vec<SocketAddr>,
     prefix: String,
     host: String,
+    tls: Option<Tls>,
     api_key: Option<ApiKey>,
     limits: Limits,
     /// Whether an answer of the server had `usage`.
@@ -112,30 +115,23 @@ impl Client {
     /// A client for `server`; its name is looked up once, here.
     ///
     /// # Errors
-    /// An address that is not plain HTTP, or a name that is not known.
+    /// An address that no request can be sent to, or a name that is not known.
     pub async fn new(server: &Server, limits: Limits) -> Result<Self, ClientError> {
         let url = &server.endpoint.base_url;
         let error = |reason: &str| ClientError::Address { url: url.clone(), reason: reason.into() };
-        let parsed = server.endpoint.http_url().map_err(|reason| error(&reason))?;
-        let name = parsed.host_str().ok_or_else(|| error("it has no host"))?;
-        let port = parsed.port_or_known_default().unwrap_or(80);
-        let host = parsed.port().map_or(name.to_owned(), |port| format!("{name}:{port}"));
-        let bare = name.trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((bare, port))
+        let address = server.endpoint.address().map_err(|reason| error(&reason))?;
+        let Address { name, port, host, prefix, tls } = address;
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), port))
             .await
             .map_err(|source| error(&format!("its host is not known ({source})")))?
             .collect();
         let addresses = first_to_answer(addresses, limits.connect).await;
-        let api_key = server.endpoint.api_key.clone();
-        if api_key.as_ref().is_some_and(|key| !is_header_value(key.reveal())) {
-            return Err(error("the API key has characters that no header can carry"));
-        }
-        let prefix = parsed.path().trim_end_matches('/').to_owned();
         Ok(Self {
             addresses,
             prefix,
             host,
-            api_key,
+            tls,
+            api_key: server.endpoint.api_key.clone(),
             limits,
             reports_usage: Arc::default(),
             reports_end: Arc::default(),
@@ -181,7 +177,9 @@ impl Client {
         }
         slot.connection = None;
         let error = |message: String| RequestError { class: RequestErrorClass::Connect, message };
-        match timeout(self.limits.connect, Connection::open(&self.addresses)).await {
+        match timeout(self.limits.connect, Connection::open(&self.addresses, self.tls.as_ref()))
+            .await
+        {
             Ok(Ok(connection)) => {
                 slot.connection = Some(connection);
                 Ok(true)
@@ -201,8 +199,8 @@ impl Client {
     }
 
     /// Whether the slot's connection is open, and still fresh after `ahead`.
-    pub fn is_ready_for(&self, slot: &Slot, ahead: Duration) -> bool {
-        slot.connection.as_ref().is_some_and(|connection| connection.is_usable(ahead))
+    pub fn is_ready_for(&self, slot: &mut Slot, ahead: Duration) -> bool {
+        slot.connection.as_mut().is_some_and(|connection| connection.is_usable(ahead))
     }
 
     /// `count` slots, all open: a few at a time, so that no burst of connects
@@ -273,6 +271,9 @@ impl Client {
         };
         let mut reader = StreamReader::new(record, self.limits.stream, request.keep_answer)
             .at_most(request.max_tokens);
+        if let Some(bytes) = request.keep_last {
+            reader = reader.keeping_last(bytes);
+        }
         let message = self.message(request);
         let ready = cancel.run_until_cancelled(self.ready(slot)).await;
         let outcome = match (ready, slot.connection.take()) {

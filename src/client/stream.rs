@@ -2,26 +2,14 @@
 //! its end, its answer. It gets bytes and the time at which they arrived, and uses no
 //! socket and no clock. A single chunk is read in `chunk`.
 
-use serde::{Deserialize, Serialize};
-
-use crate::client::calls::{Calls, ToolCall};
+use crate::client::answer::Answer;
+use crate::client::calls::Calls;
 use crate::client::chunk::{self, Template, TextKind};
 use crate::client::failing::{self, Strays};
 use crate::client::limits::StreamLimits;
 use crate::client::record::{Chunk, RequestError, RequestErrorClass, RequestRecord};
 use crate::client::sse::{EventTooLarge, Part, Splitter};
 use crate::server::brief;
-
-/// What a server answered, put together from its chunks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
-    /// The answer's text.
-    pub content: String,
-    /// The text of thinking.
-    pub reasoning: String,
-    /// Tool calls, in the order in which they began.
-    pub tool_calls: Vec<ToolCall>,
-}
 
 /// More characters than any server's identifier has.
 const MAX_ID: usize = 256;
@@ -45,6 +33,8 @@ struct Events {
     record: RequestRecord,
     template: Template,
     answer: Option<Answer>,
+    /// Bytes of the answer that are kept, about.
+    most_kept: usize,
     calls: Calls,
     /// What has no known form.
     strays: Strays,
@@ -80,6 +70,7 @@ impl StreamReader {
             record,
             template: Template::default(),
             answer: keep_answer.then(Answer::default),
+            most_kept: usize::MAX,
             calls: Calls::default(),
             strays: Strays::default(),
             done: false,
@@ -88,6 +79,13 @@ impl StreamReader {
         };
         let splitter = Splitter::new(limits.event);
         Self { splitter, events, bytes: 0, limit: limits.total, max_chunks: usize::MAX }
+    }
+
+    /// Keeps the last bytes of the answer, about so many of thinking and of text each.
+    pub(crate) fn keeping_last(mut self, bytes: usize) -> Self {
+        self.events.answer.get_or_insert_default();
+        self.events.most_kept = bytes;
+        self
     }
 
     /// Ends an answer that continues far beyond its `max_tokens`. A chunk for each letter,
@@ -236,10 +234,7 @@ impl Events {
         }
         self.token(at_ns, Size::of(text), kind == TextKind::Content);
         if let Some(answer) = &mut self.answer {
-            match kind {
-                TextKind::Content => answer.content.push_str(text),
-                TextKind::Reasoning => answer.reasoning.push_str(text),
-            }
+            answer.push(kind, text, self.most_kept);
         }
     }
 

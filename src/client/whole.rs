@@ -1,11 +1,12 @@
 //! Reads responses and streams that are here already, from pieces of their bytes: the same
 //! code as for a connection, without one. Tests that need no socket use it.
 
+use crate::client::answer::Answer;
 use crate::client::exchange::read_pieces;
 use crate::client::limits::Limits;
 use crate::client::record::RequestRecord;
 use crate::client::sse::{EventTooLarge, Part, Splitter};
-use crate::client::stream::{Answer, StreamReader};
+use crate::client::stream::StreamReader;
 
 /// A response of HTTP/1.1 with a stream of events, as far as its bytes go.
 pub fn response(pieces: &[&[u8]], limits: Limits) -> (RequestRecord, Option<Answer>) {

@@ -73,12 +73,12 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
     let Some(input) = stop.run_until_cancelled(BenchInput::read(args)).await else {
         return Ok(Exit::Interrupted);
     };
-    let BenchInput { workloads, datasets, api_key, gpus } = input?;
+    let BenchInput { workloads, datasets, api_key, trust, gpus } = input?;
     descriptors::check(&workloads, false)?;
     if let Some(key) = &api_key {
         secrets().add(key.reveal());
     }
-    let endpoint = Endpoint { base_url: args.url.clone(), api_key };
+    let endpoint = Endpoint { trust, ..Endpoint::new(args.url.clone(), api_key) };
     let opening = Server::open(endpoint, args.model.as_deref());
     let Some(server) = stop.run_until_cancelled(opening).await else {
         return Ok(Exit::Interrupted);
@@ -154,8 +154,7 @@ fn exit_of(measurements: &[Measurement]) -> Exit {
 }
 
 /// Looks at this machine, and at its GPUs where a person says that the server runs
-/// on them: behind a tunnel, which a server with TLS needs, the address is local and
-/// the GPUs are not.
+/// on them: behind a tunnel the address is local and the GPUs are not.
 fn telemetry(args: &BenchArgs, gpus: Option<GpuIds>, server: &Server, emit: &Emit) -> Telemetry {
     let local_gpus = args.local_gpus.as_deref();
     let telemetry = Telemetry::start(&TelemetrySettings {

@@ -6,13 +6,14 @@ use std::path::Path;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::metric::MetricRef;
 use vllm_grid::report;
-use vllm_grid::results::comparison::{self, Run};
+use vllm_grid::results::comparison::{self, Outcome, Run};
 
 use super::show::{print_json, read, width};
-use crate::cli::{CompareArgs, Format};
+use crate::cli::{CompareArgs, ComparisonFormat};
 use crate::exit::{CommandError, Exit, print};
 
-/// `compare`: the last sweep against the first; the others are shown too.
+/// `compare`: the last sweep against the first; the others are shown too. With a limit, the
+/// exit code is the answer.
 pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, CommandError> {
     let metric = args.metric.as_deref().map(str::parse::<MetricRef>).transpose();
     let metric = metric.map_err(|error| CommandError::new(Exit::Usage, error))?;
@@ -22,11 +23,19 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, CommandError> {
     };
     let runs =
         args.runs.iter().map(|path| run(path)).collect::<Result<Vec<Run>, CommandError>>()?;
-    let comparison = comparison::compare(runs, metric.as_ref())
+    let comparison = comparison::compare_within(runs, metric.as_ref(), args.fail_if_worse)
         .map_err(|error| CommandError::new(Exit::Usage, error))?;
     match args.format {
-        Format::Json => print_json(&comparison)?,
-        Format::Text => print(&report::comparison::render(&comparison, width()))?,
+        ComparisonFormat::Json => print_json(&comparison)?,
+        ComparisonFormat::Markdown => print(&report::comparison_markdown::render(&comparison))?,
+        ComparisonFormat::Text => print(&report::comparison::render(&comparison, width()))?,
+    }
+    if let Some(worse) = &comparison.worse_than {
+        return Ok(match worse.outcome {
+            Outcome::Worse => Exit::NothingRanked,
+            Outcome::NotShown => Exit::Done,
+            Outcome::NotComparable => Exit::Usage,
+        });
     }
     let compared = comparison.configurations.iter().any(|it| it.change.is_some());
     Ok(if compared { Exit::Done } else { Exit::NothingRanked })

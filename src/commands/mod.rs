@@ -21,10 +21,12 @@ mod confirm;
 pub(crate) mod descriptors;
 mod doctor;
 mod finish;
+mod list;
 mod owning;
 mod plan;
 mod production;
 mod recover;
+mod report;
 mod show;
 mod simulate;
 mod sweep;
@@ -52,11 +54,14 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
         Command::Recover(args) => recover::recover(&args, shutdown).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Plan(args) => plan::plan(&args).await,
-        Command::Report(args) => show::report(&args),
+        Command::Report(args) => report::report(&args).await,
+        Command::List(args) => list::list(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Export(args) => show::export(&args),
         Command::Metrics(args) => show::metrics(&args),
         Command::Workloads(args) => show::workloads(&args),
+        Command::Schema => show::schema(),
+        Command::Completions(args) => show::completions(args.shell),
         Command::Bench(args) => bench::bench(&args, shutdown).await,
         Command::Simulate(args) => simulate::simulate(&args, shutdown).await,
     }

@@ -1,7 +1,9 @@
-//! The commands that show what there is: `report`, `export`, `metrics`, `workloads`.
+//! The commands that show what there is: `report`, `export`, `metrics`, `workloads`,
+//! `schema`, `completions`.
 
 use std::path::{Component, Path, PathBuf};
 
+use clap::CommandFactory as _;
 use vllm_grid::clean;
 use vllm_grid::history::extent::Extent;
 use vllm_grid::history::folder::Folder;
@@ -12,24 +14,24 @@ use vllm_grid::report::document::Document;
 use vllm_grid::results::ranking;
 use vllm_grid::results::reading::next::confirm_hours;
 use vllm_grid::results::reading::{Place, Reading};
-use vllm_grid::workload::{KINDS, Kind, LAUNCH, catalogue};
+use vllm_grid::workload::{GATE_METRICS, KINDS, Kind, LAUNCH, catalogue};
 use vllm_grid::{report, results};
 
-use crate::cli::{ExportArgs, Format, MetricsArgs, ReportArgs, WorkloadsArgs};
+use crate::cli::{Cli, ExportArgs, Format, MetricsArgs, ReportArgs, Shell, WorkloadsArgs};
 use crate::exit::{CommandError, Exit, print, print_with};
 use crate::output::print_error;
 
-/// `report`: what the sweep showed and its ranking, from the journal.
-pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
+/// `report` as text or JSON: what the sweep showed and its ranking, from the journal.
+pub(super) fn report(args: &ReportArgs, format: Format) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
-    if args.format == Format::Json && !args.workload.is_empty() {
+    if format == Format::Json && !args.workload.is_empty() {
         let what = "--format json has the figures of all workloads: leave out --workload";
         return Err(CommandError::message(Exit::Usage, what));
     }
     let record = read(&folder)?;
     let ranking = results::ranking::rank(&record);
     if args.workload.is_empty() {
-        return ranked(&folder, &record, &ranking, args.format, Writer::Others);
+        return ranked(&folder, &record, &ranking, format, Writer::Others);
     }
     let kinds = kinds(&args.workload)?;
     let ran = |kind: &&Kind| record.manifest.workloads.iter().any(|it| it.kind().key == kind.key);
@@ -40,6 +42,11 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
     for kind in kinds {
         let exported = folder.has_tables();
         print(&report::figures::render(&ranking, &record.manifest, kind, width(), exported))?;
+        let cases = results::why::of(&record, &ranking, kind);
+        let why = report::why::render(&ranking, kind, &cases, width());
+        if !why.is_empty() {
+            print(&format!("\n{why}"))?;
+        }
     }
     Ok(outcome(&ranking))
 }
@@ -53,7 +60,10 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
         let what = format!("the folder {} cannot be created: {error}", target.display());
         CommandError::message(Exit::Environment, what)
     })?;
-    for path in write(target, &record, &ranking::rank(&record))? {
+    let ranking = ranking::rank(&record);
+    let mut written = write(target, &record, &ranking)?;
+    written.extend(super::report::write(&folder, target, &record, &ranking, Writer::Others)?);
+    for path in written {
         print(&format!("{}\n", path.display()))?;
     }
     Ok(Exit::Done)
@@ -70,16 +80,19 @@ pub(super) fn read(folder: &Folder) -> Result<SweepRecord, CommandError> {
 
 /// `metrics`: the catalogue.
 pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, CommandError> {
-    let (launches, workloads): (Vec<String>, Vec<String>) =
-        args.workload.iter().cloned().partition(|name| name == LAUNCH);
+    let is_of_none =
+        |name: &str| name == LAUNCH || GATE_METRICS.iter().any(|metric| metric.workload == name);
+    let (others, workloads): (Vec<String>, Vec<String>) =
+        args.workload.iter().cloned().partition(|name| is_of_none(name));
     let kinds =
-        if launches.is_empty() || !workloads.is_empty() { kinds(&workloads)? } else { Vec::new() };
-    let with_launches = !launches.is_empty() || workloads.is_empty();
-    let of_kinds = |metric: &&Metric| {
+        if others.is_empty() || !workloads.is_empty() { kinds(&workloads)? } else { Vec::new() };
+    let is_asked_for = |metric: &&Metric| {
         kinds.iter().any(|kind| kind.key == metric.workload)
-            || (with_launches && metric.workload == LAUNCH)
+            || others.iter().any(|name| name == metric.workload)
+            || (args.workload.is_empty() && is_of_none(metric.workload))
     };
-    let catalogue: Vec<&Metric> = catalogue().iter().filter(of_kinds).collect();
+    let catalogue: Vec<&Metric> =
+        catalogue().iter().chain(GATE_METRICS).filter(is_asked_for).collect();
     if args.format == Format::Json {
         print_json(&catalogue)?;
         return Ok(Exit::Done);
@@ -106,6 +119,27 @@ pub(crate) fn workloads(args: &WorkloadsArgs) -> Result<Exit, CommandError> {
         Format::Json => print_json(&report::workloads::describe(&kinds))?,
         Format::Text => print(&report::workloads::render(&kinds, width()))?,
     }
+    Ok(Exit::Done)
+}
+
+/// `schema`: what a grid may have, for editors.
+pub(crate) fn schema() -> Result<Exit, CommandError> {
+    print(&vllm_grid::grid::schema::text())?;
+    Ok(Exit::Done)
+}
+
+/// `completions`: a shell's script.
+pub(crate) fn completions(shell: Shell) -> Result<Exit, CommandError> {
+    let mut cli = Cli::command();
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut cli, "vllm-grid", &mut script);
+    // Made of our own help alone: tabs and escapes of the shell stay as they are.
+    print_with(|out| out.write_all(&script))?;
     Ok(Exit::Done)
 }
 
@@ -175,7 +209,7 @@ pub(super) fn reading(
 }
 
 /// What the commands that follow are called with.
-fn place(
+pub(super) fn place(
     folder: &Folder,
     record: &SweepRecord,
     ranking: &ranking::Ranking,
@@ -213,7 +247,8 @@ pub(super) fn direct(path: &Path) -> PathBuf {
     parts
 }
 
-fn outcome(ranking: &ranking::Ranking) -> Exit {
+/// Whether something has a rank.
+pub(super) fn outcome(ranking: &ranking::Ranking) -> Exit {
     if ranking.rows.iter().any(|row| row.rank.is_some()) { Exit::Done } else { Exit::NothingRanked }
 }
 

@@ -29,6 +29,7 @@ use vllm_grid::sweep::run::{Ending, Sweep};
 
 use super::descriptors;
 use super::owning::{self, Claimed, Owning};
+use super::report;
 use super::show::{self, Writer};
 use crate::cli::{Format, ResumeArgs, SweepArgs};
 use crate::exit::{CommandError, Exit};
@@ -447,24 +448,26 @@ fn show(sweep: &Sweep, confirmation: Option<u32>) -> Result<Exit, CommandError> 
     let ranking = ranking::rank(&record);
     let folder = sweep.folder();
     // A table that cannot be written hides nothing of what was measured.
-    let written = show::write(folder.path(), &record, &ranking);
+    let tables = show::write(folder.path(), &record, &ranking);
     let ranked = show::ranked(folder, &record, &ranking, Format::Text, Writer::Ourselves)?;
     let exit = match confirmation {
         Some(number) => show::confirmed(&ranking, number)?,
         None => ranked,
     };
-    match written {
+    // After the verdict is shown: it takes a moment.
+    let pages = report::write(folder, folder.path(), &record, &ranking, Writer::Ourselves);
+    match tables.and(pages) {
         Ok(_) => Ok(exit),
         Err(error) => Err(not_written(&error, folder.path())),
     }
 }
 
-/// The error of a table, with what is not lost by it.
+/// The error of a table or a page, with what is not lost by it.
 fn not_written(error: &CommandError, run: &Path) -> CommandError {
     let run = crate::progress::quoted(run);
     let what = format!(
         "{error}; what was measured is kept, and shown above: `vllm-grid export {run}` writes the \
-         tables again"
+         tables and the report again"
     );
     CommandError::message(error.exit(), what)
 }

@@ -263,7 +263,7 @@ impl Engine for WorldEngine {
                     seqs,
                     checked: 0,
                     server: Server {
-                        endpoint: Endpoint { base_url: "http://none".to_owned(), api_key: None },
+                        endpoint: Endpoint::new("http://none".to_owned(), None),
                         model: "m".to_owned(),
                         max_model_len: None,
                         choice: crate::server::ModelChoice::Clear,

@@ -240,10 +240,8 @@ impl Engine for ProcessEngine {
         // Nothing is started beside it, and it says nothing of the configuration.
         self.end_left().await.map_err(|left| LaunchFailure::of_shortage(&left.message))?;
         let mut running = self.start(order, emit)?;
-        let endpoint = Endpoint {
-            base_url: format!("http://127.0.0.1:{}", running.port),
-            api_key: self.spec.api_key.clone(),
-        };
+        let endpoint =
+            Endpoint::new(format!("http://127.0.0.1:{}", running.port), self.spec.api_key.clone());
         let mut candidate = (self.connect)(endpoint);
         candidate.expect_one_of(std::mem::take(&mut running.names));
         let ready = {

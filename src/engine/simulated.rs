@@ -153,7 +153,7 @@ impl Engine for SimulatedEngine {
         let serving = tokio::spawn(booted.serve(listener, stop.clone()));
         let serving = serving.map(|ended| exit(&ended)).boxed().shared();
         let mut running = Running { log, serving, stop };
-        let endpoint = Endpoint { base_url: format!("http://127.0.0.1:{port}"), api_key: None };
+        let endpoint = Endpoint::new(format!("http://127.0.0.1:{port}"), None);
         match running.wait(endpoint, &self.limits, emit, cancel).await {
             Ok(server) => {
                 let facts = LaunchFacts {

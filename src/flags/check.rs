@@ -19,7 +19,7 @@ pub struct ValueError {
 
 /// Bounds of a number.
 #[derive(Clone, Copy, Debug)]
-enum Bounds {
+pub(super) enum Bounds {
     /// At least.
     From(f64),
     /// Above.
@@ -91,7 +91,7 @@ const BOUNDS: &[(&str, Bounds)] = &[
 ];
 
 impl Bounds {
-    fn of(name: &str) -> Option<Self> {
+    pub(super) fn of(name: &str) -> Option<Self> {
         BOUNDS.iter().find(|(known, _)| *known == name).map(|(_, bounds)| *bounds)
     }
 

@@ -12,6 +12,7 @@ mod command_line;
 mod map;
 mod spelling;
 mod table;
+mod value_schema;
 
 use serde_json::Value;
 
@@ -25,8 +26,9 @@ pub use map::{Flags, FlagsIter};
 pub(crate) use spelling::shown;
 pub use spelling::{canonical_name, is_secret, nearest_word};
 pub use table::{
-    Flag, Kind, VLLM_VERSION, flags, glued, is_owned, lookup, nearest, resolve, successor,
+    Flag, Kind, OWNED, VLLM_VERSION, flags, glued, is_owned, lookup, nearest, resolve, successor,
 };
+pub use value_schema::value_schema;
 
 /// Flags that take one value a time: for more, the flag is repeated
 /// (argparse's `append`; the table does not distinguish it from `nargs="+"`).

@@ -193,7 +193,7 @@ pub fn successor(name: &str) -> Option<&'static str> {
 
 /// Flags that the tool itself sets, or whose change would make the server
 /// unreachable: no grid may vary them.
-const OWNED: &[&str] = &[
+pub const OWNED: &[&str] = &[
     "api-key",
     "config",
     "enable-ssl-refresh",

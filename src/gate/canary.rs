@@ -21,6 +21,9 @@ pub const REPEATED_4GRAMS: &str = "canary.repeated_4grams";
 /// Answers that were judged.
 pub const ANSWERS: &str = "canary.answers";
 
+/// Characters of a wrong answer that a finding shows.
+const EVIDENCE: usize = 120;
+
 /// One prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prompt {
@@ -151,7 +154,12 @@ pub fn judge(answers: &[Answer<'_>], mut findings: Vec<Finding>, against: &Again
         // What loops is not told twice.
         if !is_right && verdict.is_none() {
             let what = format!("{at}, {}", answer.prompt.missing());
-            findings.push(Finding::reported(name, "right", what, beginning(answer.text)));
+            findings.push(Finding::reported(
+                name,
+                "right",
+                what,
+                clean::brief(answer.text.trim(), EVIDENCE),
+            ));
         }
     }
     let mut metrics = BTreeMap::from([(ANSWERS.to_owned(), answers.len() as f64)]);
@@ -257,12 +265,6 @@ fn has_keys(answer: &str, keys: &[&str]) -> bool {
     let object = answer.get(start..=end).unwrap_or_default();
     let Ok(Value::Object(object)) = serde_json::from_str(object) else { return false };
     keys.iter().all(|key| object.contains_key(*key))
-}
-
-fn beginning(text: &str) -> String {
-    let text = clean::plain(text.trim());
-    let end = text.char_indices().nth(120).map_or(text.len(), |(at, _)| at);
-    format!("{}{}", &text[..end], if end < text.len() { "…" } else { "" })
 }
 
 #[cfg(test)]

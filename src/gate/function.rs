@@ -31,6 +31,16 @@ pub enum Check {
 }
 
 impl Check {
+    /// Every check, in the order in which they are tried.
+    pub const ALL: [Self; 6] = [
+        Self::StreamingUsage,
+        Self::JsonSchema,
+        Self::ToolCall,
+        Self::ThinkingOff,
+        Self::ThinkingKept,
+        Self::Picture,
+    ];
+
     /// Its name in findings.
     pub const fn as_str(self) -> &'static str {
         match self {

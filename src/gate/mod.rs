@@ -4,6 +4,7 @@
 //! [`repetition`] judges texts, [`canary`] has the prompts. Who asks a server is elsewhere.
 
 pub mod canary;
+mod cost;
 pub mod function;
 mod period;
 pub mod repetition;
@@ -15,6 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::flags::Flags;
+use crate::workload::RequestFields;
 
 /// The gates of a sweep; `None` is off, in a manifest too: what a grid has that says
 /// nothing is [`Gates::default`].
@@ -318,6 +320,10 @@ pub struct GateOrder {
     /// All flags of the launch: what they promise is tried.
     #[serde(default)]
     pub flags: Flags,
+    /// Fields that every workload of the grid adds to its requests: what is judged is what
+    /// is measured.
+    #[serde(default)]
+    pub request: RequestFields,
 }
 
 impl Default for GateOrder {
@@ -329,6 +335,7 @@ impl Default for GateOrder {
             against: Against::Nothing,
             batched_tokens: None,
             flags: Flags::default(),
+            request: RequestFields::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::simulator::fault_plan::FaultPlan;
 /// The engines that a grid can name.
 const ENGINES: &[&str] = &["docker", "process", "simulated"];
 
-const DOCKER_KEYS: &[&str] = &[
+pub(super) const DOCKER_KEYS: &[&str] = &[
     "compose",
     "env-file",
     "project-directory",
@@ -31,8 +31,8 @@ const DOCKER_KEYS: &[&str] = &[
     "caches",
     "introspect",
 ];
-const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env", "introspect"];
-const SIMULATED_KEYS: &[&str] =
+pub(super) const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env", "introspect"];
+pub(super) const SIMULATED_KEYS: &[&str] =
     &["model", "gpu", "gpus", "other-memory", "seed", "speed", "drift", "faults", "flags"];
 
 /// Reads engine blocks.

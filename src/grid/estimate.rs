@@ -4,6 +4,7 @@
 
 use super::duration::spoken;
 use super::{EngineBlock, Grid};
+use crate::gate::Gate;
 use crate::strategy::StrategySpec;
 use crate::workload::{PREFILL, Seconds, TOKEN, Workload};
 
@@ -55,7 +56,12 @@ impl Estimate {
             one(false) * kept as f64 + one(true) * workload.warmup as f64
         };
         let measured: Seconds = grid.workloads.iter().map(repeats).sum();
-        let all = (boot * (1.0 / speed) + measured + stop) * launches as f64;
+        let gates = Gate::ALL.into_iter().map(|gate| {
+            let times = if gate.is_of_each_launch() { launches } else { first_launches(grid) };
+            grid.gates.work(gate).seconds(speed) * times as f64
+        });
+        let all =
+            (boot * (1.0 / speed) + measured + stop) * launches as f64 + gates.sum::<Seconds>();
         Self {
             launches,
             low_seconds: all.low,
@@ -63,6 +69,20 @@ impl Estimate {
             assumptions: assumptions(grid, boot, speed),
         }
     }
+}
+
+/// Launches that go through the gates that are asked once.
+fn first_launches(grid: &Grid) -> u64 {
+    grid.configurations.len() as u64
+}
+
+/// Seconds that a gate takes, by assumption.
+pub(super) fn of_gate(grid: &Grid, gate: Gate) -> Seconds {
+    let speed = match &grid.engine {
+        EngineBlock::Docker(_) | EngineBlock::Process(_) => 1.0,
+        EngineBlock::Simulated(block) => block.speed,
+    };
+    grid.gates.work(gate).seconds(speed)
 }
 
 fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
@@ -96,6 +116,9 @@ fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
                 "the time of `{name}` is unknown: 0 to its timeout of {timeout} for each repeat"
             ));
         }
+    }
+    if grid.gates.has(Gate::Survival) {
+        assumed.push("`survival` without compiling, and without its longest prompt".to_owned());
     }
     let StrategySpec::Grid(strategy) = &grid.strategy;
     if strategy.auto {

@@ -20,6 +20,7 @@ mod node;
 pub mod plan;
 mod read;
 mod request;
+pub mod schema;
 mod secrets;
 mod service;
 mod stack_keys;

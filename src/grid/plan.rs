@@ -9,9 +9,10 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 pub use super::duration::spoken;
-use super::estimate::Estimate;
+use super::estimate::{Estimate, of_gate};
 use super::{EngineBlock, Grid, Warning, Window};
 use crate::configuration::Configuration;
+use crate::gate::Gate;
 use crate::workload::RequestFields;
 
 /// Version of the plan's JSON form.
@@ -40,6 +41,8 @@ pub struct Plan<'a> {
     /// The variables of the compose files that the service uses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub variables: Vec<PlannedVariable>,
+    /// The gates of its launches, in their order; empty where they are off.
+    pub gates: Vec<PlannedGate>,
     /// What a person should read before the night.
     pub warnings: &'a [Warning],
     /// Launches in all.
@@ -56,6 +59,22 @@ pub struct Plan<'a> {
     /// How long it would take as earlier runs of the same service did, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub earlier_runs: Option<EarlierRuns>,
+}
+
+/// A gate, and about how long it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PlannedGate {
+    /// Which.
+    pub gate: Gate,
+    /// Whether each launch goes through it; else the first one of each configuration.
+    pub each_launch: bool,
+    /// Seconds if everything is as fast as can be assumed.
+    pub low_seconds: f64,
+    /// Seconds if everything is as slow as can be assumed.
+    pub high_seconds: f64,
+    /// Seconds that it took in earlier runs of the same service: the median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier_seconds: Option<f64>,
 }
 
 /// A variable of compose files, and where its value comes from.
@@ -202,6 +221,7 @@ impl<'a> Plan<'a> {
             configurations,
             requests: requests(grid),
             variables: Vec::new(),
+            gates: gates(grid),
             warnings: &grid.warnings,
             launches: estimate.launches,
             estimated_hours: Hours {
@@ -225,6 +245,15 @@ impl<'a> Plan<'a> {
         Self { variables, ..self }
     }
 
+    /// The same with the seconds that its gates took in earlier runs.
+    #[must_use]
+    pub fn with_earlier_gates(mut self, seconds: impl Fn(Gate) -> Option<f64>) -> Self {
+        for gate in &mut self.gates {
+            gate.earlier_seconds = seconds(gate.gate);
+        }
+        self
+    }
+
     /// The same with what so many earlier runs of the same service make expect: seconds
     /// in all, and configurations that they did not launch.
     #[must_use]
@@ -241,6 +270,20 @@ impl<'a> Plan<'a> {
             .map(|it| PlannedWindow::of(it.window, it.kept_seconds, self.launches, (each, each)));
         Self { earlier_runs: Some(earlier), window, ..self }
     }
+}
+
+fn gates(grid: &Grid) -> Vec<PlannedGate> {
+    let of = |gate: Gate| {
+        let seconds = of_gate(grid, gate);
+        PlannedGate {
+            gate,
+            each_launch: gate.is_of_each_launch(),
+            low_seconds: seconds.low,
+            high_seconds: seconds.high,
+            earlier_seconds: None,
+        }
+    };
+    Gate::ALL.into_iter().filter(|gate| grid.gates.has(*gate)).map(of).collect()
 }
 
 fn requests(grid: &Grid) -> BTreeMap<&'static str, &RequestFields> {

@@ -19,7 +19,8 @@ use crate::gate::Gates;
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, Workload};
 
-const KEYS: &[&str] = &[
+/// The keys of a grid.
+pub(super) const KEYS: &[&str] = &[
     "name",
     "engine",
     "baseline",

@@ -308,6 +308,9 @@ pub struct LaunchRecord {
     /// What its gates said, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateReport>,
+    /// When each of them was journalled, in the same order; empty where not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gated_at: Vec<jiff::Timestamp>,
     /// In the order of measuring, warm-ups included.
     pub measurements: Vec<Measurement>,
     /// When each of them was journalled, in the same order; empty where not known.

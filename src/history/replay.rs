@@ -251,6 +251,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
         Entry::GateFinished { launch, report } => {
             if let Some(known) = find(record, *launch) {
                 known.gates.push(report.clone());
+                known.gated_at.push(at);
             }
         }
         Entry::RepeatFinished { launch, measurement } => {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::folder::Folder;
 use super::launch::LaunchOutcome;
 use super::record::{LaunchRecord, Manifest, Service, SweepRecord};
+use crate::gate::{Gate, Gates};
 use crate::grid::Grid;
 use crate::statistics::median;
 use crate::strategy::{Order, StrategySpec};
@@ -28,6 +29,8 @@ pub struct Timing {
     /// Seconds of a launch besides its repeats: boot, proof, stop.
     around: BTreeMap<String, Vec<f64>>,
     passes: BTreeMap<Pass, BTreeMap<String, Vec<f64>>>,
+    /// Of gates that asked something.
+    gates: BTreeMap<Gate, BTreeMap<String, Vec<f64>>>,
     /// Sweeps that they come from.
     sweeps: usize,
 }
@@ -97,6 +100,13 @@ impl Timing {
         if launch.measured_at.len() != launch.measurements.len() {
             return None;
         }
+        for (report, at) in launch.gates.iter().zip(&launch.gated_at) {
+            let seconds = at.duration_since(before).as_secs_f64().max(0.0);
+            before = *at;
+            measured += seconds;
+            let of_gate = self.gates.entry(report.gate).or_default();
+            of_gate.entry(id.to_owned()).or_default().push(seconds);
+        }
         for (measurement, at) in launch.measurements.iter().zip(&launch.measured_at) {
             let seconds = at.duration_since(before).as_secs_f64().max(0.0);
             before = *at;
@@ -159,6 +169,19 @@ impl Timing {
         Some(seconds)
     }
 
+    /// Seconds of the gates of a configuration's launch, as far as they were ever measured;
+    /// `is_first`: it goes through those that are asked once, too.
+    pub fn gate_seconds(&self, id: &str, gates: &Gates, is_first: bool) -> f64 {
+        let asked = gates.of_launch(|gate| !is_first && !gate.is_of_each_launch());
+        asked.iter().filter_map(|gate| typical(self.gates.get(gate)?, id)).sum()
+    }
+
+    /// Seconds that a gate took in all launches: the median; `None` where it was never asked.
+    pub fn seconds_of_gate(&self, gate: Gate) -> Option<f64> {
+        let all: Vec<f64> = self.gates.get(&gate)?.values().flatten().copied().collect();
+        median(&all)
+    }
+
     /// What a whole sweep of a grid would take.
     pub fn expected(&self, grid: &Grid) -> Option<Expected> {
         let baseline = grid.baseline.as_deref();
@@ -170,6 +193,9 @@ impl Timing {
             let count = strategy.launches_of(Order::Opened, all, is_baseline);
             let one = self.launch_seconds(&configuration.id, &grid.workloads, strategy.repeats)?;
             seconds += one * f64::from(count);
+            for launch in 0..count {
+                seconds += self.gate_seconds(&configuration.id, &grid.gates, launch == 0);
+            }
             launches += count;
             unknown += usize::from(!self.knows(&configuration.id));
         }

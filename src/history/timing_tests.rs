@@ -120,3 +120,27 @@ fn launches_that_were_not_measured_to_their_end_tell_nothing() {
     timing.learn(&old);
     assert!(timing.is_empty(), "an older journal without times");
 }
+
+/// The same launch with a canary of 3 s and a function gate of 2 s before its warm-up.
+#[test]
+fn gates_are_learned_by_themselves_and_those_of_a_first_launch_once() {
+    let mut record = launched();
+    let report =
+        |gate: &str| serde_json::from_value(json!({"gate": gate, "verdict": "passed"})).unwrap();
+    record.launches[0].gates = vec![report("canary"), report("function")];
+    let at = |seconds: i64| format!("2026-11-28T18:00:{seconds:02}Z").parse().unwrap();
+    record.launches[0].gated_at = vec![at(33), at(35)];
+    let mut timing = Timing::default();
+    timing.learn(&record);
+    let launch = timing.launch_seconds("1", &workloads(&json!({})), 2);
+    assert_eq!(launch, Some(34.0 + 4.0 + 2.0 * 6.0), "they are not in the first repeat");
+    let both = Gates { function: Some(crate::gate::FunctionSettings {}), ..Gates::default() };
+    let seconds = |gates: &Gates, is_first| timing.gate_seconds("2", gates, is_first);
+    let near = |value: f64, expected: f64| assert!((value - expected).abs() < 1e-9, "{value}");
+    near(seconds(&both, true), 5.0);
+    near(seconds(&both, false), 3.0);
+    near(seconds(&Gates::default(), true), 3.0);
+    near(seconds(&Gates::off(), true), 0.0);
+    assert_eq!(timing.seconds_of_gate(Gate::Canary), Some(3.0));
+    assert_eq!(timing.seconds_of_gate(Gate::Survival), None);
+}

@@ -36,6 +36,12 @@ pub fn render(comparison: &Comparison, columns: usize) -> String {
         label.cut(NAME);
         blocks.push(folded(&label, &fields(comparison), columns));
     }
+    blocks.extend(
+        comparison
+            .worse_than
+            .iter()
+            .map(|worse| lines(&notes::worse_than(worse, comparison.scale), "  ")),
+    );
     let mut below = notes::below(&findings, &heading(comparison));
     below.extend(in_full(comparison));
     blocks.push(lines(&below, "  "));
@@ -43,7 +49,7 @@ pub fn render(comparison: &Comparison, columns: usize) -> String {
     blocks.join("\n\n") + "\n"
 }
 
-fn head(comparison: &Comparison, findings: &[ComparisonFinding]) -> Vec<String> {
+pub(super) fn head(comparison: &Comparison, findings: &[ComparisonFinding]) -> Vec<String> {
     let Comparison { metric, unit, runs, .. } = comparison;
     let mut lines: Vec<String> = notes::simulated(findings).into_iter().collect();
     let goal = match comparison.goal {
@@ -66,7 +72,7 @@ fn head(comparison: &Comparison, findings: &[ComparisonFinding]) -> Vec<String> 
 }
 
 /// Names; those that two configurations share, with the sweeps that have them.
-fn names(comparison: &Comparison) -> Vec<String> {
+pub(super) fn names(comparison: &Comparison) -> Vec<String> {
     let all = &comparison.configurations;
     let mut shared: HashMap<&str, usize> = HashMap::new();
     for it in all {
@@ -83,7 +89,7 @@ fn names(comparison: &Comparison) -> Vec<String> {
     all.iter().map(name).collect()
 }
 
-fn fields(comparison: &Comparison) -> Vec<Field> {
+pub(super) fn fields(comparison: &Comparison) -> Vec<Field> {
     let Comparison { runs, configurations, scale, .. } = comparison;
     let column = |at: usize, read: &dyn Fn(&Standing) -> Option<String>| -> Vec<String> {
         let cell = |it: &ComparedConfiguration| {
@@ -125,7 +131,7 @@ fn fields(comparison: &Comparison) -> Vec<Field> {
 }
 
 /// `B / A` of ratios, `B - A` of differences.
-fn heading(comparison: &Comparison) -> String {
+pub(super) fn heading(comparison: &Comparison) -> String {
     let sign = if comparison.scale == Scale::Ratios { '/' } else { '-' };
     let label = |run: Option<&Compared>| run.map_or(String::new(), |run| run.label.clone());
     let (first, last) = (label(comparison.runs.first()), label(comparison.runs.last()));

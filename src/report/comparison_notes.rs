@@ -2,7 +2,9 @@
 //! decided in [`crate::results::comparison`]; here is one sentence for each.
 
 use crate::metric::Scale;
-use crate::results::comparison::{Comparison, ComparisonFinding, LaterPlace};
+use crate::results::comparison::{
+    Comparison, ComparisonFinding, Judgement, LaterPlace, Outcome, WorseThan,
+};
 use crate::results::exclusion::{Exclusion, joined};
 use crate::results::number;
 use crate::statistics::Interval;
@@ -154,4 +156,45 @@ fn note(finding: &ComparisonFinding, heading: &str) -> Option<String> {
             format!("not ranked in {}: {}: {reason}", runs.join(", "), configurations.join(", "))
         }
     })
+}
+
+/// Whether the last sweep is shown to be worse by more than a share: the answer, then what
+/// it rests on, a line for each configuration that decides it.
+pub(super) fn worse_than(worse: &WorseThan, scale: Scale) -> Vec<String> {
+    let share = number::whole_percent(worse.share);
+    let claimed: Vec<&Judgement> = worse.judged.iter().filter(|it| it.worse).collect();
+    let k = worse.judged.len();
+    let together =
+        if k == 1 { String::new() } else { format!(" over {k} configurations together") };
+    let answer = match worse.outcome {
+        Outcome::Worse => format!(
+            "WORSE  by more than {share}, shown at the 5% level{together}: {}",
+            claimed.iter().map(|it| it.configuration.as_str()).collect::<Vec<_>>().join(", ")
+        ),
+        Outcome::NotShown => format!(
+            "NOT SHOWN  that any of {k} configurations is worse by more than {share} (5% level): no \
+             proof that none is"
+        ),
+        Outcome::NotComparable if k == 0 => {
+            format!("NOT COMPARABLE  no configuration can be judged against a limit of {share}")
+        }
+        Outcome::NotComparable => format!(
+            "NOT COMPARABLE  whether the sweep is worse by more than {share} cannot be answered"
+        ),
+    };
+    let what = if scale == Scale::Ratios { "change" } else { "difference" };
+    let bounds = claimed.iter().map(|it| {
+        let side = if it.bound > it.limit { "at least" } else { "at most" };
+        let (bound, limit) = (rounded(it.bound), rounded(it.limit));
+        format!("{}: {what} is {side} {bound}, and {limit} is allowed", it.configuration)
+    });
+    let others = worse.not_judged.iter();
+    let others = others.map(|it| format!("not judged: {}: {}", it.configuration, it.reason));
+    std::iter::once(answer).chain(bounds).chain(others).collect()
+}
+
+/// Four significant digits: a bound and its limit are often near each other.
+fn rounded(value: f64) -> String {
+    let decimals = number::decimals(value) + 1;
+    format!("{value:.decimals$}")
 }

@@ -1,8 +1,10 @@
-//! `results` and `ranking` as Parquet and CSV. Rebuilt from the sweep's record
+//! `results` and `ranking` as Parquet and CSV, and how a page is written. Rebuilt from the sweep's record
 //! alone; the same record gives the same bytes.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::history::folder::write_whole;
 use crate::history::record::SweepRecord;
 use crate::results::file::{write_csv, write_parquet};
 use crate::results::ranking::Ranking;
@@ -20,13 +22,24 @@ pub fn write(
     ranking: &Ranking,
 ) -> Result<Vec<PathBuf>, ResultsError> {
     let results = frame::results(sweep)?;
-    let ranking = ranking.frame()?;
+    let ranked = ranking.frame_with_flags(sweep)?;
     let mut written = Vec::new();
-    for (name, mut frame) in [("results", results), ("ranking", ranking)] {
+    // What a person opens has the columns of the ranking that say something, in a reader's order.
+    let table = ranking.table(&ranked)?;
+    for (name, mut parquet, csv) in [("results", results, None), ("ranking", ranked, Some(table))] {
         let path = folder.join(name).with_extension("parquet");
-        written.push(write_parquet(&path, &mut frame).map(|()| path));
+        written.push(write_parquet(&path, &mut parquet).map(|()| path));
         let path = folder.join(name).with_extension("csv");
-        written.push(write_csv(&path, &mut frame).map(|()| path));
+        written.push(write_csv(&path, &mut csv.unwrap_or(parquet)).map(|()| path));
     }
     written.into_iter().collect()
+}
+
+/// Writes a page or a Markdown file, whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_text(path: &Path, text: &str) -> Result<(), ResultsError> {
+    write_whole(path, |file| file.write_all(text.as_bytes()))
+        .map_err(|error| ResultsError::File { path: path.to_owned(), error })
 }

@@ -24,6 +24,10 @@ impl Field {
         Self { right: true, ..self }
     }
 
+    pub(super) fn is_right(&self) -> bool {
+        self.right
+    }
+
     pub(super) fn width(&self) -> usize {
         self.cells.iter().chain([&self.header]).map(|cell| width(cell)).max().unwrap_or(0)
     }

@@ -2,17 +2,23 @@
 //! files after it. What is said is decided in [`crate::results`] and
 //! [`crate::grid`]; here it is only worded and laid out. Nothing is printed.
 
+mod bars;
 mod bounds;
 pub mod comparison;
+pub mod comparison_markdown;
 mod comparison_notes;
 pub mod confirmation;
+pub mod content;
 pub mod document;
 pub mod export;
 mod fields;
 pub mod figures;
+pub mod list;
+pub mod markdown;
 pub mod measurements;
 mod names;
 mod notes;
+pub mod page;
 pub mod pictures;
 pub mod plan;
 pub mod reading;
@@ -22,4 +28,5 @@ mod reading_trust;
 mod spoken;
 pub mod table;
 mod text;
+pub mod why;
 pub mod workloads;

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 
 use itertools::Itertools as _;
 
-use crate::grid::plan::{EarlierRuns, Plan, Planned, PlannedVariable, PlannedWindow, spoken};
+use crate::grid::plan::{
+    EarlierRuns, Plan, Planned, PlannedGate, PlannedVariable, PlannedWindow, spoken,
+};
 
 /// The plan as text, for a terminal of `width` columns.
 pub fn render(plan: &Plan<'_>, width: usize) -> String {
@@ -20,6 +22,7 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
     }
     requests(&mut text, plan, width);
     variables(&mut text, plan, width);
+    gates(&mut text, plan, width);
     if !plan.warnings.is_empty() {
         text.push_str("\nwarnings\n");
     }
@@ -69,6 +72,24 @@ fn variables(text: &mut String, plan: &Plan<'_>, width: usize) {
         };
         let line = format!("{name}={} ({from})", shell_words::quote(value));
         wrap(text, line.split(' '), "  ", "      ", width);
+    }
+}
+
+/// What is looked at before a launch is measured, and about how long that takes.
+fn gates(text: &mut String, plan: &Plan<'_>, width: usize) {
+    text.push_str(if plan.gates.is_empty() { "\ngates: off\n" } else { "\ngates\n" });
+    for PlannedGate { gate, each_launch, low_seconds, high_seconds, earlier_seconds } in &plan.gates
+    {
+        let which =
+            if *each_launch { "each launch" } else { "the first launch of each configuration" };
+        let seconds = match earlier_seconds {
+            Some(seconds) => format!("about {} in earlier runs", spoken(*seconds)),
+            None => {
+                format!("{} to {} (assumed)", spoken(*low_seconds), spoken(*high_seconds))
+            }
+        };
+        let line = format!("{gate} in {which}: {seconds}");
+        wrap(text, line.split(' '), "  ", "    ", width);
     }
 }
 

@@ -24,6 +24,11 @@ const NAMES: usize = 3;
 /// The block as text of at most `columns` columns (at least 40 and at most 100 are used;
 /// paths and arguments that are longer stay whole). Ends with a newline.
 pub fn render(reading: &Reading, columns: usize) -> String {
+    block(reading, columns).text()
+}
+
+/// The block before it is broken into lines: a page has the same words.
+pub(super) fn block(reading: &Reading, columns: usize) -> Block {
     let mut block = Block::of(columns);
     if reading.simulated {
         block.raw(SIMULATED);
@@ -55,7 +60,7 @@ pub fn render(reading: &Reading, columns: usize) -> String {
     if !fix {
         reading_next::put(&mut block, "NEXT", reading);
     }
-    block.text()
+    block
 }
 
 /// What the run owes comes before what it showed.
@@ -75,7 +80,10 @@ fn partial(block: &mut Block, reading: &Reading) {
         State::Waiting => format!("The sweep {}.", waits(extent)),
         State::Interrupted => "The sweep was interrupted.".to_owned(),
         State::BudgetSpent => "The budget ended the sweep.".to_owned(),
-        State::Stopped { reason } => format!("The sweep stopped: {}", block.plain(reason)),
+        State::Stopped { reason } => {
+            // A reason may be a sentence, or a part of one.
+            format!("The sweep stopped: {}.", block.plain(reason).trim_end_matches('.'))
+        }
     };
     let launches = format!("{} of {} launches are over.", extent.done, extent.of);
     let confirms = match extent.confirmation {
@@ -409,6 +417,7 @@ fn cause(block: &Block, cause: &Cause) -> String {
         Cause::NotMeasured { metric } => format!("{} was not measured", spoken::metric(metric)),
         Cause::Values { metric } => format!("too few values of {}", spoken::metric(metric)),
         Cause::NotPositive { metric } => format!("{} was zero", spoken::metric(metric)),
+        Cause::LoopsUnderLoad => "answers loop under load".to_owned(),
         Cause::Overridden => "ran with other flags than asked for".to_owned(),
         Cause::BoundBroken { metric } => format!("bound of {} broken", spoken::metric(metric)),
     }

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::bars::Bars;
 use super::bounds;
 use super::fields::{Field, PADDING, draw};
 use super::names::Names;
@@ -98,6 +99,8 @@ struct Layout {
     names: Names,
     /// Whether what differs is not in the table.
     differences_open: bool,
+    /// How to read the bars, where there are any.
+    bars: Option<String>,
     shown: Shown,
 }
 
@@ -117,6 +120,8 @@ struct Shown {
     lost: bool,
     /// The figures' unit; the title has it otherwise.
     units: bool,
+    /// Intervals as bars.
+    bars: bool,
 }
 
 impl Shown {
@@ -131,19 +136,21 @@ impl Shown {
             failures: rows.iter().any(|row| row.failures > 0),
             lost: rows.iter().any(lost),
             units: true,
+            bars: true,
         }
     }
 
     /// With one column less each, in the order in which they fall away. The change
     /// against the baseline stays.
-    fn fewer(self) -> [Self; 7] {
+    fn fewer(self) -> [Self; 8] {
         let differences = Self { differences: false, ..self };
         let lost = Self { lost: false, ..differences };
         let failures = Self { failures: false, ..lost };
         let units = Self { units: false, ..failures };
-        let numbers = Self { numbers: false, ..units };
+        let bars = Self { bars: false, ..units };
+        let numbers = Self { numbers: false, ..bars };
         let bounds = Self { bounds: false, ..numbers };
-        [self, differences, lost, failures, units, numbers, bounds]
+        [self, differences, lost, failures, units, bars, numbers, bounds]
     }
 }
 
@@ -156,7 +163,7 @@ impl Layout {
         let forms = [Names::whole(&whole), Names::without_shared(&whole, baseline)];
         let all = Shown::all(ranking, manifest);
         for shown in all.fewer() {
-            let layout = |names| Self::with(ranking, manifest, shown, names);
+            let layout = |names| Self::with(ranking, manifest, (shown, columns), names);
             let space = layout(Names::whole(&whole)).space(columns);
             if let Some(names) = forms.iter().find(|names| names.width().max(MIN_NAME) <= space) {
                 return layout(names.clone());
@@ -170,17 +177,24 @@ impl Layout {
                 return layout(names);
             }
         }
-        let mut shown = all.fewer()[6];
-        let space = |shown| Self::with(ranking, manifest, shown, forms[0].clone()).space(columns);
+        let mut shown = all.fewer()[7];
+        let space = |shown| {
+            Self::with(ranking, manifest, (shown, columns), forms[0].clone()).space(columns)
+        };
         // An empty name identifies nothing.
         shown.effect &= space(shown) >= MIN_NAME;
         let space = space(shown);
         let names = forms.iter().find_map(|names| names.within(space));
         let names = names.unwrap_or_else(|| forms[1].forced(space));
-        Self::with(ranking, manifest, shown, names)
+        Self::with(ranking, manifest, (shown, columns), names)
     }
 
-    fn with(ranking: &Ranking, manifest: &Manifest, shown: Shown, names: Names) -> Self {
+    fn with(
+        ranking: &Ranking,
+        manifest: &Manifest,
+        (shown, columns): (Shown, usize),
+        names: Names,
+    ) -> Self {
         let rows = &ranking.rows;
         let cells = |read: &dyn Fn(&RankedConfiguration) -> String| -> Vec<String> {
             rows.iter().map(read).collect()
@@ -202,7 +216,7 @@ impl Layout {
         if shown.effect {
             let marked = any_confirmed(ranking);
             let mark = |mark| if marked { mark } else { "" };
-            let effect = |row: &RankedConfiguration| match (confirmed(ranking, row), row.effect()) {
+            let effect = |row: &RankedConfiguration| match (change_of(ranking, row), row.effect()) {
                 (Some(effect), _) => format!("{}{}", mark("c "), notes::effect(effect)),
                 (None, Some(effect)) => format!("{}{}", mark("u "), notes::effect(effect)),
                 (None, None) if row.baseline && row.eligible => "baseline".to_owned(),
@@ -211,6 +225,9 @@ impl Layout {
             let header = if marked { notes::CHANGE } else { notes::UNCONFIRMED };
             fields.push(Field::new(header, cells(&effect)).right());
         }
+        let bars = Bars::of(ranking, columns).filter(|_| shown.bars);
+        let note = bars.as_ref().map(|bars| bars.note.clone());
+        fields.extend(bars.map(|bars| bars.field));
         if shown.bounds {
             fields.push(Field::new("bounds", cells(&constraints)));
         }
@@ -224,7 +241,7 @@ impl Layout {
             fields.push(Field::new("lost", cells(&|row| row.failed_repeats.to_string())).right());
         }
         let differences_open = !shown.differences && !manifest.varied.is_empty();
-        Self { fields, names, differences_open, shown }
+        Self { fields, names, differences_open, bars: note, shown }
     }
 
     /// What the other columns leave for the names.
@@ -249,13 +266,13 @@ impl Layout {
             (false, true, false) => Some("flags of each: `export`, or a wider terminal"),
             (false, false, _) => None,
         };
-        shared.into_iter().chain(open.map(str::to_owned)).collect()
+        self.bars.clone().into_iter().chain(shared).chain(open.map(str::to_owned)).collect()
     }
 }
 
 /// What fresh launches showed of a configuration against the baseline: it takes the place of
 /// the effect from the launches that chose rank 1.
-fn confirmed(ranking: &Ranking, row: &RankedConfiguration) -> Option<Effect> {
+pub(super) fn change_of(ranking: &Ranking, row: &RankedConfiguration) -> Option<Effect> {
     let baseline = ranking.rows.iter().find(|row| row.baseline)?;
     let of = |gain: &&ConfirmedGain| {
         gain.candidate == row.name && gain.baseline == baseline.name && gain.is_result()
@@ -264,7 +281,7 @@ fn confirmed(ranking: &Ranking, row: &RankedConfiguration) -> Option<Effect> {
 }
 
 fn any_confirmed(ranking: &Ranking) -> bool {
-    ranking.rows.iter().any(|row| confirmed(ranking, row).is_some())
+    ranking.rows.iter().any(|row| change_of(ranking, row).is_some())
 }
 
 /// The name, marked where it is the baseline.

@@ -44,6 +44,61 @@ pub struct Comparison {
     pub shift: Option<Shift>,
     /// Configurations in the order of the first ranking that has them.
     pub configurations: Vec<ComparedConfiguration>,
+    /// Whether the last sweep is shown to be worse by more than a share, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worse_than: Option<WorseThan>,
+}
+
+/// What is shown of a limit on how much worse the last sweep may be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorseThan {
+    /// The share that is allowed: 0.05 for 5 %.
+    pub share: f64,
+    /// Level of the claim, over all configurations together.
+    pub level: f64,
+    /// The answer.
+    pub outcome: Outcome,
+    /// Configurations that were judged.
+    pub judged: Vec<Judgement>,
+    /// Configurations that were not, and why.
+    pub not_judged: Vec<NotJudged>,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// At least one configuration is shown to be worse by more than the share.
+    Worse,
+    /// None is shown to be.
+    NotShown,
+    /// The sweeps do not allow an answer.
+    NotComparable,
+}
+
+/// One configuration, judged.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judgement {
+    /// Its name.
+    pub configuration: String,
+    /// The change that would be allowed: a ratio, or a difference, as `change` is.
+    pub limit: f64,
+    /// The end of the change's one-sided interval that is nearest to the limit.
+    pub bound: f64,
+    /// Whether the bound is on the worse side of the limit.
+    pub worse: bool,
+}
+
+/// One configuration that is not judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotJudged {
+    /// Its name.
+    pub configuration: String,
+    /// Why.
+    pub reason: String,
+    /// Whether the first sweep has its figure and the last one lacks it: then the answer lacks
+    /// something.
+    pub missing: bool,
 }
 
 /// One of the sweeps.

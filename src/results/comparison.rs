@@ -13,13 +13,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::arm::{self, Arm};
 pub use super::compared::{
-    Beyond, Change, Compared, ComparedConfiguration, Comparison, Figure, Namesake, Run,
-    RunDifference, Shift, Standing, Way,
+    Beyond, Change, Compared, ComparedConfiguration, Comparison, Figure, Judgement, Namesake,
+    NotJudged, Outcome, Run, RunDifference, Shift, Standing, Way, WorseThan,
 };
 pub use super::compared_metric::CompareError;
 use super::compared_metric::chosen;
 pub use super::comparison_findings::{ComparisonFinding, LaterPlace};
 use super::difference::{differences, images, not_recorded, versions};
+use super::estimate::Estimate;
 use super::failed_repeats::Repeats;
 use super::measured::Measured;
 use super::number;
@@ -27,6 +28,7 @@ use super::ranked::{RankedConfiguration, Ranking};
 use super::ranking::rank;
 use super::sheet;
 use super::shift::{LogChange, separated};
+use super::worse;
 use crate::configuration::Configuration;
 use crate::history::record::SCHEMA_VERSION;
 use crate::metric::{Goal, MetricRef, Scale};
@@ -36,7 +38,20 @@ use crate::statistics::{SIGNIFICANCE, holm};
 ///
 /// # Errors
 /// When there are fewer than two, or no metric that all of them have.
-pub fn compare(mut runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparison, CompareError> {
+pub fn compare(runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparison, CompareError> {
+    compare_within(runs, asked, None)
+}
+
+/// The same, and whether the last sweep is shown to be worse than the first by more than
+/// `share`: at least 0 and below 1.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_within(
+    mut runs: Vec<Run>,
+    asked: Option<&MetricRef>,
+    share: Option<f64>,
+) -> Result<Comparison, CompareError> {
     let (metric, goal) = chosen(&runs, asked)?;
     if asked.is_some() {
         for run in &mut runs {
@@ -46,7 +61,19 @@ pub fn compare(mut runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparis
     }
     let judged: Vec<Judged<'_>> = runs.iter().map(Judged::new).collect();
     let matched = matched(&judged);
-    let (configurations, shift) = configurations(&judged, &matched, goal);
+    let (configurations, logs) = configurations(&judged, &matched, goal);
+    let scale = judged[0].measured.scale();
+    let worse_than = share.map(|share| {
+        let compared = configurations.iter().zip(&logs).zip(&matched);
+        let compared: Vec<worse::OneChange<'_>> = compared
+            .map(|((configuration, log), entry)| {
+                let means = means(&judged, entry);
+                worse::OneChange { configuration, log: *log, means }
+            })
+            .collect();
+        worse::judge(&compared, (goal, scale), share, is_mixed(&runs))
+    });
+    let (configurations, shift) = with_shift(configurations, &logs, goal);
     let shared: Vec<BTreeSet<String>> = (0..runs.len())
         .map(|at| {
             let everywhere = matched.iter().filter(|row| row.iter().all(Option::is_some));
@@ -58,11 +85,12 @@ pub fn compare(mut runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparis
         schema_version: SCHEMA_VERSION,
         simulated: runs.iter().any(|run| run.record.manifest.simulated),
         unit: number::unit(&metric),
-        scale: judged[0].measured.scale(),
+        scale,
         differences: differences(&runs, &shared),
         not_recorded: not_recorded(&runs),
         configurations,
         shift,
+        worse_than,
         runs: judged.iter().enumerate().map(|(at, judged)| judged.described(at)).collect(),
         metric,
         goal,
@@ -183,7 +211,7 @@ fn configurations(
     judged: &[Judged<'_>],
     matched: &[Vec<Option<usize>>],
     goal: Goal,
-) -> (Vec<ComparedConfiguration>, Option<Shift>) {
+) -> (Vec<ComparedConfiguration>, Vec<Option<LogChange>>) {
     let changes: Vec<_> = matched.iter().map(|entry| change(judged, entry)).collect();
     let mut all: Vec<ComparedConfiguration> = matched
         .iter()
@@ -209,17 +237,29 @@ fn configurations(
         })
         .collect();
     adjust(&mut all, goal, judged[0].measured.scale());
-    let logs: Vec<(usize, LogChange)> = changes
-        .iter()
-        .enumerate()
-        .filter_map(|(at, change)| Some((at, change.as_ref()?.1?)))
-        .collect();
+    (all, changes.iter().map(|change| change.as_ref()?.1).collect())
+}
+
+/// The configurations with what is left of each change when the shared one is taken out.
+fn with_shift(
+    mut all: Vec<ComparedConfiguration>,
+    logs: &[Option<LogChange>],
+    goal: Goal,
+) -> (Vec<ComparedConfiguration>, Option<Shift>) {
+    let logs: Vec<(usize, LogChange)> =
+        logs.iter().enumerate().filter_map(|(at, log)| Some((at, (*log)?))).collect();
     let only: Vec<LogChange> = logs.iter().map(|(_, log)| *log).collect();
     let Some((shift, beyond)) = separated(&only, goal) else { return (all, None) };
     for ((at, _), beyond) in logs.iter().zip(beyond) {
         all[*at].beyond = Some(beyond);
     }
     (all, Some(shift))
+}
+
+/// Whether some figures are simulated and others are not.
+fn is_mixed(runs: &[Run]) -> bool {
+    let simulated = |run: &Run| run.record.manifest.simulated;
+    runs.iter().any(simulated) && !runs.iter().all(simulated)
 }
 
 /// Configurations of the same name in the sweeps that do not have this one.
@@ -276,6 +316,13 @@ fn change(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<(Change, Opt
         shown: None,
     };
     Some((change, contrast.log))
+}
+
+/// The means that a difference is made of.
+fn means(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<(Estimate, Estimate)> {
+    let of = |run: &Judged<'_>, row: usize| run.measured.judged(run.order[row]);
+    let (first, last) = (judged.first()?, judged.last()?);
+    Some((of(first, (*entry.first()?)?)?, of(last, (*entry.last()?)?)?))
 }
 
 /// Adjusts for the number of configurations that were tested.

@@ -228,7 +228,7 @@ pub fn outlook(sweep: &SweepRecord, names: [&str; 2], claim: f64, repeats: Optio
 }
 
 /// What launches of the two cost, or those of all where none of the two was measured.
-fn cost(sweep: &SweepRecord, names: [&str; 2]) -> Option<Cost> {
+pub(super) fn cost(sweep: &SweepRecord, names: [&str; 2]) -> Option<Cost> {
     let measured =
         || sweep.own_launches().filter(|it| matches!(it.outcome, Some(LaunchOutcome::Measured)));
     let of_pair: Vec<(f64, f64)> = measured()

@@ -12,6 +12,7 @@ use super::measured::Measured;
 use super::missing::{MissingMetric, MissingValues};
 use super::pattern;
 use super::remark::Remark;
+use super::under_load::{Repeating, repeating};
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::LaunchRecord;
 use crate::history::values::kept;
@@ -43,6 +44,9 @@ pub(super) fn exclusions(
     // However fast it is.
     if let Some(failed) = gated::failed(arm) {
         return vec![failed];
+    }
+    if let Some(looping) = repeating(evidence, index).into_iter().find(Repeating::is_clear) {
+        return vec![Exclusion::LoopsUnderLoad(looping)];
     }
     let Some(values) = objective.values(index) else {
         return vec![not_measured(metric, objective)];
@@ -189,6 +193,7 @@ pub(super) fn remarks(
         class: failure.class,
     }));
     remarks.extend(disturbance::of_arm(evidence, index).map(Remark::Disturbed));
+    remarks.extend(repeating(evidence, index).into_iter().map(Remark::LoopsUnderLoad));
     remarks.extend(arm.further.iter().map(|&further| Remark::RanAsThis {
         configuration: evidence.arms[further].configuration.name.clone(),
     }));

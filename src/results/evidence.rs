@@ -28,4 +28,17 @@ impl Evidence<'_> {
         let position = self.metrics.iter().position(same)?;
         self.measured.get(position)
     }
+
+    pub(super) fn baseline(&self) -> Option<usize> {
+        let name = self.sweep.manifest.baseline.as_ref()?;
+        self.arms.iter().position(|arm| {
+            arm.configuration.name == *name || arm.configuration.aliases.contains(name)
+        })
+    }
+
+    /// A baseline whose flags were overridden is compared as what it ran as.
+    pub(super) fn compared_baseline(&self) -> Option<usize> {
+        let named = self.baseline()?;
+        Some(self.arms[named].same_as.unwrap_or(named))
+    }
 }

@@ -9,6 +9,7 @@ use super::arm::OverriddenFlag;
 use super::bounded::Bounded;
 use super::failed_repeats::LostRepeats;
 use super::missing::MissingValues;
+use super::under_load::Repeating;
 use crate::history::launch::FailureClass;
 use crate::metric::MetricRef;
 
@@ -33,6 +34,8 @@ pub enum Exclusion {
         /// What the gate found.
         message: String,
     },
+    /// Its answers loop under load, and those that it is compared with do not.
+    LoopsUnderLoad(Repeating),
     /// The objective or a bounded metric has no value.
     NotMeasured {
         /// The metric.
@@ -133,6 +136,13 @@ impl fmt::Display for Exclusion {
                 write!(f, "ran with the same values as {counted_as}; counted as {counted_as}")
             }
             Self::GateFailed { message } => f.write_str(message),
+            Self::LoopsUnderLoad(repeating) => {
+                write!(f, "{repeating}")?;
+                match &repeating.example {
+                    Some(example) => write!(f, "; the first: {example}"),
+                    None => Ok(()),
+                }
+            }
             Self::NotMeasured { metric, cause } => cause.write(metric, f),
             Self::NotPositive { metric, not_positive, values } => write!(
                 f,

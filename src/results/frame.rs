@@ -5,19 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use polars::prelude::{Column, DataFrame};
-use serde_json::Value;
 
 use super::ResultsError;
-use super::columns::{Kind, column, json, kind, list, list_text};
+use super::columns::{column, list, list_text};
 use super::disturbance::is_disturbed;
+use super::flag_columns::{self, Asked};
 use crate::configuration::Configuration;
-use crate::flags::is_secret;
 use crate::gate::Gate;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::values::each;
 use crate::metric::{Form, Measurement, Metric, MetricRef, MetricValue, Status};
-use crate::server::effective::FlagProof;
 use crate::workload::{LAUNCH, catalogue};
 
 /// One row before it becomes columns.
@@ -38,9 +36,15 @@ struct Row<'a> {
 pub fn results(sweep: &SweepRecord) -> Result<DataFrame, ResultsError> {
     let rows = rows(sweep);
     let mut columns = fixed_columns(sweep, &rows);
-    columns.extend(flag_columns(sweep, &rows));
-    columns.extend(text_columns(sweep, &rows, "environment", |it| &it.environment));
-    columns.extend(text_columns(sweep, &rows, "variable", |it| &it.stack.variables));
+    let asked: Vec<Asked<'_>> = rows
+        .iter()
+        .map(|row| Asked {
+            configuration: row.configuration,
+            launches: std::slice::from_ref(&row.launch),
+        })
+        .collect();
+    columns.extend(flag_columns::of_flags(sweep, &asked));
+    columns.extend(flag_columns::of_variables(sweep, &asked));
     columns.push(column(
         "boot_seconds",
         rows.iter().map(|row| row.launch.facts.as_ref().map(|facts| facts.boot_seconds)).collect(),
@@ -151,79 +155,6 @@ fn fixed_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         column("engine_version", facts(&|facts| facts.engine_version.clone())),
         column("started_at", facts(&|facts| Some(facts.started_at.clone()))),
     ]
-}
-
-/// `flag.*`, `effective.*` and `verdict.*`. Secrets have no column.
-fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
-    let configurations = &sweep.manifest.configurations;
-    let requested: BTreeSet<&str> = configurations
-        .iter()
-        .flat_map(|c| c.flags.keys().chain(c.varied.keys()))
-        .map(String::as_str)
-        .filter(|name| !is_secret(name))
-        .collect();
-    let shown: BTreeSet<&str> = sweep
-        .all_launches()
-        .flat_map(|(_, launch)| launch.effective.keys())
-        .map(String::as_str)
-        .filter(|name| !is_secret(name))
-        .collect();
-    let kinds: BTreeMap<&str, Kind> = requested
-        .iter()
-        .filter_map(|name| {
-            let values = configurations.iter().filter_map(|c| c.flags.get(name));
-            Some((*name, kind(values)?))
-        })
-        .collect();
-    let mut columns: Vec<Column> = requested
-        .iter()
-        .map(|name| {
-            let values: Vec<Option<&Value>> =
-                rows.iter().map(|row| row.configuration?.flags.get(name)).collect();
-            let kind = kinds.get(name).copied().unwrap_or(Kind::Text);
-            json(&format!("flag.{name}"), &values, kind)
-        })
-        .collect();
-    // Every requested flag has its columns, shown by a server or not.
-    let all: BTreeSet<&str> = requested.union(&shown).copied().collect();
-    columns.extend(all.iter().map(|name| {
-        let of = |launch: &'_ LaunchRecord| launch.effective.get(*name).cloned();
-        let values: Vec<Option<Value>> =
-            rows.iter().map(|row| of(row.launch).and_then(|shown| shown.value)).collect();
-        let every =
-            sweep.all_launches().filter_map(|(_, l)| l.effective.get(*name)?.value.as_ref());
-        let kind = kind(every).or(kinds.get(name).copied()).unwrap_or(Kind::Text);
-        let values: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
-        json(&format!("effective.{name}"), &values, kind)
-    }));
-    columns.extend(all.iter().map(|name| {
-        let verdict = |row: &Row<'_>| row.launch.effective.get(*name)?.proof.map(FlagProof::as_str);
-        column(&format!("verdict.{name}"), rows.iter().map(verdict).collect())
-    }));
-    columns
-}
-
-/// `environment.*` and `variable.*`, where the grid sets such. Secrets have no column.
-fn text_columns(
-    sweep: &SweepRecord,
-    rows: &[Row<'_>],
-    prefix: &str,
-    of: impl Fn(&Configuration) -> &BTreeMap<String, String>,
-) -> Vec<Column> {
-    let configurations = &sweep.manifest.configurations;
-    let names: BTreeSet<&str> = configurations
-        .iter()
-        .flat_map(|c| of(c).keys())
-        .map(String::as_str)
-        .filter(|name| !is_secret(name))
-        .collect();
-    names
-        .into_iter()
-        .map(|name| {
-            let value = |row: &Row<'_>| of(row.configuration?).get(name).cloned();
-            column(&format!("{prefix}.{name}"), rows.iter().map(value).collect())
-        })
-        .collect()
 }
 
 /// `gate.*`: how each gate ended, and the gates' own figures, in each row of the launch.

@@ -5,7 +5,9 @@
 use jiff::Timestamp;
 
 use super::arm::{self, Arm};
-use super::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
+use super::machine::{
+    Conclusion, DesignLimit, Detectable, Jump, LevelAt, MachineCourse, MachineReport,
+};
 use crate::history::record::LaunchRecord;
 use crate::metric::MetricRef;
 use crate::statistics::{LaunchMean, MAX_JUMPS, MachineFit, Uncertainty, fit, t_quantile};
@@ -130,6 +132,20 @@ impl Level {
             launch: self.fit.launch_sd.powi(2),
             repeat: self.fit.repeat_variance,
             drift: self.fit.drift.powi(2) / 3600.0,
+        }
+    }
+
+    /// The level over the launches, and how well each arm's mean is known.
+    pub(super) fn course(&self) -> MachineCourse {
+        let levels = self.fit.smoothed(&self.launches);
+        let mean = levels.iter().map(|(level, _)| level).sum::<f64>() / levels.len() as f64;
+        let at = |((launch, at), (level, variance)): (&(u32, Option<Timestamp>), (f64, f64))| {
+            LevelAt { launch: *launch, at: *at, level: level - mean, error: variance.sqrt() }
+        };
+        MachineCourse {
+            levels: self.marks.iter().zip(levels).map(at).collect(),
+            noise: self.noise(),
+            errors: (0..self.places.len()).map(|arm| self.error(arm)).collect(),
         }
     }
 

@@ -7,6 +7,9 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::statistics::Uncertainty;
+use crate::strategy::confirm::Noise;
+
 /// What the machine did while the objective was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MachineReport {
@@ -77,6 +80,32 @@ pub struct Detectable {
     pub wanted: f64,
     /// About how many launches of each configuration show that one.
     pub needed_launches: usize,
+}
+
+/// The objective with the machine's level taken out: the level itself, and how well what
+/// is left is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineCourse {
+    /// Launches in the order of time.
+    pub levels: Vec<LevelAt>,
+    /// What launches and repeats differ by, and how fast the machine drifts, in its own seconds.
+    pub noise: Noise,
+    /// How well each configuration's mean is known, by the manifest's order: the variances
+    /// of two make that of their difference. `None` where it has no launch.
+    pub errors: Vec<Option<Uncertainty>>,
+}
+
+/// The machine's level at one launch, on log scale.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LevelAt {
+    /// Number of the launch.
+    pub launch: u32,
+    /// Mean time of its repeats; `None` where times are not known.
+    pub at: Option<Timestamp>,
+    /// Relative to the mean over the launches.
+    pub level: f64,
+    /// Its standard error.
+    pub error: f64,
 }
 
 impl fmt::Display for Jump {

@@ -18,7 +18,7 @@ use super::arm::{self, Arm};
 use super::bounded::ConstraintVerdict;
 use super::estimate::{Estimate, Ratio};
 use super::level::{Level, Residual};
-use super::machine::{Detectable, MachineReport};
+use super::machine::{Detectable, MachineCourse, MachineReport};
 use super::sheet::Read;
 use crate::history::record::SweepRecord;
 use crate::metric::{Constraint, Goal, Metric, Scale};
@@ -155,6 +155,11 @@ impl Measured {
         Some(self.level.as_ref()?.report(ranked, baseline))
     }
 
+    /// The machine's level over the launches; `None` likewise.
+    pub(super) fn course(&self) -> Option<MachineCourse> {
+        self.level.as_ref().map(Level::course)
+    }
+
     /// The smallest difference to `first` that its launches can show.
     pub(super) fn detectable(&self, first: usize, others: &[usize]) -> Option<Detectable> {
         self.level.as_ref()?.detectable(first, others)
@@ -278,7 +283,7 @@ impl Measured {
     }
 
     /// Two-sided p-value of "both are equal"; `None` where one was launched once.
-    fn p_of_ratio(&self, a: usize, b: usize) -> Option<f64> {
+    pub(super) fn p_of_ratio(&self, a: usize, b: usize) -> Option<f64> {
         if self.launched_once(a) || self.launched_once(b) {
             return None;
         }
@@ -330,7 +335,7 @@ impl Measured {
     }
 
     /// Two-sided, on the plain scale.
-    fn p_unless_once(&self, a: usize, b: usize) -> Option<f64> {
+    pub(super) fn p_unless_once(&self, a: usize, b: usize) -> Option<f64> {
         let by_launches = !self.asked_again() && (self.launched_once(a) || self.launched_once(b));
         (!by_launches).then(|| self.p_of_difference(a, self, b))?.map(|p| (2.0 * p).min(1.0))
     }

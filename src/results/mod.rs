@@ -28,9 +28,11 @@ pub(crate) mod exclusion;
 mod failed_repeats;
 pub(crate) mod file;
 pub mod findings;
+mod flag_columns;
 pub mod frame;
 pub mod gated;
 mod level;
+pub mod listed;
 pub mod machine;
 mod measured;
 mod missing;
@@ -41,6 +43,7 @@ mod preference;
 mod ranked;
 pub mod ranking;
 mod ranking_frame;
+mod ranking_table;
 pub mod reading;
 pub mod records;
 mod remark;
@@ -48,8 +51,11 @@ mod sheet;
 mod shift;
 pub mod telemetry;
 mod undecided;
+pub mod under_load;
 mod verdict;
+pub mod why;
 pub mod witness;
+mod worse;
 
 /// Why a frame could not be made or a file not be written or read. A message has
 /// its cause in it, so no error here has a `source` that would be printed once more.

@@ -10,7 +10,7 @@ use super::disturbance::Undecided;
 use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
 use super::gated::Gated;
-use super::machine::{Detectable, MachineReport};
+use super::machine::{Detectable, MachineCourse, MachineReport};
 use super::missing::MissingMetric;
 use super::not_counted::{NotCounted, Unswept};
 use super::remark::Remark;
@@ -66,6 +66,8 @@ pub struct Ranking {
     /// What the machine did; `None` where no time effect is taken out: of shares, counts
     /// and objectives that were zero, and with one configuration.
     pub machine: Option<MachineReport>,
+    /// Its level over the launches, which is taken out; `None` likewise.
+    pub course: Option<MachineCourse>,
     /// What explains the time effect of a machine that moved, where a witness does.
     pub witness: Option<WitnessReport>,
     /// What keeps the comparison of the first ranks from being decided.

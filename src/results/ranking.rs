@@ -56,9 +56,22 @@ const NEAR: f64 = 0.01;
 
 /// Ranks the configurations of a sweep by its objective.
 pub fn rank(sweep: &SweepRecord) -> Ranking {
+    rank_with(sweep, metrics(sweep))
+}
+
+/// The same with estimates of the objective and of bounded metrics alone: what decides, in a
+/// fraction of the time.
+pub fn rank_judged(sweep: &SweepRecord) -> Ranking {
+    let objective = &sweep.manifest.objective;
+    let judged = 1 + objective.constraints.len();
+    let mut metrics = metrics(sweep);
+    metrics.truncate(judged);
+    rank_with(sweep, metrics)
+}
+
+fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
     let objective = &sweep.manifest.objective;
     let arms = arm::arms(sweep);
-    let metrics = metrics(sweep);
     let read = sheet::read(&sweep.manifest, &arms, &metrics).into_iter().enumerate();
     let measured: Vec<Measured> =
         read.map(|(at, read)| of_metric(sweep, &arms, at, read)).collect();
@@ -115,6 +128,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         gated: gated(sweep),
         missing,
         machine,
+        course: measured[0].course(),
         witness,
         undecided: causes,
         overruled,
@@ -284,19 +298,6 @@ impl Evidence<'_> {
             Goal::Maximize => mean(b).total_cmp(&mean(a)),
         });
         order
-    }
-
-    fn baseline(&self) -> Option<usize> {
-        let name = self.sweep.manifest.baseline.as_ref()?;
-        self.arms.iter().position(|arm| {
-            arm.configuration.name == *name || arm.configuration.aliases.contains(name)
-        })
-    }
-
-    /// A baseline whose flags were overridden is compared as what it ran as.
-    fn compared_baseline(&self) -> Option<usize> {
-        let named = self.baseline()?;
-        Some(self.arms[named].same_as.unwrap_or(named))
     }
 
     fn compare_with_baseline(&self, rows: &mut [RankedConfiguration], order: &[usize]) {

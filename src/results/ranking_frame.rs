@@ -5,8 +5,10 @@ use polars::prelude::{Column, DataFrame};
 use super::ResultsError;
 use super::columns::column;
 use super::estimate::{Estimate, Ratio};
+use super::flag_columns::{self, Asked};
 use super::ranked::{RankedConfiguration, Ranking};
 use super::remark::Remark;
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{MetricRef, RankingFigure, Scale};
 use crate::statistics::{Chances, Interval};
 
@@ -71,6 +73,35 @@ impl Ranking {
         columns.push(column("confirmed_ratio", confirmed(|r| r.ratio)));
         columns.push(column("confirmed_ratio.low", confirmed(|r| r.interval.low)));
         columns.push(column("confirmed_ratio.high", confirmed(|r| r.interval.high)));
+        Ok(DataFrame::new(rows.len(), columns)?)
+    }
+
+    /// The frame with what each configuration asks for and what its servers showed, as
+    /// `ranking.parquet` has it: `flag.*`, `effective.*`, `verdict.*`, `environment.*` and
+    /// `variable.*` follow the columns of [`frame`](Self::frame). Of launches that showed
+    /// different values there is none, and every proof with `|` between them.
+    ///
+    /// # Errors
+    /// When polars refuses the columns; a bug, since they are all of one length.
+    pub fn frame_with_flags(&self, sweep: &SweepRecord) -> Result<DataFrame, ResultsError> {
+        let launches: Vec<Vec<&LaunchRecord>> = self
+            .rows
+            .iter()
+            .map(|row| sweep.own_launches().filter(|it| it.configuration == row.name).collect())
+            .collect();
+        let configurations = &sweep.manifest.configurations;
+        let rows: Vec<Asked<'_>> = self
+            .rows
+            .iter()
+            .zip(&launches)
+            .map(|(row, launches)| Asked {
+                configuration: configurations.iter().find(|it| it.name == row.name),
+                launches,
+            })
+            .collect();
+        let mut columns = self.frame()?.columns().to_vec();
+        columns.extend(flag_columns::of_flags(sweep, &rows));
+        columns.extend(flag_columns::of_variables(sweep, &rows));
         Ok(DataFrame::new(rows.len(), columns)?)
     }
 

@@ -9,6 +9,7 @@ use super::bounded::Bounded;
 use super::disturbance::DisturbedRepeats;
 use super::failed_repeats::LostRepeats;
 use super::missing::MissingValues;
+use super::under_load::Repeating;
 use crate::history::launch::FailureClass;
 
 /// What a reader should know of a ranked configuration.
@@ -44,6 +45,9 @@ pub enum Remark {
         /// The class of the last failure.
         class: FailureClass,
     },
+    /// Some of its sampled answers loop under load: by chance, or as often as those that it is
+    /// compared with.
+    LoopsUnderLoad(Repeating),
     /// Others saturated the host during some of its repeats.
     Disturbed(DisturbedRepeats),
     /// The launches of another configuration count for this one: it ran with the same
@@ -75,6 +79,7 @@ impl fmt::Display for Remark {
             Self::FailedLaunches { failed, launches, class } => {
                 write!(f, "{failed} of {launches} launches failed ({})", class.as_str())
             }
+            Self::LoopsUnderLoad(repeating) => repeating.fmt(f),
             Self::Disturbed(DisturbedRepeats { disturbed, repeats, host_cpu, others, .. }) => {
                 write!(f, "others saturated the host in {disturbed} of {repeats} repeats")?;
                 let percent = |share: &f64| share * 100.0;

@@ -1,10 +1,14 @@
-//! An endpoint: the address of a server and its API key. Whether something answers there
-//! is found out in `open`.
+//! An endpoint: the address of a server, its API key, and which certificates are believed there.
+//! Whether something answers there is found out in `open`.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use url::Url;
+
+use super::http1::is_header_value;
+use super::tls::Tls;
+use super::trust::Trust;
 
 /// A bearer key. Never shown, never serialised.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,31 +32,68 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// Where a server is and which key it needs: the one definition of an endpoint.
+/// Where a server is, which key it needs and how it is believed: the one definition of an
+/// endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Scheme, host and port, without a trailing slash: `http://127.0.0.1:8000`.
+    /// Scheme (`http` or `https`), host and port, without a trailing slash: `http://127.0.0.1:8000`.
     pub base_url: String,
     /// The bearer key, where one is needed.
     pub api_key: Option<ApiKey>,
+    /// Which certificates are believed, where the scheme is `https`.
+    pub trust: Trust,
+}
+
+/// An endpoint's address in parts, as connections and requests need them.
+#[derive(Clone, Debug)]
+pub(crate) struct Address {
+    /// The host to look up: without brackets.
+    pub(crate) name: String,
+    /// The port to connect to.
+    pub(crate) port: u16,
+    /// The host as requests name it.
+    pub(crate) host: String,
+    /// What stands before every path.
+    pub(crate) prefix: String,
+    /// What connections need besides, with `https`.
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Endpoint {
-    /// The address as a URL of plain HTTP, which is all that this program supports.
+    /// A server at this URL, of which the system's authorities are believed.
+    pub fn new(base_url: impl Into<String>, api_key: Option<ApiKey>) -> Self {
+        Self { base_url: base_url.into(), api_key, trust: Trust::default() }
+    }
+
+    /// The address in parts.
     ///
     /// # Errors
-    /// What is wrong with the address.
-    pub(crate) fn http_url(&self) -> Result<Url, String> {
+    /// What is wrong with the address, or the key.
+    pub(crate) fn address(&self) -> Result<Address, String> {
         let url =
             Url::parse(&self.base_url).map_err(|error| format!("it is not a URL ({error})"))?;
-        match url.scheme() {
-            "http" if url.username().is_empty() && url.password().is_none() => Ok(url),
-            "http" => Err("credentials do not belong in a URL".to_owned()),
-            "https" => Err("https is not supported; give the server's plain http address, or a \
-                            tunnel to it"
-                .to_owned()),
-            _ => Err("it must begin with http://".to_owned()),
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("it must begin with http:// or https://".to_owned());
         }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("credentials do not belong in a URL".to_owned());
+        }
+        if self.api_key.as_ref().is_some_and(|key| !is_header_value(key.reveal())) {
+            return Err("the API key has characters that no header can carry".to_owned());
+        }
+        let host = url.host_str().ok_or("it has no host")?;
+        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let tls = (url.scheme() == "https")
+            .then(|| Tls::new(self.trust.configuration(), &name))
+            .transpose()?;
+        Ok(Address {
+            // Both schemes have one.
+            port: url.port_or_known_default().unwrap_or(80),
+            host: url.port().map_or(host.to_owned(), |port| format!("{host}:{port}")),
+            prefix: url.path().trim_end_matches('/').to_owned(),
+            name,
+            tls,
+        })
     }
 
     /// Whether its host is a loopback address, or exactly `localhost`. What answers
@@ -74,9 +115,8 @@ mod tests {
 
     #[test]
     fn loopback_is_an_address_or_exactly_localhost() {
-        let is_loopback = |host: &str| {
-            Endpoint { base_url: format!("http://{host}:8000"), api_key: None }.is_loopback()
-        };
+        let is_loopback =
+            |host: &str| Endpoint::new(format!("http://{host}:8000"), None).is_loopback();
         for here in
             ["127.0.0.1", "127.8.9.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "LocalHost"]
         {
@@ -93,23 +133,32 @@ mod tests {
         ] {
             assert!(!is_loopback(elsewhere), "{elsewhere}");
         }
-        assert!(!Endpoint { base_url: "no URL".to_owned(), api_key: None }.is_loopback());
+        assert!(!Endpoint::new("no URL", None).is_loopback());
     }
 
     #[test]
-    fn an_address_is_plain_http_without_credentials() {
-        let url =
-            |base_url: &str| Endpoint { base_url: base_url.to_owned(), api_key: None }.http_url();
-        assert_eq!(url("http://box:8000").expect("plain").port(), Some(8000));
-        for (address, error) in [
+    fn an_address_is_http_or_https_without_credentials() {
+        let address = |base_url: &str| Endpoint::new(base_url, None).address();
+        let parts = |base_url: &str| {
+            let it = address(base_url).expect(base_url);
+            (it.name, it.port, it.host, it.prefix, it.tls.is_some())
+        };
+        let of = |name: &str, port, host: &str, prefix: &str, tls| {
+            (name.to_owned(), port, host.to_owned(), prefix.to_owned(), tls)
+        };
+        assert_eq!(parts("http://box:8000"), of("box", 8000, "box:8000", "", false));
+        assert_eq!(parts("http://box/llm/"), of("box", 80, "box", "/llm", false));
+        assert_eq!(parts("https://box"), of("box", 443, "box", "", true));
+        assert_eq!(parts("HTTPS://[::1]:8443"), of("::1", 8443, "[::1]:8443", "", true));
+        for (base_url, error) in [
             ("no URL", "it is not a URL ("),
-            ("https://box", "https is not supported"),
-            ("ftp://box", "it must begin with http://"),
+            ("ftp://box", "it must begin with http:// or https://"),
             ("http://user@box", "credentials do not belong in a URL"),
-            ("http://:secret@box", "credentials do not belong in a URL"),
+            ("https://:secret@box", "credentials do not belong in a URL"),
+            ("https://a_b..c", "a certificate cannot be for the host a_b..c"),
         ] {
-            let message = url(address).expect_err(address);
-            assert!(message.starts_with(error), "{address}: {message}");
+            let message = address(base_url).expect_err(base_url);
+            assert!(message.starts_with(error), "{base_url}: {message}");
             assert!(!message.contains("secret"), "{message}");
         }
     }

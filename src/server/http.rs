@@ -1,28 +1,24 @@
-//! Plain requests to a server: no proxy, no redirects, bounded answers. A request is sent
-//! once; only a `GET` on a connection that its server had closed meanwhile is sent on a new one.
-//! The bytes of an answer are judged in `reply`. Requests that are measured are not sent here
-//! but in `client`.
+//! Requests to a server that are not measured: no proxy, no redirects, bounded answers. A request is
+//! sent once; only a `GET` on a connection that its server had closed meanwhile is sent on a new one.
+//! The bytes of an answer are judged in `reply`, connections are in `transport`. Requests that are
+//! measured are not sent here but in `client`.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use socket2::SockRef;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
-use super::http1::{get_head, is_header_value, post_head};
+use super::endpoint::{Address, ApiKey};
+use super::http1::{get_head, post_head};
 use super::reply::{Reply, Whole};
+use super::transport::Transport;
 use crate::server::{Endpoint, brief};
 use crate::shortage;
 
 /// vLLM closes idle connections after 5 s; a request on one that just closed would fail.
 const MAX_IDLE: Duration = Duration::from_secs(4);
 const CONNECT: Duration = Duration::from_secs(5);
-/// Bytes that are read at once.
-const READ: usize = 16 << 10;
 /// Bytes of a body at most, by its path: an untrusted server must not fill the memory.
 /// vLLM's `/metrics` is 60 KB for each engine, its list of a thousand adapters 600 KB.
 const LARGEST: &[(&str, usize)] = &[
@@ -47,19 +43,14 @@ pub struct Http {
 /// Where requests go.
 #[derive(Debug)]
 struct Target {
-    name: String,
-    port: u16,
-    /// As requests name it.
-    host: String,
-    /// Before every path.
-    prefix: String,
-    endpoint: Endpoint,
+    address: Address,
+    api_key: Option<ApiKey>,
 }
 
 /// A connection that waits for the next request.
 #[derive(Debug)]
 struct Idle {
-    stream: TcpStream,
+    transport: Transport,
     since: Instant,
 }
 
@@ -96,21 +87,10 @@ impl Http {
     /// A client for `endpoint`.
     ///
     /// # Errors
-    /// An address that is not plain HTTP.
+    /// An address that no request can be sent to.
     pub fn new(endpoint: &Endpoint) -> Result<Self, HttpError> {
-        let address = |reason: &str| HttpError::Address(reason.to_owned());
-        let url = endpoint.http_url().map_err(HttpError::Address)?;
-        let name = url.host_str().ok_or_else(|| address("it has no host"))?;
-        if endpoint.api_key.as_ref().is_some_and(|key| !is_header_value(key.reveal())) {
-            return Err(address("the API key has characters that no header can carry"));
-        }
-        let target = Target {
-            name: name.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: url.port_or_known_default().unwrap_or(80),
-            host: url.port().map_or(name.to_owned(), |port| format!("{name}:{port}")),
-            prefix: url.path().trim_end_matches('/').to_owned(),
-            endpoint: endpoint.clone(),
-        };
+        let address = endpoint.address().map_err(HttpError::Address)?;
+        let target = Target { address, api_key: endpoint.api_key.clone() };
         Ok(Self { target: Arc::new(target), idle: Arc::default(), shortage: Arc::default() })
     }
 
@@ -159,22 +139,22 @@ impl Http {
         let largest = largest_body(path);
         // What a server may have begun to do is not asked for twice: no reused connection.
         if body.is_none()
-            && let Some(stream) = self.idle()
+            && let Some(transport) = self.idle()
         {
             let mut reply = Reply::new(largest);
-            match self.exchange(stream, &message, &mut reply).await {
+            match self.exchange(transport, &message, &mut reply).await {
                 // It was closed while it waited.
                 Err(_) if reply.is_empty() => {}
                 done => return done,
             }
         }
-        let stream = self.target.connect().await?;
-        self.exchange(stream, &message, &mut Reply::new(largest)).await
+        let transport = self.target.connect().await?;
+        self.exchange(transport, &message, &mut Reply::new(largest)).await
     }
 
     fn message(&self, path: &str, body: Option<&str>) -> Vec<u8> {
-        let Target { host, prefix, endpoint, .. } = &*self.target;
-        let key = endpoint.api_key.as_ref().map(super::ApiKey::reveal);
+        let Target { address: Address { host, prefix, .. }, api_key } = &*self.target;
+        let key = api_key.as_ref().map(ApiKey::reveal);
         let path = format!("{prefix}{path}");
         let head = match body {
             None => get_head(&path, host, key),
@@ -186,30 +166,27 @@ impl Http {
     /// Sends a request and reads its answer to the end.
     async fn exchange(
         &self,
-        mut stream: TcpStream,
+        mut transport: Transport,
         message: &[u8],
         reply: &mut Reply,
     ) -> Result<Answer, HttpError> {
         // A server may refuse a request that it has not read: what it says of it counts more.
-        let written = stream.write_all(message).await;
-        let mut buffer = vec![0; READ];
+        let written = transport.write_all(message).await;
+        let mut piece = Vec::new();
         let whole = loop {
-            let read = match stream.read(&mut buffer).await {
-                Ok(read) => read,
+            if let Err(error) = transport.read(&mut piece).await {
                 // Why writing failed came first.
-                Err(error) => {
-                    return Err(broke(&error_text(written.as_ref().err().unwrap_or(&error))));
-                }
-            };
+                return Err(broke(&error_text(written.as_ref().err().unwrap_or(&error))));
+            }
             let taken =
-                if read == 0 { reply.closed().map(Some) } else { reply.take(&buffer[..read]) };
+                if piece.is_empty() { reply.closed().map(Some) } else { reply.take(&piece) };
             if let Some(whole) = taken.map_err(|reason| broke(&reason))? {
                 break whole;
             }
         };
         let Whole { status, body, keeps_alive } = whole;
         if keeps_alive {
-            let idle = Idle { stream, since: Instant::now() };
+            let idle = Idle { transport, since: Instant::now() };
             *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(idle);
         }
         let body = String::from_utf8(body)
@@ -218,39 +195,36 @@ impl Http {
     }
 
     /// The connection that waits, where it is still open.
-    fn idle(&self) -> Option<TcpStream> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let mut byte = [MaybeUninit::uninit()];
-        let waits = SockRef::from(&idle.stream).peek(&mut byte);
-        // A close, or bytes that nobody asked for.
-        let waits = waits.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        (waits && idle.since.elapsed() < MAX_IDLE).then_some(idle.stream)
+    fn idle(&self) -> Option<Transport> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let waits = idle.since.elapsed() < MAX_IDLE && idle.transport.waits();
+        waits.then_some(idle.transport)
     }
 }
 
 impl Target {
-    async fn connect(&self) -> Result<TcpStream, HttpError> {
-        let looked_up = tokio::net::lookup_host((self.name.as_str(), self.port)).await;
+    async fn connect(&self) -> Result<Transport, HttpError> {
+        let Address { name, port, tls, .. } = &self.address;
+        let looked_up = tokio::net::lookup_host((name.as_str(), *port)).await;
         let addresses = looked_up.map_err(|error| match shortage::of_now() {
             // The resolver does not say that it could open nothing.
             Some(what) => HttpError::Shortage(what),
             None => unreachable(&error),
         })?;
-        // Side by side: a name may have several addresses, and some may lead nowhere.
-        let tries: Vec<_> = addresses.map(|it| Box::pin(TcpStream::connect(it))).collect();
-        if tries.is_empty() {
-            return Err(HttpError::Unreachable("its host has no address".to_owned()));
-        }
-        let connecting = futures_util::future::select_ok(tries);
-        let (stream, _) = tokio::time::timeout(CONNECT, connecting)
+        let late = |what: &str| {
+            HttpError::Unreachable(format!("no {what} within {} s", CONNECT.as_secs()))
+        };
+        let mut transport = tokio::time::timeout(CONNECT, Transport::connect(addresses))
             .await
-            .map_err(|_| {
-                HttpError::Unreachable(format!("no connection within {} s", CONNECT.as_secs()))
-            })?
+            .map_err(|_| late("connection"))?
             .map_err(|error| unreachable(&error))?;
-        // Without it a small request may wait for an acknowledgement; it is sent all the same.
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
+        if let Some(tls) = tls {
+            tokio::time::timeout(CONNECT, transport.secure(tls))
+                .await
+                .map_err(|_| late("answer to a TLS handshake (if it is plain HTTP: http://)"))?
+                .map_err(|error| unreachable(&error))?;
+        }
+        Ok(transport)
     }
 }
 

@@ -103,6 +103,10 @@ impl Head {
             Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
                 return Err(Http1Error::HeadTooLarge);
             }
+            Err(_) if is_tls(bytes) => {
+                let what = "it speaks TLS there: its address begins with https://";
+                return Err(Http1Error::NotHttp(what.to_owned()));
+            }
             Err(error) => return Err(Http1Error::NotHttp(error.to_string())),
         };
         if length > limit {
@@ -125,6 +129,11 @@ impl Head {
         };
         Ok(Some((head, length)))
     }
+}
+
+/// Whether bytes begin as an alert of TLS does, by which servers refuse what is no TLS.
+fn is_tls(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[21, 3])
 }
 
 /// The words of a header that is a list, in lower case or not.

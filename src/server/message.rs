@@ -73,17 +73,7 @@ fn line(text: &str) -> String {
     if text.is_empty() { "no message".to_owned() } else { brief(text, MAX_CHARS) }
 }
 
-/// A text from outside in one line of at most `characters`, without what acts on a terminal.
-pub(crate) fn brief(text: &str, characters: usize) -> String {
-    // Cleaning removes at most as much as it reads: a long text need not be read to its end.
-    let read = text.len().min(characters.saturating_mul(16));
-    let beginning = crate::clean::plain(&text[..text.floor_char_boundary(read)]);
-    let mut line: String = beginning.chars().take(characters).collect();
-    if read < text.len() || beginning.chars().nth(characters).is_some() {
-        line.push('…');
-    }
-    line
-}
+pub(crate) use crate::clean::brief;
 
 #[cfg(test)]
 mod tests {

@@ -20,13 +20,18 @@ pub mod proof;
 mod python;
 mod reply;
 pub mod speculation;
+pub(crate) mod tls;
+mod transport;
+mod trust;
 
+pub(crate) use endpoint::Address;
 pub use endpoint::{ApiKey, Endpoint};
 pub use health::{Health, completion_proof, health};
 pub(crate) use message::{brief, error_message, error_text, is_told};
 pub use models::ModelChoice;
 pub use open::ServerError;
 pub use probe::{GpuIds, ResourceProbe, ResourceSample};
+pub use trust::{Trust, TrustError};
 
 /// A server that answered: its endpoint and what it reports of itself.
 #[derive(Clone, Debug)]

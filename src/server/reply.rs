@@ -81,6 +81,11 @@ impl Reply {
                 let body = std::mem::take(content);
                 Ok(Whole { status: *status, body, keeps_alive: false })
             }
+            _ if self.read == 0 => {
+                Err("the connection was closed without an answer (a server that \
+                                        expects TLS does that: its address begins with https://)"
+                    .to_owned())
+            }
             _ => Err("the connection was closed before the answer was whole".to_owned()),
         }
     }

@@ -54,6 +54,12 @@ impl MachineFit {
     /// The machine's level at each launch on log scale: the smoother of H. E. Rauch,
     /// F. Tung, C. T. Striebel (AIAA J. 3, 1965) at the mean launch SD and drift.
     pub fn levels(&self, launches: &[LaunchMean]) -> Vec<f64> {
+        self.smoothed(launches).into_iter().map(|(level, _)| level).collect()
+    }
+
+    /// The same, each with its variance, the configurations' effects taken as they are
+    /// estimated.
+    pub fn smoothed(&self, launches: &[LaunchMean]) -> Vec<(f64, f64)> {
         let residuals = self.residuals(launches);
         let noise = |at: usize| {
             self.launch_sd.powi(2) + self.repeat_variance / f64::from(launches[at].repeats)
@@ -80,8 +86,9 @@ impl MachineFit {
             let predicted = variances[at] + step(at + 1);
             let gain = if predicted > 0.0 { variances[at] / predicted } else { 1.0 };
             levels[at] += gain * (levels[at + 1] - levels[at]);
+            variances[at] += gain * gain * (variances[at + 1] - predicted);
         }
-        levels
+        levels.into_iter().zip(variances).map(|(level, it)| (level, it.max(0.0))).collect()
     }
 
     /// The uncertainty of each of these configurations' estimates, such that that of a

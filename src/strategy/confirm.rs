@@ -272,7 +272,7 @@ pub struct Expected {
 /// launch to the variance of each (`docs/figures.md`).
 pub fn expected(cost: Cost, noise: Noise, repeats: u32, claim: f64) -> Expected {
     let launch_seconds = cost.of(repeats);
-    let own = noise.launch + noise.repeat / f64::from(repeats.max(1));
+    let own = own_variance(noise, repeats);
     let variance = own + 0.3 * noise.drift * launch_seconds;
     let half_width = |variance: f64, pairs: u32| {
         let pairs = f64::from(pairs);
@@ -289,6 +289,32 @@ pub fn expected(cost: Cost, noise: Noise, repeats: u32, claim: f64) -> Expected 
         launch_seconds,
         reachable: pairs.is_none().then(|| half_width(variance, MAX_PAIRS).exp_m1()),
     }
+}
+
+/// Variance of a launch's mean on a machine that is calm.
+fn own_variance(noise: Noise, repeats: u32) -> f64 {
+    noise.launch + noise.repeat / f64::from(repeats.max(1))
+}
+
+/// Fewest launches of each of two configurations by which a true difference of `log_ratio`
+/// (on log scale) is shown at the 5 % level with a probability of `power`, where their
+/// launches alternate; `None` where `most` are not enough.
+pub fn launches_to_show(
+    cost: Cost,
+    noise: Noise,
+    repeats: u32,
+    log_ratio: f64,
+    power: f64,
+    most: u32,
+) -> Option<u32> {
+    let variance = own_variance(noise, repeats) + 0.3 * noise.drift * cost.of(repeats);
+    let shows = |launches: &u32| {
+        let n = f64::from(*launches);
+        let freedom = 2.0 * n - 2.0;
+        let needed = t_quantile(0.975, freedom) + t_quantile(power, freedom);
+        needed * (2.0 * variance / n).sqrt() <= log_ratio.abs()
+    };
+    (2..=most).find(shows)
 }
 
 #[cfg(test)]

@@ -115,7 +115,10 @@ pub(super) fn longest_launch(
     let (all, workloads) = ([&own, &foreknown.earlier], &manifest.workloads);
     let measured = all.iter().find_map(|it| it.own_longest_launch_seconds(id, workloads, repeats));
     let of_others = || all.iter().find_map(|it| it.longest_launch_seconds(id, workloads, repeats));
-    let seconds = measured.or_else(of_others).map(|it| it * 1.1);
+    let gates = manifest.gates.as_ref().map_or(0.0, |gates| {
+        all.iter().map(|it| it.gate_seconds(id, gates, true)).fold(0.0, f64::max)
+    });
+    let seconds = measured.or_else(of_others).map(|it| (it + gates) * 1.1);
     (seconds.unwrap_or(foreknown.assumed.1), measured.is_some())
 }
 
@@ -175,7 +178,15 @@ impl Left {
             let by = |timing: &&&Timing| timing.knows(id);
             let own = known.iter().filter(by);
             let mut all = own.chain(known.iter());
-            all.find_map(|timing| timing.launch_seconds(id, &manifest.workloads, repeats))
+            let seconds =
+                all.find_map(|timing| timing.launch_seconds(id, &manifest.workloads, repeats));
+            // Those that are asked once are over where a launch was.
+            let is_new = !known.first().is_some_and(|own| own.knows(id));
+            let gates = |gates| {
+                let each = known.iter().map(|timing| timing.gate_seconds(id, gates, is_new));
+                each.fold(0.0, f64::max)
+            };
+            Some(seconds? + manifest.gates.as_ref().map_or(0.0, gates))
         };
         let seconds: Option<Vec<f64>> =
             manifest.configurations.iter().map(|it| one(&it.id)).collect();

@@ -211,7 +211,7 @@ impl Engine for FakeEngine {
                 check_takes: self.check_takes,
                 stop_fails: self.stop_fails,
                 server: Server {
-                    endpoint: Endpoint { base_url: "http://none".to_owned(), api_key: None },
+                    endpoint: Endpoint::new("http://none".to_owned(), None),
                     model: "m".to_owned(),
                     choice: crate::server::ModelChoice::Clear,
                     max_model_len: None,

@@ -5,6 +5,7 @@ use crate::configuration::Configuration;
 use crate::gate::{Against, BaselineFailures, Finding, GateOrder, GateReport};
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::history::record::SweepRecord;
+use crate::workload::{RequestFields, Workload};
 
 /// Findings that a message shows; the journal has all.
 const SHOWN: usize = 3;
@@ -23,7 +24,23 @@ pub(super) fn of(record: &SweepRecord, configuration: &Configuration) -> GateOrd
         Some(baseline) if baseline.id == configuration.id => Against::Itself,
         Some(baseline) => Against::Baseline(BaselineFailures::of(reports(record, &baseline.name))),
     };
-    GateOrder { settings, gates, against, batched_tokens: None, flags: configuration.flags.clone() }
+    GateOrder {
+        settings,
+        gates,
+        against,
+        batched_tokens: None,
+        flags: configuration.flags.clone(),
+        request: shared(&record.manifest.workloads),
+    }
+}
+
+/// The fields that the requests of all workloads have.
+fn shared(workloads: &[Workload]) -> RequestFields {
+    let Some((first, others)) = workloads.split_first() else { return RequestFields::default() };
+    let is_shared = |name: &str, value: &serde_json::Value| {
+        others.iter().all(|other| other.request.fields().get(name) == Some(value))
+    };
+    first.request.clone().keeping(is_shared)
 }
 
 /// What the gates said of a configuration's launches.
@@ -92,6 +109,24 @@ mod tests {
         let mut older = whole;
         older.manifest.gates = None;
         assert_eq!(order(&older, 0), GateOrder::default());
+    }
+
+    #[test]
+    fn gates_ask_with_the_fields_that_all_workloads_share() {
+        let workload = |request: serde_json::Value| {
+            let options = serde_json::json!({"request": request});
+            Workload::from_options("kv-cache", options.as_object().unwrap()).unwrap()
+        };
+        let off = serde_json::json!({"chat_template_kwargs": {"enable_thinking": false}});
+        let mut both = off.clone();
+        both["top_p"] = serde_json::json!(0.9);
+        let fields = |all: &[Workload]| serde_json::to_value(shared(all)).unwrap();
+        assert_eq!(fields(&[workload(both.clone()), workload(off.clone())]), off);
+        assert_eq!(fields(&[workload(both.clone())]), both);
+        assert_eq!(
+            fields(&[workload(both), workload(serde_json::json!({}))]),
+            serde_json::json!({})
+        );
     }
 
     #[test]

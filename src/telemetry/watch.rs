@@ -94,7 +94,7 @@ mod tests {
                 status = "200 OK";
             }
         });
-        Http::new(&Endpoint { base_url, api_key: None }).expect("an address")
+        Http::new(&Endpoint::new(base_url, None)).expect("an address")
     }
 
     #[tokio::test]

@@ -96,7 +96,7 @@ const SCHEDULED_E2EL: [Metric; 7] = latency!(
     CLOCK
 );
 
-const FIGURES: [Metric; 28] = [
+const FIGURES: [Metric; 32] = [
     load(
         "duration",
         "s",
@@ -185,6 +185,35 @@ const FIGURES: [Metric; 28] = [
         CLOCK,
     )
     .on(Scale::Share(Counted { of: &["completed", "failed"], asked_again: false })),
+    load(
+        "sampled_answers",
+        "1",
+        Direction::Neutral,
+        "Answers of this repeat that were looked at: a sample by seed, spread evenly over the requests, of 33 to 64 where there are more. Those under 120 characters are left out, unless they are empty, broken or loop: such a short text shows no loop.",
+        "answers",
+    ),
+    load(
+        "repeating_answers",
+        "1",
+        Direction::Lower,
+        "Sampled answers that loop, are empty or broken, by the rules of the gate `canary`.",
+        "answers",
+    ),
+    load(
+        "repetition",
+        "share",
+        Direction::Lower,
+        "Share of the sampled answers that loop, are empty or broken. Requests of a load go on beyond the end of an answer (`ignore_eos`), where sound models loop too: compare it with the baseline's.",
+        "answers",
+    )
+    .on(Scale::Share(Counted { of: &["sampled_answers"], asked_again: false })),
+    load(
+        "repetition_example",
+        "text",
+        Direction::Neutral,
+        "The first of the sampled answers that loop: what was found, and the part that shows it. Absent where none does.",
+        "answers",
+    ),
     load(
         "max_concurrent_requests",
         "1",
@@ -295,4 +324,4 @@ const FIGURES: [Metric; 28] = [
 
 /// Every metric of `load`.
 pub(super) const METRICS: &[Metric] =
-    &super::joined::<70>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);
+    &super::joined::<74>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);

@@ -17,6 +17,7 @@ mod command;
 mod conversation;
 mod cost;
 mod dataset;
+mod gate_metrics;
 mod kv_cache;
 mod launch_metrics;
 mod load;
@@ -41,6 +42,7 @@ pub use command::Command;
 pub use conversation::Conversation;
 pub use cost::{PREFILL, Seconds, TOKEN, Work};
 pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, LeftOut, Prompt};
+pub use gate_metrics::GATE_METRICS;
 pub use kv_cache::KvCache;
 pub use launch_metrics::{LAUNCH, LAUNCH_METRICS};
 pub use load::{Arrivals, Load, LoadCase, Slo};
@@ -48,7 +50,7 @@ pub(crate) use load_specification::steady_requests;
 pub use long_context::LongContext;
 pub use options::{OptionError, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
-pub use request::{REQUEST, RequestFields};
+pub use request::{REQUEST, RequestFields, refused_fields};
 use specification::Specification;
 pub use specification::{Absence, Decided};
 pub use stability::{MIN_OF_AN_HOUR, Stability};
@@ -449,7 +451,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(shares, 5);
+        assert_eq!(shares, 6);
     }
 
     #[test]

@@ -53,6 +53,11 @@ const REFUSED: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// The fields that a grid cannot set.
+pub fn refused_fields() -> impl Iterator<Item = &'static str> {
+    REFUSED.iter().flat_map(|(names, _)| names.iter().copied())
+}
+
 /// Fields of requests; null takes one out. Those that are refused are never in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -71,6 +76,13 @@ impl RequestFields {
             secrets(&mut vec![name.clone()], value, &mut errors);
         }
         if errors.is_empty() { Ok(Self(given.clone())) } else { Err(errors) }
+    }
+
+    /// Those that fulfil this.
+    #[must_use]
+    pub fn keeping(mut self, is_kept: impl Fn(&str, &Value) -> bool) -> Self {
+        self.0.retain(|name, value| is_kept(name, value));
+        self
     }
 
     /// The fields of an option `request` among others.

@@ -121,3 +121,92 @@ fn gates_of_a_grid_are_read_with_their_faults() {
         place.run(&["plan", "grid.yaml"]).expect(0);
     }
 }
+
+/// Only when many are in flight: the canary sends sixteen, the load more.
+#[test]
+fn what_loops_only_under_load_has_no_rank_however_fast_it_is() {
+    let under_load = |faults: &str| {
+        grid(faults, "")
+            .replace("concurrency: [16]", "concurrency: [32], requests: 128")
+            .replace("output-tokens: 32", "output-tokens: 64")
+    };
+    let place = Workplace::alone(&under_load("fast spoil=loop,period=6,after=4,in-flight=20"));
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let said = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let [rank, class, reason] = row(&place, "fast");
+    assert_eq!((rank.as_str(), class.as_str()), ("", ""), "no launch failed: {said}");
+    assert!(reason.starts_with("answers loop under load: "), "{reason}");
+    assert!(reason.contains("sampled of plain; the first: "), "{reason}");
+    assert!(said.contains("answers loop under load"), "{said}");
+    assert!(reports(&place, "canary").iter().all(|it| it["verdict"] == "passed"), "{}", ran.err);
+    assert!(!row(&place, "other")[0].is_empty(), "the others are ranked: {said}");
+
+    // Where the baseline loops too, it is only reported.
+    let place = Workplace::alone(&under_load(
+        "plain spoil=loop,period=6,after=4,in-flight=20', 'fast spoil=loop,period=6,after=4,in-flight=20",
+    ));
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    assert!(!row(&place, "fast")[0].is_empty(), "{}", ran.out);
+    let said = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("answers loop under load"), "{said}");
+}
+
+/// Seconds of a simulated card between two entries of a journal.
+fn between(place: &Workplace, from: &str, to: &str) -> f64 {
+    let at = |kind: &str| {
+        let lines = place.journal("run");
+        let line = lines.iter().find(|line| line["line"]["entry"]["kind"] == kind).unwrap();
+        line["line"]["elapsed_ms"].as_f64().unwrap() / 1000.0
+    };
+    at(to) - at(from)
+}
+
+#[test]
+fn the_canary_takes_fifteen_seconds_of_a_simulated_card_at_most() {
+    let speed = 2.0;
+    let grid = format!(
+        "name: time
+engine:
+  simulated: {{model: Qwen/Qwen3-32B-AWQ, gpu: rtx-4090, gpus: 2, speed: {speed},
+    flags: {{tensor-parallel-size: 2, quantization: awq_marlin, max-model-len: 8192}}}}
+include: [{{name: plain, max-num-seqs: 32}}]
+workloads: {{load: {{concurrency: [1], requests: 12, prompt-tokens: 64, output-tokens: 8, warmup: 0}}}}
+objective: {{maximize: load.total_token_throughput}}
+strategy: {{grid: {{launches: 1, repeats: 1, seed: 1}}}}
+gates: {{canary: {{}}, function: {{}}}}
+"
+    );
+    let place = Workplace::alone(&grid);
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]);
+    assert_eq!(place.entries("run", "launch_ready"), 1, "{}", ran.err);
+    let seconds = between(&place, "launch_ready", "gate_finished") * speed;
+    println!("canary: {seconds:.1} s on two simulated RTX 4090 with Qwen3-32B-AWQ");
+    assert!((1.0..=15.0).contains(&seconds), "{seconds} s");
+
+    // What it took is what the next plan says.
+    let planned = place.run(&["plan", "grid.yaml"]).expect(0).out;
+    assert!(planned.contains("canary in each launch: "), "{planned}");
+    assert!(planned.contains("function in the first launch of each configuration: "), "{planned}");
+}
+
+#[test]
+fn canary_and_function_are_under_three_percent_of_the_overnight_grid() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("grids/qwen3-overnight.yaml")).unwrap();
+    let compose = root.join("compose/qwen3-32b-awq.yaml").display().to_string();
+    let text = text.replace("../compose/qwen3-32b-awq.yaml", &compose);
+    let place = Workplace::new(&format!("{text}\ngates: {{canary: {{}}, function: {{}}}}\n"));
+    let args = ["plan", "grid.yaml", "--engine", "docker", "--format", "json"];
+    let plan: Value = serde_json::from_str(&place.run(&args).expect(0).out).unwrap();
+    let launches = plan["launches"].as_f64().unwrap();
+    let configurations = plan["configurations"].as_array().unwrap().len() as f64;
+    for side in ["low", "high"] {
+        let gates = plan["gates"].as_array().unwrap().iter().map(|gate| {
+            let times = if gate["each_launch"] == true { launches } else { configurations };
+            gate[format!("{side}_seconds")].as_f64().unwrap() * times
+        });
+        let share = gates.sum::<f64>() / (plan["estimated_hours"][side].as_f64().unwrap() * 3600.0);
+        println!("canary and function: {:.2} % of the night ({side})", share * 100.0);
+        assert!(share > 0.0 && share < 0.03, "{side}: {share}");
+    }
+}

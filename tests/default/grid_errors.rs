@@ -7,6 +7,8 @@ use std::path::Path;
 
 use vllm_grid::grid::{Grid, GridErrors, GridFile, ReadOptions};
 
+use crate::grid_schema;
+
 /// A grid without errors, to which each case adds one.
 pub(crate) const HEAD: &str =
     "name: g\nengine: {simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090}}\n";
@@ -16,7 +18,14 @@ fn read(bytes: &[u8], options: &ReadOptions) -> Result<Grid, GridErrors> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("grid.yaml");
     fs::write(&path, bytes).expect("a file");
-    GridFile::read(&path, options).map(GridFile::without_service)
+    let read = GridFile::read(&path, options).map(GridFile::without_service);
+    // Stricter than the file itself are options of a command only.
+    if let (Ok(text), false, None) =
+        (std::str::from_utf8(bytes), options.strict, options.engine.as_ref())
+    {
+        grid_schema::agrees(text, read.as_ref());
+    }
+    read
 }
 
 pub(crate) fn read_text(text: &str) -> Result<Grid, GridErrors> {

@@ -19,7 +19,9 @@ fn read_value(grid: &Value) -> Result<Grid, GridErrors> {
     let path: PathBuf = folder.path().join("grid.yaml");
     // JSON is YAML.
     fs::write(&path, grid.to_string()).expect("a file");
-    GridFile::read(&path, &ReadOptions::default()).map(GridFile::without_service)
+    let read = GridFile::read(&path, &ReadOptions::default()).map(GridFile::without_service);
+    crate::grid_schema::agrees(&grid.to_string(), read.as_ref());
+    read
 }
 
 fn grid(body: Value) -> Value {

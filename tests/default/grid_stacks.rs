@@ -14,8 +14,11 @@ const TAIL: &str = "workloads: {kv-cache: }\nobjective: {minimize: kv_cache.ttft
 fn read(engine: &str, body: &str) -> Result<GridFile, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("grid.yaml");
-    std::fs::write(&path, format!("name: g\nengine: {{{engine}}}\n{body}{TAIL}")).expect("a file");
-    GridFile::read(&path, &ReadOptions::default()).map_err(|errors| shown(&errors))
+    let text = format!("name: g\nengine: {{{engine}}}\n{body}{TAIL}");
+    std::fs::write(&path, &text).expect("a file");
+    let read = GridFile::read(&path, &ReadOptions::default());
+    crate::grid_schema::agrees(&text, read.as_ref());
+    read.map_err(|errors| shown(&errors))
 }
 
 fn names(grid: &Grid) -> Vec<&str> {

@@ -9,6 +9,7 @@
 
 pub mod alone;
 pub mod proxy;
+pub mod tls;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -18,9 +18,9 @@ use crate::route::Route;
 const PATIENCE: Duration = Duration::from_mins(5);
 
 pub(super) async fn ask(session: &Session, order: &GateOrder) -> GateReport {
-    let mut replies = all(session, Route::Chat).await;
+    let mut replies = all(session, order, Route::Chat).await;
     if replies.iter().all(|(_, _, reply)| reply.is_refused()) {
-        replies = all(session, Route::Completions).await;
+        replies = all(session, order, Route::Completions).await;
     }
     let (failed, answered): (Vec<_>, Vec<_>) =
         replies.iter().partition(|(_, _, reply)| reply.failure().is_some());
@@ -45,11 +45,15 @@ fn answer_of<'a>((prompt, temperature, reply): &'a (&'a Prompt, Temperature, Rep
     }
 }
 
-async fn all(session: &Session, route: Route) -> Vec<(&'static Prompt, Temperature, Reply)> {
+async fn all(
+    session: &Session,
+    order: &GateOrder,
+    route: Route,
+) -> Vec<(&'static Prompt, Temperature, Reply)> {
     let each = PROMPTS.iter().flat_map(|prompt| Temperature::ALL.map(|at| (prompt, at)));
     let asked = each.map(|(prompt, temperature)| async move {
         let spec = request(session, route, prompt, temperature);
-        (prompt, temperature, send(session, prompt.name, spec, PATIENCE).await)
+        (prompt, temperature, send(session, order, prompt.name, spec, PATIENCE).await)
     });
     join_all(asked).await
 }

@@ -30,7 +30,7 @@ pub(super) async fn ask(session: &Session, order: &GateOrder) -> GateReport {
     for check in function::promised(&order.flags) {
         let mut tries = Vec::new();
         while tries.len() < TRIES && !session.cancel().is_cancelled() {
-            let tried = once(session, check, tries.len()).await;
+            let tried = once(session, order, check, tries.len()).await;
             let is_over = !matches!(tried, Try::Missed { .. });
             tries.push(tried);
             if is_over {
@@ -42,8 +42,8 @@ pub(super) async fn ask(session: &Session, order: &GateOrder) -> GateReport {
     function::judge(&tried, &order.against)
 }
 
-async fn once(session: &Session, check: Check, number: usize) -> Try {
-    let asking = Asking { session, check, number };
+async fn once(session: &Session, order: &GateOrder, check: Check, number: usize) -> Try {
+    let asking = Asking { session, order, check, number };
     match check {
         Check::StreamingUsage => asking.streaming_usage().await,
         Check::JsonSchema => asking.json_schema().await,
@@ -57,6 +57,7 @@ async fn once(session: &Session, check: Check, number: usize) -> Try {
 /// One try of a check.
 struct Asking<'s> {
     session: &'s Session,
+    order: &'s GateOrder,
     check: Check,
     number: usize,
 }
@@ -73,7 +74,7 @@ impl Asking<'_> {
             extra: extra.as_object().cloned().unwrap_or_default(),
             keep_answer: true,
         };
-        send(self.session, self.check.as_str(), spec.thinking(thinking), PATIENCE).await
+        send(self.session, self.order, self.check.as_str(), spec.thinking(thinking), PATIENCE).await
     }
 
     async fn streaming_usage(&self) -> Try {

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use crate::bench::error::BenchError;
 use crate::bench::session::Session;
+use crate::client::Answer;
 use crate::client::clock::Clock;
 use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::client::request::{Prepared, RequestSpec, Target};
-use crate::client::stream::Answer;
 use crate::client::{Order, Slot};
 use crate::event::Phase;
 use crate::gate::{Gate, GateOrder, GateReport};
@@ -67,8 +67,18 @@ impl Reply {
 }
 
 /// Sends one request on a connection of its own, and once more where the connection broke.
-async fn send(session: &Session, purpose: &str, spec: RequestSpec, patience: Duration) -> Reply {
-    let target = Target::new(&session.server().model);
+/// It has the fields of the grid's requests, but for what the gate itself sets.
+async fn send(
+    session: &Session,
+    order: &GateOrder,
+    purpose: &str,
+    spec: RequestSpec,
+    patience: Duration,
+) -> Reply {
+    let fields = order.request.clone().keeping(|name, _| {
+        !spec.extra.contains_key(name) && (name != "temperature" || spec.temperature.is_none())
+    });
+    let target = Target::new(&session.server().model).with_fields(fields.fields().clone());
     let prepared = spec.prepare(&target);
     let reply = send_once(session, purpose, &prepared, patience).await;
     let class = reply.record.failure().map(|failure| failure.class);

@@ -28,7 +28,7 @@ pub(super) async fn ask(session: &Session, order: &GateOrder) -> GateReport {
         return GateReport::skipped(Gate::Survival, "the grid has none".to_owned());
     };
     let all = lengths(settings, order.batched_tokens, session.server().max_model_len);
-    let mut asking = Asking { session, route: Route::Chat, asked: 0 };
+    let mut asking = Asking { session, order, route: Route::Chat, asked: 0 };
     let density = match asking.density().await {
         Ok(density) => density,
         Err(why) => {
@@ -64,6 +64,7 @@ pub(super) async fn ask(session: &Session, order: &GateOrder) -> GateReport {
 
 struct Asking<'s> {
     session: &'s Session,
+    order: &'s GateOrder,
     route: Route,
     /// Prompts so far: each is another one.
     asked: u32,
@@ -112,7 +113,7 @@ impl Asking<'_> {
             ignore_eos: false,
             ..RequestSpec::speed(Input::new(self.route, messages), answer)
         };
-        send(self.session, purpose, spec, patience).await
+        send(self.session, self.order, purpose, spec, patience).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 use vllm_grid::results::records;
-use vllm_grid::server::{ApiKey, GpuIds};
+use vllm_grid::server::{ApiKey, GpuIds, Trust};
 use vllm_grid::telemetry::{gpus_seen, unknown_gpus};
 use vllm_grid::workload::{Datasets, KINDS, OptionError, RequestFields, SHARED_OPTIONS, Workload};
 
@@ -20,6 +20,8 @@ pub(super) struct BenchInput {
     /// The files with their prompts.
     pub(super) datasets: Datasets,
     pub(super) api_key: Option<ApiKey>,
+    /// Which certificates are believed.
+    pub(super) trust: Trust,
     /// The GPUs that are looked at; `None`: all.
     pub(super) gpus: Option<GpuIds>,
 }
@@ -37,6 +39,7 @@ impl BenchInput {
             errors.extend(workload.unsent());
         }
         let api_key = args.api_key_env.as_deref().and_then(|name| api_key(name, &mut errors));
+        let trust = trust(args, &mut errors);
         errors.extend(args.records.as_deref().and_then(not_writable));
         let listed = args.local_gpus.as_deref().filter(|listed| *listed != "all");
         if let Some(listed) = listed {
@@ -44,7 +47,7 @@ impl BenchInput {
             errors.extend(unknown.map(|what| format!("--local-gpus {listed}: {what}")));
         }
         if errors.is_empty() {
-            Ok(Self { workloads, datasets, api_key, gpus: listed.map(GpuIds::listed) })
+            Ok(Self { workloads, datasets, api_key, trust, gpus: listed.map(GpuIds::listed) })
         } else {
             Err(CommandError::message(Exit::Usage, errors.join("\n")))
         }
@@ -83,6 +86,19 @@ fn api_key(name: &str, errors: &mut Vec<String>) -> Option<ApiKey> {
         errors.push(format!("the variable {name} (--api-key-env) is not set, or empty"));
     }
     key.map(ApiKey::new)
+}
+
+/// The system's authorities, and what `--ca-file` has.
+fn trust(args: &BenchArgs, errors: &mut Vec<String>) -> Trust {
+    let Some(path) = args.ca_file.as_deref() else { return Trust::default() };
+    let is_https = args.url.get(..6).is_some_and(|it| it.eq_ignore_ascii_case("https:"));
+    if !is_https {
+        errors.push("--ca-file is for an address that begins with https://".to_owned());
+    }
+    Trust::with_file(path).unwrap_or_else(|error| {
+        errors.push(format!("--ca-file {error}"));
+        Trust::default()
+    })
 }
 
 /// Known only in the end, it would cost what was measured.

@@ -38,10 +38,8 @@ impl DockerEngine {
                 return Err(not_running(&state, &started.log.text(), false));
             }
         };
-        let endpoint = Endpoint {
-            base_url: format!("http://127.0.0.1:{published}"),
-            api_key: self.spec.api_key.clone(),
-        };
+        let endpoint =
+            Endpoint::new(format!("http://127.0.0.1:{published}"), self.spec.api_key.clone());
         let mut candidate = (self.connect)(endpoint);
         candidate.expect_one_of(std::mem::take(&mut started.names));
         let mut last_state = None;

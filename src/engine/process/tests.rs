@@ -22,7 +22,7 @@ impl Candidate for Stub {
 
     async fn prove(&self) -> Result<Server, String> {
         Ok(Server {
-            endpoint: Endpoint { base_url: self.base_url.clone(), api_key: None },
+            endpoint: Endpoint::new(self.base_url.clone(), None),
             model: "m".to_owned(),
             choice: crate::server::ModelChoice::Clear,
             max_model_len: None,

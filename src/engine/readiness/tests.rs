@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn server() -> Server {
     Server {
-        endpoint: Endpoint { base_url: "http://127.0.0.1:1".to_owned(), api_key: None },
+        endpoint: Endpoint::new("http://127.0.0.1:1".to_owned(), None),
         model: "m".to_owned(),
         choice: crate::server::ModelChoice::Clear,
         max_model_len: None,
@@ -271,7 +271,7 @@ fn offering(list: &'static str) -> Endpoint {
             let _ = write!(stream, "{head}content-length: {length}\r\n\r\n{list}");
         }
     });
-    Endpoint { base_url, api_key: None }
+    Endpoint::new(base_url, None)
 }
 
 #[tokio::test]

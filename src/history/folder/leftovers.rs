@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 /// How the names of files end that are written whole or not at all.
-const ENDINGS: &[&str] = &[".json", ".yaml", ".csv", ".parquet"];
+const ENDINGS: &[&str] = &[".json", ".yaml", ".csv", ".parquet", ".html", ".md"];
 
 /// Removes them from the run folder, its launches and their records; gives how many.
 pub(super) fn remove(run: &Path) -> usize {

@@ -5,6 +5,21 @@
 //! No figure here is an expected or an assumed one: what was not measured is left out
 //! and named.
 
+mod compute;
+mod course;
+mod distributions;
+mod effects;
+mod files;
+mod hits;
+mod ladder;
+mod neighbours;
+mod pareto;
+mod separations;
+mod series;
+mod source;
+mod turns;
+mod uses;
+
 use jiff::Timestamp;
 
 use crate::metric::{Goal, MetricRef};
@@ -49,6 +64,8 @@ pub struct Analysis {
     pub separations: Vec<Separation>,
     /// Combinations next to the candidate that the grid did not try.
     pub neighbours: Vec<Neighbour>,
+    /// What is left out of all this, and why: files that could not be read.
+    pub notes: Vec<String>,
 }
 
 /// A repeat of the objective that counts.
@@ -91,7 +108,8 @@ pub struct Distribution {
     pub workload: String,
     /// The case; empty where there is one.
     pub case: String,
-    /// What was measured of each request: `time to first token`.
+    /// What was measured of each request: `time to first token`. Of `kv-cache` each kind of
+    /// prompt is a distribution of its own; of an open loop it is from the schedule.
     pub quantity: &'static str,
     /// Its unit: `ms`.
     pub unit: &'static str,
@@ -105,7 +123,8 @@ pub struct Distribution {
 pub struct Curve {
     /// Index of the configuration.
     pub configuration: usize,
-    /// Requests that it rests on.
+    /// Requests that it rests on, failed ones too: they took for ever, so that the share of
+    /// the greatest value is below 1 then.
     pub requests: usize,
     /// Value and share of the requests that are at most that value, rising in both; at
     /// most 120 points, the smallest and the greatest value among them.
@@ -210,6 +229,9 @@ pub struct Effects {
     pub interactions: Vec<Interaction>,
     /// Why nothing can be said of axes, where that is so.
     pub without: Option<String>,
+    /// Configurations with a figure that are left out, since each alone has a value of several
+    /// axes: which of them makes its difference cannot be seen.
+    pub left_out: Vec<usize>,
     /// Whether the values are ratios (to the axis's mean); differences otherwise.
     pub ratios: bool,
 }
@@ -325,7 +347,9 @@ pub enum Quantity {
 pub struct Use {
     /// The use: `conversation`, `reasoning`, `tools`, `throughput`.
     pub name: &'static str,
-    /// The metric that it is judged by, of those that were measured.
+    /// The metric that it is judged by, of those that were measured. Where its workload has
+    /// several cases and it names none, it is the mean over all of them. A use may be there
+    /// twice: tools are judged by what is right, and by their time.
     pub metric: MetricRef,
     /// Which way is better.
     pub goal: Goal,
@@ -335,7 +359,8 @@ pub struct Use {
     pub figure: Option<Figure>,
     /// The baseline's figure.
     pub baseline: Option<Figure>,
-    /// Best relative to the baseline, with its interval; by each one's own launches.
+    /// Best relative to the baseline, with its interval; by each one's own launches, of the
+    /// objective as the ranking has it. `None` where the baseline is the best, and of a share.
     pub ratio: Option<Figure>,
     /// Whether that difference is shown at the 5 % level, over all uses and configurations
     /// that were compared (Holm). Without it the baseline is kept.

@@ -415,7 +415,7 @@ fn named_remarks(ranking: &Ranking) -> Vec<NamedRemark> {
     let candidate = ranking.decision.as_ref().map(|it| &it.candidate.configuration);
     let hidden = |it: &Remark| match it {
         Remark::SlowFirstRepeat { ratio } => *ratio >= COLD,
-        Remark::TwoGroups { .. } => true,
+        Remark::TwoGroups { .. } | Remark::LoopsUnderLoad(_) => true,
         _ => false,
     };
     let named =

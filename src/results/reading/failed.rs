@@ -67,6 +67,8 @@ pub enum Cause {
         /// Of this metric.
         metric: MetricRef,
     },
+    /// Answers loop under load, clearly more often than those that they are compared with.
+    LoopsUnderLoad,
     /// Too many values are missing.
     Values {
         /// Of this metric.
@@ -171,6 +173,7 @@ fn exclusion(row: &RankedConfiguration) -> Option<(Cause, Option<u64>)> {
             Exclusion::GateFailed { .. } => {
                 (Cause::Launch { class: FailureClass::GateFailed }, None)
             }
+            Exclusion::LoopsUnderLoad(_) => (Cause::LoopsUnderLoad, None),
             Exclusion::FailedRepeats(_) => (Cause::Repeats, None),
             Exclusion::MissingValues(missing) => {
                 (Cause::Values { metric: missing.metric.clone() }, None)
@@ -237,6 +240,7 @@ fn advice(cause: &Cause, estimate: Option<u64>, exported: bool) -> Option<&'stat
         Cause::Repeats | Cause::NotMeasured { .. } | Cause::Values { .. } => {
             "read the reasons in the tables that `export` writes"
         }
+        Cause::LoopsUnderLoad => "read `load.repetition_example`: no speed makes up for it",
         Cause::Overridden => "ask for the values that it ran with",
         Cause::BoundBroken { .. } | Cause::Skipped { .. } | Cause::NotPositive { .. } => {
             return None;

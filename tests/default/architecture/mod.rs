@@ -58,12 +58,14 @@ const ARROWS: [(&str, &str); 16] = [
 ];
 
 /// Crates that stay in the rooms they were taken for.
-const CRATES: [(&str, &str); 6] = [
+const CRATES: [(&str, &str); 8] = [
     ("axum", "simulator"),
     ("bollard", "engine"),
     ("brush_parser", "engine"),
     ("indicatif", "main"),
     ("polars", "results, report"),
+    ("rustls", "server"),
+    ("rustls_native_certs", "server"),
     ("url", "server"),
 ];
 

@@ -20,11 +20,12 @@ use crate::bench::counting::{Behaviour, Counting};
 use crate::bench::simulated::{Kept, Simulated, settings, workload};
 
 /// Filled elsewhere: the unit tests of `stability` have what is measured from ten
-/// minutes on, the tests of `search` the rate that a search finds, and those of `shared` what
+/// minutes on, the tests of `search` the rate that a search finds, those of `gates` an answer that loops, and those of `shared` what
 /// is accepted of drafts: the program of `command` here sends no request.
 fn is_elsewhere(metric: &Metric) -> bool {
     (metric.workload == "stability" && metric.name.contains("_per_hour"))
         || (metric.workload == "load" && metric.name == "max_rate")
+        || (metric.workload == "load" && metric.name == "repetition_example")
         || (metric.workload == "command" && metric.name.starts_with("acceptance"))
 }
 

@@ -380,12 +380,6 @@ async fn no_connection() {
 }
 
 #[tokio::test]
-async fn https_is_refused_with_a_way_out() {
-    let error = Client::new(&server("https://127.0.0.1:1"), limits()).await.expect_err("no TLS");
-    assert!(error.to_string().contains("http address, or a tunnel"), "{error}");
-}
-
-#[tokio::test]
 async fn cancelling_drops_the_connection_at_once() {
     let mut steps = writes(&[STREAM, &chunk(&delta(r#"{"content":"a"}"#))]);
     steps.push(Step::Hang);

@@ -140,7 +140,7 @@ async fn base_model() -> (Server, Prompts) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base_url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let server = Server::open(Endpoint { base_url, api_key: None }, None).await;
+    let server = Server::open(Endpoint::new(base_url, None), None).await;
     (server.expect("it serves"), prompts)
 }
 

@@ -163,7 +163,7 @@ impl Counting {
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
-        Endpoint { base_url: self.url.clone(), api_key: None }
+        Endpoint::new(self.url.clone(), None)
     }
 
     /// Requests so far, refused ones included.

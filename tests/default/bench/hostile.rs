@@ -140,7 +140,7 @@ fn body(text: &str) -> String {
 
 async fn open(steps: Vec<Step>) -> Result<Server, ServerError> {
     let scripted = Scripted::start(steps).await;
-    let endpoint = Endpoint { base_url: format!("http://{}", scripted.address), api_key: None };
+    let endpoint = Endpoint::new(format!("http://{}", scripted.address), None);
     in_time("an answer", Server::open(endpoint, None)).await
 }
 
@@ -155,7 +155,7 @@ async fn a_list_of_models_has_limits() {
     let note = server.choice.note(&server.model).expect("a note");
     assert!(note.contains("60000 models") && note.ends_with("and 59994 more"), "{note}");
     let scripted = Scripted::start(writes(&[many])).await;
-    let endpoint = Endpoint { base_url: format!("http://{}", scripted.address), api_key: None };
+    let endpoint = Endpoint::new(format!("http://{}", scripted.address), None);
     let error = Server::open(endpoint, Some("m")).await.expect_err("another").to_string();
     assert!(error.len() < 300 && error.ends_with("and 59995 more"), "{error}");
     let name = body(&format!(r#"{{"data":[{{"id":"{}"}}]}}"#, "x".repeat(3 << 20)));
@@ -172,7 +172,7 @@ async fn a_list_of_models_has_limits() {
 async fn plain_requests_end_too() {
     let get = async |steps, path, limit| {
         let scripted = Scripted::start(steps).await;
-        let endpoint = Endpoint { base_url: format!("http://{}", scripted.address), api_key: None };
+        let endpoint = Endpoint::new(format!("http://{}", scripted.address), None);
         let http = Http::new(&endpoint).expect("a client");
         let answer = in_time("an answer", http.get(path, limit)).await;
         // Nothing of the request runs on behind the answer.

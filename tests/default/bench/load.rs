@@ -353,7 +353,7 @@ async fn a_request_that_is_named_is_found_in_the_records() {
 async fn nobody_there_ends_a_load_soon() {
     let counting = Counting::start(Behaviour::default()).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
-    let stopped = Endpoint { base_url: "http://127.0.0.1:1".to_owned(), api_key: None };
+    let stopped = Endpoint::new("http://127.0.0.1:1".to_owned(), None);
     let server = Server { endpoint: stopped, ..server };
     let load = workload("load", &json!({"rate": 1000.0, "duration": 600, "warmup": 0}));
     // Of ten minutes that it would last.

@@ -50,7 +50,7 @@ async fn reader(answer: Answer) -> Server {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base_url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move { axum::serve(listener, app).await });
-    Server::open(Endpoint { base_url, api_key: None }, None).await.expect("it serves")
+    Server::open(Endpoint::new(base_url, None), None).await.expect("it serves")
 }
 
 async fn accuracy(server: &Server) -> (Option<f64>, Option<f64>) {

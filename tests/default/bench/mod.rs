@@ -33,4 +33,5 @@ mod stability;
 mod stops;
 mod strangers;
 mod telemetry;
+mod tls;
 mod warmup;

@@ -82,7 +82,7 @@ impl Scripted {
 
 pub(crate) fn server(url: &str) -> Server {
     Server {
-        endpoint: Endpoint { base_url: url.to_owned(), api_key: Some(ApiKey::new("sk-secret")) },
+        endpoint: Endpoint::new(url.to_owned(), Some(ApiKey::new("sk-secret"))),
         model: "m".to_owned(),
         choice: vllm_grid::server::ModelChoice::Clear,
         max_model_len: None,

@@ -115,7 +115,7 @@ async fn eager(first_token: Duration, each: Duration) -> Server {
     let base_url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Server {
-        endpoint: Endpoint { base_url, api_key: None },
+        endpoint: Endpoint::new(base_url, None),
         model: "m".to_owned(),
         choice: vllm_grid::server::ModelChoice::Clear,
         max_model_len: None,

@@ -49,7 +49,7 @@ impl Simulated {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base_url = format!("http://{}", listener.local_addr().expect("bound"));
         tokio::spawn(booted.serve(listener, cancel.clone()));
-        let endpoint = Endpoint { base_url, api_key: None };
+        let endpoint = Endpoint::new(base_url, None);
         let server = Server::open(endpoint, None).await.expect("it serves");
         Self { server, cancel, _turn: turn }
     }

@@ -85,7 +85,7 @@ pub(crate) async fn start(speak: Speak, count: Option<Count>) -> (Server, Arc<Mu
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let base_url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let endpoint = Endpoint { base_url, api_key: None };
+    let endpoint = Endpoint::new(base_url, None);
     (Server::open(endpoint, Some("m")).await.expect("taken at its word"), memory)
 }
 

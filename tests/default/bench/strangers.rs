@@ -139,7 +139,7 @@ impl Stranger {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base_url = format!("http://{}", listener.local_addr().expect("bound"));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let endpoint = Endpoint { base_url, api_key: None };
+        let endpoint = Endpoint::new(base_url, None);
         Server::open(endpoint, Some("m")).await.expect("it is taken at its word")
     }
 }

@@ -47,8 +47,7 @@ impl Simulated {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         tokio::spawn(booted.at_speed(options.speed).serve(listener, stop.clone()));
-        let server =
-            Server::open(Endpoint { base_url: url, api_key: None }, None).await.expect("it serves");
+        let server = Server::open(Endpoint::new(url, None), None).await.expect("it serves");
         Self { server, stop }
     }
 }

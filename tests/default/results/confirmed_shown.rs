@@ -26,6 +26,17 @@ fn the_confirmed_gain_takes_the_place_of_the_one_that_chose_the_configuration() 
     assert!(!text.contains("unconfirmed change"), "{text}");
 }
 
+/// Filled: shown by fresh launches. One that they did not show stays hollow.
+#[test]
+fn bars_are_filled_where_the_gain_is_confirmed() {
+    let text = shown(&claim(), &[gain("prefix-seqs64", 1.2, 1.15, 1.25)], 140);
+    assert!(line(&text, "prefix-seqs64").contains('●'), "{text}");
+    assert!(line(&text, "prefix-seqs32").contains('○'), "{text}");
+    assert!(text.contains("● confirmed to be better by fresh launches"), "{text}");
+    let open = ConfirmedGain { shown: false, ..gain("prefix-seqs64", 1.02, 0.95, 1.1) };
+    assert!(!shown(&claim(), &[open], 140).contains('●'));
+}
+
 #[test]
 fn a_confirmation_against_another_one_is_not_in_the_column() {
     let other = ConfirmedGain {

@@ -65,7 +65,7 @@ fn parquet_holds_the_frame() {
     };
     let results = vllm_grid::results::frame::results(&record()).unwrap();
     assert!(read("results.parquet").equals_missing(&results));
-    let ranking = vllm_grid::results::ranking::rank(&record()).frame().unwrap();
+    let ranking = rank(&record()).frame_with_flags(&record()).unwrap();
     assert!(read("ranking.parquet").equals_missing(&ranking));
 }
 
@@ -78,6 +78,85 @@ fn csv_has_decimal_points_and_empty_fields_for_what_was_not_measured() {
     let ranking = std::fs::read_to_string(folder.path().join("ranking.csv")).unwrap();
     assert!(ranking.contains(",also|and,"), "{ranking}");
     assert!(!ranking.contains("NaN") && !ranking.contains(",inf,"), "{ranking}");
+}
+
+/// The columns of `ranking.csv` of a sweep.
+fn columns(record: &SweepRecord) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), record).unwrap();
+    let text = std::fs::read_to_string(folder.path().join("ranking.csv")).unwrap();
+    text.lines().next().unwrap().split(',').map(str::to_owned).collect()
+}
+
+#[test]
+fn the_csv_of_the_ranking_has_what_says_something_in_a_reader_s_order() {
+    let record = record().baseline("off").constraint("kv_cache.ttft_miss_ms", None, Some(9000.0));
+    let columns = columns(&record);
+    insta::assert_snapshot!(columns.join("\n"));
+    let full = rank(&record).frame_with_flags(&record).unwrap();
+    for name in &columns {
+        assert!(full.column(name).is_ok(), "{name}");
+    }
+    assert!(columns.len() < full.width());
+}
+
+/// Checks from outside rely on them, whether or not there is a value.
+#[test]
+fn columns_of_the_contract_are_always_in_the_csv() {
+    let nothing = sweep(&["a"]).constraint("kv_cache.tpot_ms", None, Some(9.0));
+    let columns = columns(&nothing);
+    for name in [
+        "rank",
+        "rank_label",
+        "configuration",
+        "configuration_id",
+        "aliases",
+        "baseline",
+        "simulated",
+        "eligible",
+        "reason",
+        "launches",
+        "repeats",
+        "failures",
+        "kv_cache.ttft_resent_ms.geomean",
+        "kv_cache.ttft_resent_ms.low",
+        "kv_cache.ttft_resent_ms.high",
+        "kv_cache.tpot_ms.geomean",
+        "constraint.kv_cache.tpot_ms",
+    ] {
+        assert!(columns.iter().any(|column| column == name), "{name}: {columns:?}");
+    }
+    assert!(!columns.iter().any(|column| column.starts_with("kv_cache.ttft_miss_ms")));
+}
+
+/// A configuration's flags stand in its row, with what its servers showed.
+#[test]
+fn flags_of_the_ranking_have_what_was_shown_and_the_proof() {
+    use vllm_grid::server::effective::FlagProof;
+
+    let record = sweep(&["a", "b"])
+        .flags("a", json!({"max-num-seqs": 8}))
+        .flags("b", json!({"max-num-seqs": 16}))
+        .launch("a", &around(200.0))
+        .shown("max-num-seqs", json!(8), FlagProof::Passed)
+        .shown("num-gpu-blocks", json!(2000), FlagProof::Honoured)
+        .launch("a", &around(200.0))
+        .shown("max-num-seqs", json!(8), FlagProof::Honoured)
+        .shown("num-gpu-blocks", json!(2001), FlagProof::Honoured)
+        .launch("b", &around(300.0));
+    let frame = rank(&record).frame_with_flags(&record).unwrap();
+    let numbers = |name: &str| -> Vec<Option<i64>> {
+        frame.column(name).unwrap().i64().unwrap().iter().collect()
+    };
+    let texts = |name: &str| -> Vec<Option<String>> {
+        let column = frame.column(name).unwrap().str().unwrap();
+        column.iter().map(|text| text.map(str::to_owned)).collect()
+    };
+    assert_eq!(numbers("flag.max-num-seqs"), [Some(8), Some(16)]);
+    assert_eq!(numbers("effective.max-num-seqs"), [Some(8), None]);
+    assert_eq!(texts("verdict.max-num-seqs"), [Some("honoured|passed".to_owned()), None]);
+    // Its launches showed different ones: `results` has each.
+    assert_eq!(numbers("effective.num-gpu-blocks"), [None, None]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What a sweep means and how it is shown, from synthetic sweeps.
 
 mod aa;
+mod analysis;
 mod blocks;
-mod builder;
+pub(crate) mod builder;
 mod claims;
 mod comparison;
 mod confirmed;
@@ -25,4 +26,6 @@ mod reading_repeated;
 mod simulated_drift;
 mod table;
 mod unfinished;
+mod why;
 mod witness;
+mod worse;

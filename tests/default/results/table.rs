@@ -62,6 +62,26 @@ fn at_80_columns() {
     insta::assert_snapshot!(rendered(&validated(), 80));
 }
 
+/// The first width with bars: the unit and the count of failures give way to them.
+#[test]
+fn at_100_columns() {
+    insta::assert_snapshot!(rendered(&validated(), 100));
+}
+
+#[test]
+fn at_140_columns() {
+    insta::assert_snapshot!(rendered(&validated(), 140));
+}
+
+#[test]
+fn bars_are_in_wide_terminals_alone() {
+    assert!(!rendered(&validated(), 99).contains('○'));
+    assert!(rendered(&validated(), 100).contains('○'));
+    // One figure is no comparison.
+    let alone = sweep(&["alone"]).launch("alone", &around(200.0)).launch("alone", &around(210.0));
+    assert!(!rendered(&alone, 140).contains('○'));
+}
+
 #[test]
 fn at_120_columns() {
     insta::assert_snapshot!(rendered(&validated(), 120));

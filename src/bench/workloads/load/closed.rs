@@ -1,7 +1,6 @@
 //! Closed loops: each slot sends its next request when the one before has ended.
 //! A burst is one of one request each.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{LoopResult, note_of_idleness};
@@ -23,14 +22,15 @@ impl Run<'_, '_> {
         };
         let prompts = self.built(Prompts::build(recipe.clone(), 0, amount)).await?;
         let (lanes, slots) = self.slots(count as usize).await?;
-        let mut generator = self.generator(prompts, count, "load");
+        let about = requests.unwrap_or(count);
+        let mut generator = self.generator(prompts, count, about, "load");
         if let (None, Some(seconds)) = (requests, self.spec.duration) {
             let whole = expected + Duration::from_secs_f64(seconds);
             generator.until_ns = Some(generator.clock.elapsed_ns() + whole.as_nanos() as u64);
         }
-        let health = Arc::clone(&generator.health);
+        let watch = generator.watch();
         let ran = self.watched(generator.closed(&lanes, slots, expected)).await?;
-        let mut result = self.loop_result(&recipe, ran, 0, &health);
+        let mut result = self.loop_result(&recipe, ran, 0, watch);
         let busy = result.plan.window;
         result.plan.window = result.window(|records| window::closed(records, busy, count));
         result.note = note_of_idleness(&result.records).filter(|_| self.judges_client());
@@ -50,10 +50,10 @@ impl Run<'_, '_> {
         let prompts =
             self.built(Prompts::build(recipe.clone(), first, Amount::exactly(width))).await?;
         let (lanes, slots) = self.slots(width as usize).await?;
-        let generator = self.generator(prompts, width, purpose);
-        let health = Arc::clone(&generator.health);
+        let generator = self.generator(prompts, width, width, purpose);
+        let watch = generator.watch();
         let ran = self.watched(generator.burst(&lanes, slots)).await?;
-        let mut result = self.loop_result(&recipe, ran, first, &health);
+        let mut result = self.loop_result(&recipe, ran, first, watch);
         // Its slots are all busy for less than one request.
         result.plan.window = None;
         Ok(result)

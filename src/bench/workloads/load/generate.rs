@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::health::Health;
 use super::lanes::Lanes;
 use super::prompts::Prompts;
+use super::sample::{KEPT, Sampler};
 use crate::client::clock::Clock;
 use crate::client::record::RequestRecord;
 use crate::client::request::Prepared;
@@ -32,6 +33,15 @@ pub(crate) struct Generator {
     /// No request is begun after it, nanoseconds of `clock`.
     pub(crate) until_ns: Option<u64>,
     pub(crate) health: Arc<Health>,
+    /// Takes the answers that are looked at.
+    pub(crate) sampler: Option<Sampler>,
+}
+
+/// What a load leaves besides its records.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    pub(crate) health: Arc<Health>,
+    pub(crate) sampler: Option<Sampler>,
 }
 
 /// Slots of one lane that wait for a request.
@@ -50,6 +60,11 @@ pub(crate) struct Generated {
 }
 
 impl Generator {
+    /// What is known of the load when it is over.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch { health: Arc::clone(&self.health), sampler: self.sampler.clone() }
+    }
+
     fn is_over(&self) -> bool {
         self.cancel.is_cancelled()
             || self.health.given_up()
@@ -59,12 +74,19 @@ impl Generator {
     async fn send(
         &self,
         slot: &mut Slot,
-        (index, prompt): (u32, Prepared),
+        (index, mut prompt): (u32, Prepared),
         scheduled_ns: Option<u64>,
     ) -> RequestRecord {
         let order = Order { index, purpose: &self.purpose, scheduled_ns };
+        let sampler = self.sampler.as_ref().filter(|it| it.takes(index));
+        if sampler.is_some() {
+            prompt.keep_last = Some(KEPT);
+        }
         let sent = self.client.send(slot, &prompt, order, self.clock, &self.cancel).await;
         self.health.note(&sent.record);
+        if let (Some(sampler), Some(answer), None) = (sampler, sent.answer, sent.record.failure()) {
+            sampler.keep(index, answer);
+        }
         sent.record
     }
 
@@ -164,9 +186,11 @@ impl Generator {
             let mut stale = {
                 let mut slots = lock(&slots);
                 let first = slots.len().saturating_sub(next);
-                let is_fresh = |slot: &Slot| self.client.is_ready_for(slot, 2 * AHEAD);
-                let (fresh, stale): (Vec<Slot>, _) = slots.drain(first..).partition(is_fresh);
-                slots.extend(fresh);
+                let mut stale = Vec::new();
+                for mut slot in slots.split_off(first) {
+                    let is_fresh = self.client.is_ready_for(&mut slot, 2 * AHEAD);
+                    if is_fresh { &mut *slots } else { &mut stale }.push(slot);
+                }
                 stale
             };
             for few in stale.chunks_mut(16) {
@@ -373,7 +397,7 @@ mod tests {
 
     async fn client(base_url: String) -> Client {
         let server = Server {
-            endpoint: Endpoint { base_url, api_key: None },
+            endpoint: Endpoint::new(base_url, None),
             model: "m".to_owned(),
             choice: crate::server::ModelChoice::Clear,
             max_model_len: None,
@@ -392,6 +416,7 @@ mod tests {
             purpose: "load".into(),
             until_ns: None,
             health: Arc::new(Health::new(9)),
+            sampler: None,
         }
     }
 

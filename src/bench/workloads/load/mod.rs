@@ -27,7 +27,7 @@ use crate::workload::{Load, LoadCase};
 
 use self::figures::Plan;
 use self::files::too_many_files;
-use self::generate::{Generated, Generator};
+use self::generate::{Generated, Generator, Watch};
 use self::health::Health;
 use self::ladder::{Rung, Rungs};
 use self::lanes::Lanes;
@@ -35,6 +35,7 @@ use self::observations::LoadObservations;
 use self::open::OpenLoop;
 use self::outcome::{LoopResult, void_of_lag};
 use self::prompts::{Prompts, Recipe, Shared, Texts};
+use self::sample::Sampler;
 use self::selection::Selection;
 use self::step::Extent;
 
@@ -54,6 +55,7 @@ mod observations;
 mod open;
 mod outcome;
 mod prompts;
+mod sample;
 mod selection;
 mod step;
 mod window;
@@ -314,8 +316,12 @@ impl Run<'_, '_> {
         }
     }
 
-    fn generator(&self, prompts: Prompts, slots: u64, purpose: &str) -> Generator {
+    /// `requests`: that it will send, about.
+    fn generator(&self, prompts: Prompts, slots: u64, requests: u64, purpose: &str) -> Generator {
+        let seed = self.repeat.seed_number(&["sample", self.case]);
         Generator {
+            // A warm-up is not judged.
+            sampler: (!self.repeat.is_warmup()).then(|| Sampler::new(seed, requests)),
             client: Arc::new(self.repeat.session.client().clone()),
             prompts,
             clock: self.repeat.clock(),
@@ -360,7 +366,7 @@ impl Run<'_, '_> {
         recipe: &Recipe,
         (generated, observations): (Generated, LoadObservations),
         first: u32,
-        health: &Health,
+        watch: Watch,
     ) -> LoopResult {
         let mut records = generated.records;
         let (mut refused, mut remarks) = (Vec::new(), Vec::new());
@@ -370,7 +376,7 @@ impl Run<'_, '_> {
             remarks = selection.remarks(requests, &refused, first);
         }
         let plan = Plan { open: false, window: generated.busy, slo: self.spec.slo };
-        let gave_up = health.given_up();
+        let gave_up = watch.health.given_up();
         let mut result = LoopResult {
             records,
             refused,
@@ -378,6 +384,7 @@ impl Run<'_, '_> {
             plan,
             remarks,
             observations,
+            sampler: watch.sampler,
             ..LoopResult::default()
         };
         result.number(self.repeat.position(first as usize));
@@ -400,6 +407,8 @@ impl Run<'_, '_> {
             let counters = counters.as_ref().map(|(before, after)| (before, after));
             figures::counted(counters, &readings, &mut metrics);
         }
+        let sample = result.sampler.take().map(|it| it.judged());
+        metrics.extend(sample.iter().flat_map(sample::metrics));
         self.repeat.counted(counters);
         let void = foreign.or_else(|| self.missed(&result.records));
         let outcome = result.outcome(self.spec.output_tokens, void);
@@ -413,6 +422,7 @@ impl Run<'_, '_> {
         if let Some(reason) = &result.no_window {
             reasons.extend(absent::without_window(reason, &metrics));
         }
+        reasons.extend(sample.iter().flat_map(sample::reasons));
         RepeatResult { outcome, metrics, reasons, records: result.into_records() }
     }
 

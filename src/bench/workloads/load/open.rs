@@ -1,6 +1,5 @@
 //! Open loops: requests are sent when a schedule says, however many are in flight.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::figures::Plan;
@@ -60,7 +59,11 @@ impl Run<'_, '_> {
         let flying = flying.min(most).min(MAX_FLYING);
         let (lanes, slots) = self.slots(flying as usize).await?;
         let purpose = format!("rate={rate}");
-        let mut generator = self.generator(prompts, flying, &purpose);
+        let about = match extent {
+            Extent::Requests(requests) => requests,
+            Extent::Seconds(lasting) => (rate * lasting) as u64,
+        };
+        let mut generator = self.generator(prompts, flying, about, &purpose);
         if let Extent::Seconds(lasting) = extent {
             let whole = Duration::from_secs_f64(lasting).as_nanos() as u64;
             generator.until_ns = Some(generator.clock.elapsed_ns() + whole);
@@ -71,9 +74,9 @@ impl Run<'_, '_> {
             }
             Extent::Seconds(_) => Schedule::new(self.spec.arrivals, rate, arrivals),
         };
-        let health = Arc::clone(&generator.health);
+        let watch = generator.watch();
         let ran = self.watched(generator.open(&lanes, slots, schedule)).await?;
-        let mut result = self.loop_result(&recipe, ran, first, &health);
+        let mut result = self.loop_result(&recipe, ran, first, watch);
         let window = result.window(window::open);
         Ok(LoopResult { plan: Plan { open: true, window, slo: self.spec.slo }, rate, ..result })
     }

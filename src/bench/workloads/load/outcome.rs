@@ -2,6 +2,7 @@
 
 use super::figures::{self, Plan};
 use super::observations::LoadObservations;
+use super::sample::Sampler;
 use super::window::Window;
 use crate::bench::outcome::RepeatOutcome;
 use crate::bench::prompt::length::odd_answers;
@@ -28,6 +29,8 @@ pub(crate) struct LoopResult {
     pub(crate) rate: f64,
     pub(crate) max_rate: Option<f64>,
     pub(crate) observations: LoadObservations,
+    /// Has the answers that are looked at.
+    pub(crate) sampler: Option<Sampler>,
 }
 
 impl Default for LoopResult {
@@ -43,6 +46,7 @@ impl Default for LoopResult {
             rate: 0.0,
             max_rate: None,
             observations: LoadObservations::default(),
+            sampler: None,
         }
     }
 }

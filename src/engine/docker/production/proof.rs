@@ -99,7 +99,7 @@ impl DockerProduction {
             if let (None, Some(variable)) = (&api_key, &self.missing_key) {
                 return Err(format!("{variable} is not set"));
             }
-            let endpoint = Endpoint { base_url: base_url.clone(), api_key };
+            let endpoint = Endpoint::new(base_url.clone(), api_key);
             let mut gone = Box::pin(self.unprovable(id, &base_url, restarted));
             let why = tokio::select! {
                 biased;
@@ -206,7 +206,7 @@ mod tests {
                 return Err("HTTP 429: too many requests".to_owned());
             }
             Ok(Server {
-                endpoint: Endpoint { base_url: "http://none".to_owned(), api_key: None },
+                endpoint: Endpoint::new("http://none".to_owned(), None),
                 model: "m".to_owned(),
                 max_model_len: None,
                 choice: ModelChoice::Clear,

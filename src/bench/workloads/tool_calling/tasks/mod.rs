@@ -84,8 +84,8 @@ pub fn of_repeat(scenario: Scenario, seed: u64, repeat: &str, count: u64) -> Vec
 mod tests {
     use super::score::{Judged, judge};
     use super::*;
+    use crate::client::Answer;
     use crate::client::ToolCall;
-    use crate::client::stream::Answer;
 
     fn answer(step: &Step) -> Answer {
         match step {

@@ -4,8 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::{Call, Step};
+use crate::client::Answer;
 use crate::client::ToolCall;
-use crate::client::stream::Answer;
 
 /// What an answer is worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,106 @@
+//! Section 5: what to take for which use. A configuration is recommended only where its
+//! difference to the baseline is shown; else the baseline is kept.
+
+use super::parts::{Cell, Part, Span, Table, To};
+use super::{Input, change, counts, figure};
+use crate::metric::Goal;
+use crate::results::analysis::Use;
+use crate::results::number;
+
+pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
+    let uses = &input.analysis.uses;
+    if uses.is_empty() {
+        return vec![Part::text("No use was judged.")];
+    }
+    let mut parts = vec![Part::List(uses.iter().map(|it| advice(input, it)).collect())];
+    let measured: Vec<&Use> = uses.iter().filter(|it| it.without.is_none()).collect();
+    if !measured.is_empty() {
+        let head = [
+            "use",
+            "judged by",
+            "best figure of",
+            "figure [95%]",
+            "baseline [95%]",
+            "change [95%]",
+            "launches x repeats",
+            "shown",
+        ];
+        parts.push(Part::Table(Table {
+            caption: "By use".to_owned(),
+            head: head.map(str::to_owned).to_vec(),
+            rows: measured.iter().map(|it| row(input, it)).collect(),
+            is_sorted: true,
+        }));
+    }
+    parts.push(Part::text(
+        "shown: the difference to the baseline is claimed at the 5 % level over all uses and \
+         configurations that were compared (Holm). It is unconfirmed all the same: it comes from the \
+         launches that chose it.",
+    ));
+    parts
+}
+
+/// One sentence for a use.
+fn advice(input: &Input<'_>, of: &Use) -> Vec<Span> {
+    let mut spans = vec![Span::Strong(of.name.to_owned()), Span::text(": ")];
+    if let Some(why) = &of.without {
+        spans.push(Span::text(format!("nothing is said: {why}.")));
+        return spans;
+    }
+    let baseline = input.rows().find(|(_, row)| row.baseline);
+    let link = |index: usize| Span::Link(input.name(index).to_owned(), To::Configuration(index));
+    match (of.best, baseline) {
+        (Some(best), Some((base, _))) if best == base => {
+            spans.extend([
+                Span::text("keep "),
+                link(base),
+                Span::text(": it has the best figure."),
+            ]);
+        }
+        (Some(best), _) if of.shown => {
+            spans.extend([Span::text("take "), link(best)]);
+            let change = of.ratio.as_ref().map_or(String::new(), |it| format!(": {}", change(it)));
+            spans.push(Span::text(format!("{change} against the baseline, unconfirmed.")));
+        }
+        (Some(best), Some((base, _))) => {
+            spans.extend([Span::text("keep "), link(base), Span::text(": ")]);
+            spans.extend([
+                link(best),
+                Span::text(" has the best figure, and is not shown to be better."),
+            ]);
+        }
+        (Some(best), None) => {
+            spans.extend([link(best), Span::text(" has the best figure; there is no baseline.")]);
+        }
+        (None, _) => spans.push(Span::text("no configuration has a figure.")),
+    }
+    spans
+}
+
+fn row(input: &Input<'_>, of: &Use) -> Vec<Cell> {
+    let unit = number::unit(&of.metric);
+    let goal = match of.goal {
+        Goal::Minimize => "less is better",
+        Goal::Maximize => "more is better",
+    };
+    let best = of.best.map_or_else(Cell::nothing, |it| {
+        Cell::link(input.name(it).to_owned(), To::Configuration(it))
+    });
+    let own = of.figure.as_ref().map_or_else(Cell::nothing, |it| match of.best {
+        Some(best) => Cell::figure(figure(it, unit), To::Configuration(best)),
+        None => Cell::number(figure(it, unit)),
+    });
+    let base = of.baseline.as_ref().map_or_else(Cell::nothing, |it| Cell::number(figure(it, unit)));
+    let ratio = of.ratio.as_ref().map_or_else(Cell::nothing, |it| Cell::number(change(it)));
+    let n = of.figure.as_ref().map(|it| counts(it.launches, it.repeats));
+    vec![
+        Cell::text(of.name),
+        Cell::text(format!("{} ({goal})", of.metric)),
+        best,
+        own,
+        base,
+        ratio,
+        Cell::number(n.unwrap_or_else(|| "-".to_owned())),
+        Cell::text(if of.shown { "yes" } else { "no" }),
+    ]
+}

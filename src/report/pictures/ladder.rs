@@ -1,0 +1,249 @@
+//! Throughput against latency as a picture: the path of each configuration along the
+//! load, the load at its points, the bound as a line. Where a path ends, the load ends.
+
+use maud::{Markup, html};
+
+use super::axis::{self, ABOVE, BELOW, Frame};
+use super::label::{self, Align, Area, LINE, Label, text};
+use super::mark::{self, Fill};
+use super::palette::{Palette, cut, shown};
+use super::scale::Scale;
+use super::wording::{figure, heading, load, metric, names, rests_on, some, spoken_of};
+use super::{Drawing, NARROW, Picture, anchor, picture, sentence, titled};
+use crate::results::analysis::{Analysis, Figure, Ladder, Path, Step};
+use crate::results::number;
+use crate::results::ranking::Ranking;
+
+/// Units between the frame and the names at the ends of paths.
+const GAP: f64 = 26.0;
+
+/// Throughput against latency; `None` where no load was measured.
+pub fn ladder(analysis: &Analysis, ranking: &Ranking) -> Option<Picture> {
+    let ladder = analysis.ladder.as_ref()?;
+    let palette = Palette::new(ranking);
+    let view = View { ladder, ranking, palette };
+    let title = titled(ranking.simulated, view.answer());
+    if view.steps().count() < 2 {
+        return Some(sentence("ladder", title));
+    }
+    Some(picture("ladder", title, view.caption(), view.table(), |width| view.draw(width)))
+}
+
+struct View<'a> {
+    ladder: &'a Ladder,
+    ranking: &'a Ranking,
+    palette: Palette,
+}
+
+fn drawable(step: &&Step) -> bool {
+    step.throughput.value.is_finite() && step.latency.value.is_finite()
+}
+
+fn ends(figure: &Figure) -> impl Iterator<Item = f64> {
+    [Some(figure.value), figure.interval.map(|it| it.low), figure.interval.map(|it| it.high)]
+        .into_iter()
+        .flatten()
+}
+
+impl<'a> View<'a> {
+    fn steps(&self) -> impl Iterator<Item = &'a Step> {
+        self.ladder.paths.iter().flat_map(|it| &it.steps).filter(drawable)
+    }
+
+    fn units(&self) -> (&'static str, &'static str) {
+        (number::unit(&self.ladder.throughput), number::unit(&self.ladder.latency))
+    }
+
+    /// Of candidate and baseline: the greatest throughput, within the bound where there is one.
+    fn answer(&self) -> String {
+        let (baseline, candidate) = spoken_of(self.ranking);
+        let unit = self.units().0;
+        let path =
+            |of: Option<usize>| self.ladder.paths.iter().find(|it| Some(it.configuration) == of);
+        let said = |path: &Path| {
+            let name = names(&self.palette, &[path.configuration]);
+            match self.most(path) {
+                Some(step) => {
+                    let reached = figure(&step.throughput, unit);
+                    format!("{name} reaches {reached} at {}", load(&step.case))
+                }
+                None => format!("{name} is not shown to be within it at any load"),
+            }
+        };
+        let mut parts: Vec<String> =
+            [path(candidate), path(baseline)].into_iter().flatten().map(said).collect();
+        if parts.is_empty() {
+            parts.extend(self.ladder.paths.first().map(said));
+        }
+        if parts.is_empty() {
+            return "No configuration was measured along the load".to_owned();
+        }
+        let (name, parts) = (metric(&self.ladder.latency), parts.join(", "));
+        match self.ladder.limit {
+            Some(limit) => {
+                let limit = number::given(limit);
+                format!("Shown to keep {name} within {limit} {}: {parts}", self.units().1)
+            }
+            None => format!("Without a bound on {name}, {parts}"),
+        }
+    }
+
+    /// The step with the greatest throughput of those that are shown to be within the bound.
+    fn most<'p>(&self, path: &'p Path) -> Option<&'p Step> {
+        let within = |step: &&Step| match self.ladder.limit {
+            Some(limit) => step.latency.interval.is_some_and(|it| it.high <= limit),
+            None => true,
+        };
+        let within = path.steps.iter().filter(drawable).filter(within);
+        within.max_by(|a, b| a.throughput.value.total_cmp(&b.throughput.value))
+    }
+
+    fn caption(&self) -> String {
+        let launches = self.steps().map(|it| it.latency.launches).max().unwrap_or_default();
+        let bound = if self.ladder.limit.is_some() { " The dashed line is the bound." } else { "" };
+        format!(
+            "{} against {}, means with 95 % intervals, along the load: the number at a point is the load, \
+             and a path ends where the load that was measured ends (n: {}, up to {} each).{bound}",
+            metric(&self.ladder.throughput),
+            metric(&self.ladder.latency),
+            some(self.steps().count(), "step"),
+            some(launches, "launch"),
+        )
+    }
+
+    fn table(&self) -> Vec<Vec<String>> {
+        let (x, y) = self.units();
+        let first = heading(&metric(&self.ladder.throughput), x);
+        let second = heading(&metric(&self.ladder.latency), y);
+        let head = ["configuration", "load", &first, "n", &second, "n"].map(str::to_owned).to_vec();
+        let row = |path: &Path, it: &Step| {
+            vec![
+                self.palette.name(path.configuration).to_owned(),
+                load(&it.case),
+                figure(&it.throughput, ""),
+                rests_on(&it.throughput),
+                figure(&it.latency, ""),
+                rests_on(&it.latency),
+            ]
+        };
+        let rows = self
+            .ladder
+            .paths
+            .iter()
+            .flat_map(|path| path.steps.iter().map(move |it| row(path, it)));
+        [head].into_iter().chain(rows).collect()
+    }
+
+    fn draw(&self, width: f64) -> Drawing {
+        let high = if width <= NARROW { 320.0 } else { 420.0 };
+        let named = |it: &&Path| self.palette.look(it.configuration).named;
+        let names = self.ladder.paths.iter().filter(named);
+        let names = names.map(|it| label::text_width(self.palette.name(it.configuration)));
+        let room = names.fold(0.0, f64::max).min(width * 0.27);
+        let right = width - room - GAP - 4.0;
+        let mut frame = Frame { left: 0.0, right, top: ABOVE + 6.0, bottom: ABOVE + high };
+        let limit = self.ladder.limit.filter(|it| it.is_finite());
+        let y = Scale::positions(
+            self.steps().flat_map(|it| ends(&it.latency)).chain(limit),
+            frame.upwards(),
+        );
+        frame.left = axis::room_for(&y, axis::most_upwards(&frame));
+        let x = Scale::positions(self.steps().flat_map(|it| ends(&it.throughput)), frame.across());
+        let (x_unit, y_unit) = self.units();
+        let (named, pale): (Vec<&Path>, Vec<&Path>) = self.ladder.paths.iter().partition(named);
+        let body = html! {
+            (axis::upwards(&frame, &y, &axis::title(&metric(&self.ladder.latency), y_unit, &y)))
+            @if let Some(limit) = limit { (self.limit(limit, &frame, &y)) }
+            @for path in pale.iter().chain(named.iter().rev()) { (self.path(path, &x, &y)) }
+            (self.labels(&named, &frame, &x, &y, room))
+            (axis::across(&frame, &x, &axis::title(&metric(&self.ladder.throughput), x_unit, &x)))
+        };
+        Drawing { height: frame.bottom + BELOW, body }
+    }
+
+    fn limit(&self, limit: f64, frame: &Frame, y: &Scale) -> Markup {
+        let at = y.at(limit);
+        let words = format!("bound {} {}", number::given(limit), self.units().1);
+        let above = if at - LINE < frame.top { LINE / 2.0 + 2.0 } else { -LINE / 2.0 - 1.0 };
+        html! {
+            (mark::straight("limit", (frame.left, at), (frame.right, at)))
+            (text(frame.left + 4.0, at + above, Align::Start, "muted", &words))
+        }
+    }
+
+    fn path(&self, path: &Path, x: &Scale, y: &Scale) -> Markup {
+        let look = self.palette.look(path.configuration);
+        let steps: Vec<&Step> = path.steps.iter().filter(drawable).collect();
+        let at = |step: &Step| (x.at(step.throughput.value), y.at(step.latency.value));
+        let points: Vec<(f64, f64)> = steps.iter().map(|it| at(it)).collect();
+        if !look.named {
+            // One mark for the whole path: there may be hundreds of them.
+            let title = steps.last().map_or_else(String::new, |it| self.title_of(path, it));
+            let body = html! { (mark::line(&points, look)) };
+            return mark::link(&anchor(path.configuration), &title, look, &body);
+        }
+        html! {
+            (mark::line(&points, look))
+            @for step in steps {
+                @let (across, up) = at(step);
+                @let body = html! {
+                                            @if let Some(it) = step.throughput.interval { (mark::across(x.at(it.low), x.at(it.high), up)) }
+                        @if let Some(it) = step.latency.interval { (mark::upright(across, y.at(it.low), y.at(it.high))) }
+                    (mark::dot(look.shape, across, up, 4.5, Fill::Full))
+                };
+                (mark::link(&anchor(path.configuration), &self.title_of(path, step), look, &body))
+            }
+        }
+    }
+
+    fn title_of(&self, path: &Path, step: &Step) -> String {
+        let (x, y) = self.units();
+        format!(
+            "{} at {}: {} {}, {} {}; {}",
+            self.palette.name(path.configuration),
+            load(&step.case),
+            metric(&self.ladder.throughput),
+            figure(&step.throughput, x),
+            metric(&self.ladder.latency),
+            figure(&step.latency, y),
+            rests_on(&step.latency),
+        )
+    }
+
+    /// Names in a column beside the ends of paths, and the load at points of candidate and
+    /// baseline.
+    fn labels(&self, named: &[&Path], frame: &Frame, x: &Scale, y: &Scale, room: f64) -> Markup {
+        let at = |step: &Step| (x.at(step.throughput.value), y.at(step.latency.value));
+        let (baseline, candidate) = spoken_of(self.ranking);
+        let spoken = |path: &Path| [baseline, candidate].contains(&Some(path.configuration));
+        let mut order = named.to_vec();
+        order.sort_by_key(|it| !spoken(it));
+        let name = |path: &&Path| {
+            let (x, y) = at(path.steps.iter().rfind(drawable)?);
+            Some(Label { x, y, text: self.palette.short_name(path.configuration, room), class: "" })
+        };
+        let names: Vec<Label> = order.iter().filter_map(name).collect();
+        let column = frame.right + GAP;
+        let names = label::at_ends(&names, column, frame.top, frame.bottom);
+        let points = named.iter().flat_map(|it| &it.steps).filter(drawable).map(at);
+        let mut taken: Vec<Area> = points.map(|(x, y)| Area::around(x, y, 5.0)).collect();
+        if let Some(limit) = self.ladder.limit.filter(|it| it.is_finite()) {
+            let (left, right, at) = (frame.left, frame.left + 150.0, y.at(limit));
+            taken.push(Area { left, right, top: at - LINE, bottom: at + LINE });
+        }
+        let loads = order.iter().filter(|it| spoken(it));
+        let loads = loads.flat_map(|it| it.steps.iter().filter(drawable)).map(|step| {
+            let (x, y) = at(step);
+            let number = step.case.split_once('=').map_or(step.case.as_str(), |it| it.1);
+            Label { x, y, text: cut(&shown(number), 70.0), class: "muted" }
+        });
+        let loads: Vec<Label> = loads.collect();
+        let mut loads = label::beside(&loads, frame.area(), &taken, 7.0);
+        // A number far from its point says nothing; the point's title has it.
+        loads.placed.retain(|it| it.leader.is_none());
+        html! {
+            (loads.draw())
+            (names.draw_with_rest(column, frame.bottom - LINE / 2.0, Align::Start))
+        }
+    }
+}
