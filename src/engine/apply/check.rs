@@ -247,6 +247,7 @@ mod tests {
 
     use super::*;
     use crate::configuration::Flags;
+    use crate::server::effective::Inspected;
     use crate::server::proof::ServerProcess;
 
     fn configuration() -> Configuration {
