@@ -32,9 +32,11 @@ pub(super) fn lines(words: &[Template]) -> Vec<String> {
     lines
 }
 
-/// `${VAR:-x}` needs no quotes to be understood.
+/// What needs no quotes to be understood: `--x=1`, `${VAR:-x}`.
 fn is_plain(text: &str) -> bool {
-    text.starts_with("${") && !text.contains(char::is_whitespace)
+    let is_word = |it: char| it.is_alphanumeric() || "_-./:=,@%+".contains(it);
+    let is_expression = text.starts_with("${") && !text.contains(char::is_whitespace);
+    is_expression || (!text.is_empty() && text.chars().all(is_word))
 }
 
 fn is_option(text: &str) -> bool {

@@ -283,6 +283,8 @@ enum State {
     Comment,
     /// Behind a backslash, within double quotes or not.
     Escaped(bool),
+    /// Behind a backslash that begins a word.
+    EscapedFirst,
 }
 
 /// Splits into words as a shell does, letter by letter.
@@ -307,11 +309,12 @@ impl Split {
             }
             (State::Between | State::Word, '\'') => State::Single,
             (State::Between | State::Word, '"') => State::Double,
-            (State::Between | State::Word, '\\') => State::Escaped(false),
+            (State::Between, '\\') => State::EscapedFirst,
+            (State::Word, '\\') => State::Escaped(false),
             (State::Single, '\'') | (State::Double, '"') => State::Word,
             (State::Double, '\\') => State::Escaped(true),
             // A line that is continued.
-            (State::Escaped(false), '\n') if self.word.is_empty() => State::Between,
+            (State::EscapedFirst, '\n') => State::Between,
             (State::Escaped(false), '\n') => State::Word,
             (State::Escaped(true), '\n') => State::Double,
             (State::Escaped(true), it) if !"$`\"\\".contains(it) => {
@@ -336,8 +339,12 @@ impl Split {
     fn end(mut self) -> Option<Vec<Vec<Letter>>> {
         match self.state {
             State::Word => self.words.push(self.word),
+            State::EscapedFirst | State::Escaped(false) => {
+                self.word.push(('\\', None));
+                self.words.push(self.word);
+            }
             State::Between | State::Comment => {}
-            State::Single | State::Double | State::Escaped(_) => return None,
+            State::Single | State::Double | State::Escaped(true) => return None,
         }
         Some(self.words)
     }
