@@ -46,7 +46,7 @@ pub(crate) fn theirs(
     let rate = result.get("output_throughput").and_then(Value::as_f64).ok_or("no throughput")?;
     let mut summary = spent.figures();
     summary.insert("tokens_per_second".to_owned(), rate);
-    Ok(Side { ttft_ms, summary })
+    Ok(Side { ttft_ms, summary, remark: None })
 }
 
 fn lines(requests: usize) -> String {

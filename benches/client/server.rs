@@ -3,19 +3,55 @@
 
 use std::fmt::Write as _;
 use std::io::Read;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::scenario::Scenario;
+use crate::tls::{Accepted, Identity};
 
 type Records = Arc<Mutex<Vec<(u64, Duration)>>>;
 
-/// Serves until standard input ends; the records as lines.
-pub(crate) fn serve(scenario: &'static Scenario) -> String {
+/// A connection, plain or with TLS in it.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<Accepted>),
+}
+
+impl Wire {
+    async fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(bytes).await,
+            Self::Tls(accepted) => accepted.write(bytes).await,
+        }
+    }
+
+    /// Appends what comes next; false: nothing more.
+    async fn read(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<bool> {
+        match self {
+            Self::Plain(stream) => Ok(stream.read_buf(buffer).await? > 0),
+            Self::Tls(accepted) => accepted.read(buffer).await,
+        }
+    }
+}
+
+/// Serves until standard input ends; the records as lines. Behind https the authority of its
+/// certificate is written to a file.
+pub(crate) fn serve(scenario: &'static Scenario, authority: &Path) -> String {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // A load that needs more fails for it.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let identity = scenario.tls.map(|_| Identity::new());
+    if let Some(identity) = &identity {
+        identity.write_to(authority);
+    }
+    let config = identity.map(|it| it.config);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let records: Records = Arc::default();
     let shared = Arc::clone(&records);
@@ -24,16 +60,23 @@ pub(crate) fn serve(scenario: &'static Scenario) -> String {
             let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
             socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
             let listener: TcpListener = socket.listen(4096).expect("listening");
-            println!("http://{}", listener.local_addr().expect("bound"));
+            let scheme = if config.is_some() { "https" } else { "http" };
+            println!("{scheme}://{}", listener.local_addr().expect("bound"));
             let frames = Arc::new(Frames::new(scenario));
             tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(answer(
-                        stream,
-                        scenario,
-                        Arc::clone(&frames),
-                        Arc::clone(&shared),
-                    ));
+                    let (frames, shared) = (Arc::clone(&frames), Arc::clone(&shared));
+                    let config = config.clone();
+                    tokio::spawn(async move {
+                        stream.set_nodelay(true).ok()?;
+                        let wire = match config {
+                            None => Wire::Plain(stream),
+                            Some(config) => {
+                                Wire::Tls(Box::new(Accepted::new(stream, config).await.ok()?))
+                            }
+                        };
+                        answer(wire, scenario, frames, shared).await
+                    });
                 }
             });
             tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await
@@ -108,12 +151,11 @@ impl Frames {
 }
 
 async fn answer(
-    mut stream: TcpStream,
+    mut stream: Wire,
     scenario: &Scenario,
     frames: Arc<Frames>,
     records: Records,
 ) -> Option<()> {
-    stream.set_nodelay(true).ok()?;
     let mut buffer = Vec::new();
     loop {
         let (line, own) = read_request(&mut stream, &mut buffer).await?;
@@ -164,10 +206,7 @@ fn plain(line: &str) -> String {
 
 /// Reads one request; its first line in small letters, and the number that its
 /// prompt bears behind `bench-id-`, if it does.
-async fn read_request(
-    stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-) -> Option<(String, Option<u64>)> {
+async fn read_request(stream: &mut Wire, buffer: &mut Vec<u8>) -> Option<(String, Option<u64>)> {
     buffer.clear();
     loop {
         if let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -185,7 +224,7 @@ async fn read_request(
                 return Some((text.lines().next()?.to_owned(), number));
             }
         }
-        if stream.read_buf(buffer).await.ok()? == 0 {
+        if !stream.read(buffer).await.ok()? {
             return None;
         }
     }

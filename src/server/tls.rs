@@ -217,7 +217,8 @@ const UNKNOWN: &str = "no known authority issued its certificate: name a file wi
 
 fn of_certificate(error: &CertificateError) -> String {
     match error {
-        CertificateError::UnknownIssuer => UNKNOWN.to_owned(),
+        // An authority of the same name has another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => UNKNOWN.to_owned(),
         CertificateError::NotValidForNameContext { expected, presented } => {
             let host = expected.to_str();
             if presented.is_empty() {

@@ -95,6 +95,8 @@ impl Identity {
 pub struct Accepted {
     pub stream: TcpStream,
     pub tls: ServerConnection,
+    /// What came together with the handshake's end.
+    pub early: Vec<u8>,
     /// Bytes that are written at once, and the pause between two writes; 0: all.
     pub pieces: (usize, Duration),
 }
@@ -104,7 +106,7 @@ impl Accepted {
     pub async fn new(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let tls = ServerConnection::new(config).map_err(io::Error::other)?;
-        let mut this = Self { stream, tls, pieces: (0, Duration::ZERO) };
+        let mut this = Self { stream, tls, early: Vec::new(), pieces: (0, Duration::ZERO) };
         let mut plain = Vec::new();
         while this.tls.is_handshaking() {
             if this.stream.readable().await.is_ok() && !this.take_ready(&mut plain)? {
@@ -112,7 +114,7 @@ impl Accepted {
             }
             this.flush().await?;
         }
-        assert!(plain.is_empty(), "a client waits for the handshake's end");
+        this.early = plain;
         Ok(this)
     }
 
@@ -154,6 +156,7 @@ impl Accepted {
     /// Appends what the client sends next; false: nothing more.
     pub async fn read(&mut self, plain: &mut Vec<u8>) -> io::Result<bool> {
         let before = plain.len();
+        plain.append(&mut self.early);
         while plain.len() == before {
             self.stream.readable().await?;
             if !self.take_ready(plain)? {
@@ -258,7 +261,9 @@ async fn forward(
     let mut accepted = Accepted::new(stream, config).await?;
     let mut upstream = TcpStream::connect(to).await?;
     upstream.set_nodelay(true)?;
-    let (mut asked, mut answer) = (Vec::new(), vec![0; 64 << 10]);
+    let (mut asked, mut answer) = (std::mem::take(&mut accepted.early), vec![0; 64 << 10]);
+    upstream.write_all(&asked).await?;
+    asked.clear();
     loop {
         tokio::select! {
             ready = accepted.stream.readable() => {
