@@ -187,8 +187,8 @@ impl<'a> View<'a> {
             @for step in steps {
                 @let (across, up) = at(step);
                 @let body = html! {
-                                            @if let Some(it) = step.throughput.interval { (mark::across(x.at(it.low), x.at(it.high), up)) }
-                        @if let Some(it) = step.latency.interval { (mark::upright(across, y.at(it.low), y.at(it.high))) }
+                    @if let Some(it) = step.throughput.interval { (mark::across(x.at(it.low), x.at(it.high), up)) }
+                    @if let Some(it) = step.latency.interval { (mark::upright(across, y.at(it.low), y.at(it.high))) }
                     (mark::dot(look.shape, across, up, 4.5, Fill::Full))
                 };
                 (mark::link(&anchor(path.configuration), &self.title_of(path, step), look, &body))
