@@ -139,7 +139,8 @@ impl<'a> View<'a> {
         let named = |it: &&Path| self.palette.look(it.configuration).named;
         let names = self.ladder.paths.iter().filter(named);
         let names = names.map(|it| label::text_width(self.palette.name(it.configuration)));
-        let room = names.fold(0.0, f64::max).min(width * 0.27);
+        let share = if width <= NARROW { 0.32 } else { 0.27 };
+        let room = names.fold(0.0, f64::max).min(width * share);
         let right = width - room - GAP - 4.0;
         let mut frame = Frame { left: 0.0, right, top: ABOVE + 6.0, bottom: ABOVE + high };
         let limit = self.ladder.limit.filter(|it| it.is_finite());
