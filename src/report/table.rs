@@ -126,7 +126,7 @@ struct Shown {
 
 impl Shown {
     /// Everything that there is.
-    fn all(ranking: &Ranking, manifest: &Manifest) -> Self {
+    fn all(ranking: &Ranking, manifest: &Manifest, columns: usize) -> Self {
         let rows = &ranking.rows;
         Self {
             effect: any_confirmed(ranking) || rows.iter().any(|row| row.effect().is_some()),
@@ -136,21 +136,24 @@ impl Shown {
             failures: rows.iter().any(|row| row.failures > 0),
             lost: rows.iter().any(lost),
             units: true,
-            bars: true,
+            bars: Bars::of(ranking, columns).is_some(),
         }
     }
 
     /// With one column less each, in the order in which they fall away. The change
-    /// against the baseline stays.
-    fn fewer(self) -> [Self; 8] {
+    /// against the baseline stays. `below`: a table below has the bounds, so that their column
+    /// gives way to the bars.
+    fn fewer(self, below: bool) -> Vec<Self> {
         let differences = Self { differences: false, ..self };
         let lost = Self { lost: false, ..differences };
         let failures = Self { failures: false, ..lost };
         let units = Self { units: false, ..failures };
+        let drawn = (below && units.bars).then_some(Self { bounds: false, ..units });
         let bars = Self { bars: false, ..units };
         let numbers = Self { numbers: false, ..bars };
         let bounds = Self { bounds: false, ..numbers };
-        [self, differences, lost, failures, units, bars, numbers, bounds]
+        let first = [self, differences, lost, failures, units].into_iter();
+        first.chain(drawn).chain([bars, numbers, bounds]).collect()
     }
 }
 
@@ -161,8 +164,9 @@ impl Layout {
         let whole: Vec<String> = ranking.rows.iter().map(|row| plain(&name(row))).collect();
         let baseline = ranking.rows.iter().position(|row| row.baseline);
         let forms = [Names::whole(&whole), Names::without_shared(&whole, baseline)];
-        let all = Shown::all(ranking, manifest);
-        for shown in all.fewer() {
+        let all = Shown::all(ranking, manifest, columns);
+        let below = ranking.rows.len() <= BOUND_ROWS && bounds::render(ranking, columns).is_some();
+        for shown in all.fewer(below) {
             let layout = |names| Self::with(ranking, manifest, (shown, columns), names);
             let space = layout(Names::whole(&whole)).space(columns);
             if let Some(names) = forms.iter().find(|names| names.width().max(MIN_NAME) <= space) {
@@ -177,7 +181,8 @@ impl Layout {
                 return layout(names);
             }
         }
-        let mut shown = all.fewer()[7];
+        let mut shown = Shown { units: false, bars: false, numbers: false, bounds: false, ..all };
+        (shown.differences, shown.lost, shown.failures) = (false, false, false);
         let space = |shown| {
             Self::with(ranking, manifest, (shown, columns), forms[0].clone()).space(columns)
         };

@@ -62,7 +62,8 @@ fn at_80_columns() {
     insta::assert_snapshot!(rendered(&validated(), 80));
 }
 
-/// The first width with bars: the unit and the count of failures give way to them.
+/// The first width with bars: the unit, the count of failures and the bounds, which have a
+/// table below, give way to them.
 #[test]
 fn at_100_columns() {
     insta::assert_snapshot!(rendered(&validated(), 100));
