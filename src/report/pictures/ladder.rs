@@ -35,6 +35,7 @@ struct View<'a> {
     palette: Palette,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what `filter` gives")]
 fn drawable(step: &&Step) -> bool {
     step.throughput.value.is_finite() && step.latency.value.is_finite()
 }
