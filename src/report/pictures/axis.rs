@@ -93,9 +93,11 @@ pub fn upwards(frame: &Frame, scale: &Scale, title: &str) -> Markup {
 pub fn across(frame: &Frame, scale: &Scale, title: &str) -> Markup {
     let ticks = scale.labelled_ticks(most_across(frame));
     let ticks = ticks.into_iter().map(|(value, label)| (scale.at(value), label));
+    // A title that is wider than the axis begins at the drawing's left edge.
+    let end = frame.right.max(text_width(title));
     html! {
         (along(frame, ticks))
-        (text(frame.right, frame.bottom + 2.0 * LINE + 2.0, Align::End, "muted", title))
+        (text(end, frame.bottom + 2.0 * LINE + 2.0, Align::End, "muted", title))
     }
 }
 

@@ -126,6 +126,7 @@ pub(super) fn ranking(names: &[String], means: &[f64]) -> Ranking {
         overruled: Vec::new(),
         detectable: None,
         all_zero: false,
+        course: None,
     }
 }
 
@@ -237,5 +238,5 @@ fn effects() -> Effects {
             cell("64", "true", 236.0),
         ],
     }];
-    Effects { axes, interactions, without: None, ratios: true }
+    Effects { axes, interactions, without: None, ratios: true, left_out: Vec::new() }
 }

@@ -95,7 +95,7 @@ fn caption(pairs: &[&HitPair], analysis: &Analysis, palette: &Palette) -> String
     if !analysis.hits.without.is_empty() {
         let without: Vec<usize> = analysis.hits.without.iter().map(|it| it.0).collect();
         let reason = shown(&analysis.hits.without[0].1).replace('_', " ");
-        caption.push_str(&format!(" Left out: {} ({reason}).", names(palette, &without)));
+        caption = format!("{caption} Left out: {} ({reason}).", names(palette, &without));
     }
     caption
 }
@@ -138,9 +138,9 @@ fn draw(width: f64, pairs: &[&HitPair], palette: &Palette) -> Drawing {
     let values = pairs.iter().flat_map(|it| ends(&it.miss).chain(ends(&it.hit)));
     let scale = Scale::positions(values, rows.frame.across());
     let body = html! {
-        @for row in &rows.rows { (rows.line(row)) }
+        @for row in &rows.all { (rows.line(row)) }
         @if let Some(first) = pairs.first() { (legend(first, &rows, &scale)) }
-        @for (row, (pair, figure)) in rows.rows.iter().zip(pairs.iter().zip(&figures)) {
+        @for (row, (pair, figure)) in rows.all.iter().zip(pairs.iter().zip(&figures)) {
             (rows.texts(row, palette, figure))
             (mark_of(row, pair, &scale, palette))
         }

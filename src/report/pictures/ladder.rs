@@ -35,6 +35,7 @@ struct View<'a> {
     palette: Palette,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what `filter` gives")]
 fn drawable(step: &&Step) -> bool {
     step.throughput.value.is_finite() && step.latency.value.is_finite()
 }
@@ -139,7 +140,8 @@ impl<'a> View<'a> {
         let named = |it: &&Path| self.palette.look(it.configuration).named;
         let names = self.ladder.paths.iter().filter(named);
         let names = names.map(|it| label::text_width(self.palette.name(it.configuration)));
-        let room = names.fold(0.0, f64::max).min(width * 0.27);
+        let share = if width <= NARROW { 0.32 } else { 0.27 };
+        let room = names.fold(0.0, f64::max).min(width * share);
         let right = width - room - GAP - 4.0;
         let mut frame = Frame { left: 0.0, right, top: ABOVE + 6.0, bottom: ABOVE + high };
         let limit = self.ladder.limit.filter(|it| it.is_finite());
@@ -187,8 +189,8 @@ impl<'a> View<'a> {
             @for step in steps {
                 @let (across, up) = at(step);
                 @let body = html! {
-                                            @if let Some(it) = step.throughput.interval { (mark::across(x.at(it.low), x.at(it.high), up)) }
-                        @if let Some(it) = step.latency.interval { (mark::upright(across, y.at(it.low), y.at(it.high))) }
+                    @if let Some(it) = step.throughput.interval { (mark::across(x.at(it.low), x.at(it.high), up)) }
+                    @if let Some(it) = step.latency.interval { (mark::upright(across, y.at(it.low), y.at(it.high))) }
                     (mark::dot(look.shape, across, up, 4.5, Fill::Full))
                 };
                 (mark::link(&anchor(path.configuration), &self.title_of(path, step), look, &body))

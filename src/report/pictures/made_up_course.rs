@@ -99,6 +99,7 @@ pub(super) fn ranking(names: &[&str]) -> Ranking {
         overruled: Vec::new(),
         detectable: None,
         all_zero: false,
+        course: None,
     }
 }
 

@@ -77,7 +77,7 @@ pub struct Drawing {
 pub fn picture(
     id: &str,
     title: String,
-    caption: String,
+    mut caption: String,
     table: Vec<Vec<String>>,
     draw: impl Fn(f64) -> Drawing,
 ) -> Picture {
@@ -85,7 +85,9 @@ pub fn picture(
         (sheet(&title, "wide", WIDE, &draw(WIDE)))
         (sheet(&title, "narrow", NARROW, &draw(NARROW)))
     };
-    let caption = capitalised(&caption);
+    if let Some(first) = caption.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
     Picture { id: id.to_owned(), title, caption, svg: Some(svg), table }
 }
 
@@ -123,11 +125,6 @@ pub fn picture_anchor(picture: &str) -> String {
 /// `title` with what marks simulated figures before it.
 pub fn titled(simulated: bool, title: impl Display) -> String {
     if simulated { format!("Simulated: {title}") } else { title.to_string() }
-}
-
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// A coordinate as it is written: one decimal, none where it is whole.

@@ -136,7 +136,7 @@ impl View<'_> {
         let without: Vec<usize> = (0..self.ranking.rows.len()).filter(|at| !has(at)).collect();
         if !without.is_empty() {
             let list = names(&self.palette, &without);
-            caption.push_str(&format!(" Without a figure: {list}."));
+            caption = format!("{caption} Without a figure: {list}.");
         }
         caption
     }
@@ -195,9 +195,9 @@ impl View<'_> {
         let axis_title = axis::title(&metric(&self.ranking.objective.metric), self.unit(), &scale);
         let body = html! {
             (self.tied(&rows))
-            @for row in &rows.rows { (rows.line(row)) }
+            @for row in &rows.all { (rows.line(row)) }
             (self.baseline(&rows.frame, &scale))
-            @for (row, ((_, configuration, estimate), figure)) in rows.rows.iter().zip(self.drawn.iter().zip(&figures)) {
+            @for (row, ((_, configuration, estimate), figure)) in rows.all.iter().zip(self.drawn.iter().zip(&figures)) {
                 (rows.texts(row, &self.palette, figure))
                 (self.mark(row, configuration, estimate, &scale))
             }
@@ -223,7 +223,7 @@ impl View<'_> {
     fn tied(&self, rows: &Rows) -> Markup {
         let (group, word) = self.group();
         let tied = |row: &&Row| group.contains(&self.ranking.rows[row.configuration].name);
-        let band: Vec<&Row> = rows.rows.iter().filter(tied).collect();
+        let band: Vec<&Row> = rows.all.iter().filter(tied).collect();
         html! {
             @for row in &band { (rows.behind(row, "area")) }
             @if let Some(first) = band.first() {

@@ -35,7 +35,7 @@ pub(super) struct Rows {
     /// Where marks are.
     pub(super) frame: Frame,
     /// In the order of the configurations.
-    pub(super) rows: Vec<Row>,
+    pub(super) all: Vec<Row>,
     /// Height of the whole drawing.
     pub(super) height: f64,
     stacked: bool,
@@ -73,7 +73,7 @@ impl Rows {
             (names.min(width * 0.3) + 14.0, width - figures.min(width * 0.24) - 12.0)
         };
         let frame = Frame { left, right, top: ABOVE, bottom: y + 4.0 };
-        Self { frame, rows, height: y + 4.0 + BELOW, stacked, width }
+        Self { frame, all: rows, height: y + 4.0 + BELOW, stacked, width }
     }
 
     /// Name and figure of a row.

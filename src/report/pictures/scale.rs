@@ -213,8 +213,8 @@ pub fn short(value: f64, step: f64) -> String {
         // 0.25 needs one more than its size says; 0.3 does not.
         let least = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
         let exact = |decimals: &usize| {
-            let rounded = (value / divisor * 10_f64.powi(*decimals as i32)).round();
-            (rounded / 10_f64.powi(*decimals as i32) - value / divisor).abs() < step * 1e-3
+            let rounded = (value / divisor * 10_f64.powf(*decimals as f64)).round();
+            (rounded / 10_f64.powf(*decimals as f64) - value / divisor).abs() < step * 1e-3
         };
         (least..=least + 2).find(exact).unwrap_or(least)
     } else {
