@@ -167,7 +167,7 @@ pub async fn of_url(
     if let Some(key) = &key {
         secrets.add(key.reveal());
     }
-    let endpoint = Endpoint { base_url: url.to_owned(), api_key: key };
+    let endpoint = Endpoint::new(url, key);
     let server = Server::open(endpoint, None).await?;
     let values = effective::of(&server, None, &configuration.flags).await;
     let variables: Vec<String> = configuration.environment.keys().cloned().collect();

@@ -60,7 +60,7 @@ impl DockerProduction {
         let asked = asked.filter(|(name, _)| variables.iter().any(|it| it == name));
         Ok(Some(Running {
             name: facts.name,
-            endpoint: address(&seen).map(|base_url| Endpoint { base_url, api_key }),
+            endpoint: address(&seen).map(|base_url| Endpoint::new(base_url, api_key)),
             inspected: Inspected { image: facts.image_id, flags },
             model,
             process,
