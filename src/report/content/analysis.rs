@@ -59,24 +59,27 @@ fn effects(input: &Input<'_>) -> Vec<Part> {
         });
     }
     let unit = number::unit(&input.ranking.objective.metric);
-    parts.extend(effects.interactions.iter().map(|it| Part::Table(interaction(it, unit))));
+    // A picture has its table behind it.
+    let is_drawn = input.pictures.iter().any(|it| it.id.starts_with("interaction"));
+    let undrawn = effects.interactions.iter().filter(|_| !is_drawn);
+    parts.extend(undrawn.map(|it| Part::Table(interaction(it, unit))));
     parts
 }
 
 fn said(axis: &Axis) -> super::parts::Span {
     let what = match axis.p {
         Some(p) if p < crate::statistics::SIGNIFICANCE => {
-            format!("acts on the objective (p = {})", p_value(p))
+            format!("acts on the objective (p {})", p_value(p))
         }
-        Some(p) => format!("is not shown to act on the objective (p = {})", p_value(p)),
+        Some(p) => format!("is not shown to act on the objective (p {})", p_value(p)),
         None => "was not tested".to_owned(),
     };
     super::parts::Span::text(format!("{} {what}.", axis.name))
 }
 
-/// `0.012`, `below 0.001`.
+/// `= 0.012`, `< 0.001`.
 fn p_value(p: f64) -> String {
-    if p < 0.001 { "below 0.001".to_owned() } else { format!("{p:.3}") }
+    if p < 0.001 { "< 0.001".to_owned() } else { format!("= {p:.3}") }
 }
 
 fn interaction(of: &Interaction, unit: &str) -> Table {
@@ -89,7 +92,7 @@ fn interaction(of: &Interaction, unit: &str) -> Table {
         ]
     };
     Table {
-        caption: format!("{} and {} do not add up (p = {})", of.first, of.second, p_value(of.p)),
+        caption: format!("{} and {} do not add up (p {})", of.first, of.second, p_value(of.p)),
         head: vec![
             of.first.clone(),
             of.second.clone(),

@@ -215,7 +215,8 @@ fn unplaced(input: &Input<'_>) -> Vec<Part> {
 /// `4 x 3` for four launches of three repeats each; `4 launches, 11 repeats` otherwise.
 fn counts(launches: usize, repeats: usize) -> String {
     if launches > 0 && repeats.is_multiple_of(launches) {
-        format!("{launches} x {}", repeats / launches)
+        // No line breaks it.
+        format!("{launches}\u{a0}x\u{a0}{}", repeats / launches)
     } else {
         format!("{launches} launches, {repeats} repeats")
     }

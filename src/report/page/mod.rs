@@ -69,7 +69,7 @@ fn title(input: &Input<'_>) -> String {
 
 /// What follows a heading of a simulated sweep.
 fn mark(input: &Input<'_>) -> Markup {
-    html! { @if let Some(mark) = input.mark() { " " span.mark { (mark) } } }
+    html! { @if let Some(mark) = input.mark() { " " span.simulated { (mark) } } }
 }
 
 fn header(input: &Input<'_>, sections: &[Section]) -> Markup {
