@@ -50,7 +50,7 @@ impl Connection {
         let stream = TcpStream::connect(addresses).await?;
         stream.set_nodelay(true)?;
         let tls = match tls {
-            Some(tls) => Some(Box::new(tls.begin(&stream).await?)),
+            Some(tls) => Some(Box::new(Box::pin(tls.begin(&stream)).await?)),
             None => None,
         };
         arrival::stamp(&stream);

@@ -129,11 +129,12 @@ impl Text<'_> {
 
     fn spans(&self, spans: &[Span]) -> String {
         let text = |span: &Span| match span {
-            Span::Text(text) => escaped(text),
+            // The launches are in the page alone.
+            Span::Text(text) | Span::Link(text, To::Configuration(_) | To::Launch(_)) => {
+                escaped(text)
+            }
             Span::Code(text) => code(text),
             Span::Strong(text) => format!("**{}**", escaped(text)),
-            // The launches are in the page alone.
-            Span::Link(text, To::Configuration(_) | To::Launch(_)) => escaped(text),
             Span::Link(text, To::File(path)) => {
                 format!("[{}]({}{})", escaped(text), self.input.base, link(path))
             }
@@ -154,7 +155,9 @@ fn drawn(head: &[String], rows: &[Vec<String>], numbers: &[usize]) -> String {
         .map(|at| if numbers.contains(&at) { "--:" } else { "---" }.to_owned())
         .collect();
     row(&rules);
-    rows.iter().for_each(|cells| row(cells));
+    for cells in rows {
+        row(cells);
+    }
     out
 }
 

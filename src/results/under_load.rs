@@ -64,7 +64,7 @@ impl Sampled {
 pub(super) fn repeating(evidence: &Evidence<'_>, index: usize) -> Vec<Repeating> {
     let workloads = &evidence.sweep.manifest.workloads;
     let loads = workloads.iter().filter(|workload| workload.kind().key == LOAD);
-    let mut cases: Vec<String> = loads.flat_map(|workload| workload.cases()).collect();
+    let mut cases: Vec<String> = loads.flat_map(crate::workload::Workload::cases).collect();
     cases.sort_unstable();
     cases.dedup();
     let several = cases.len() > 1;

@@ -56,7 +56,7 @@ impl Draft {
     }
 
     /// Where it is now.
-    pub(super) fn path(&self) -> &Path {
+    pub(super) fn place(&self) -> &Path {
         &self.at
     }
 

@@ -58,7 +58,7 @@ impl Placed {
         source.files.push(over.to_owned());
         // A file that is named takes the place of `.env`.
         if let Some(variables) = variables {
-            source.env_files = self.own.clone();
+            source.env_files.clone_from(&self.own);
             source.env_files.push(variables.to_owned());
         }
         source

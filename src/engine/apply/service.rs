@@ -135,7 +135,7 @@ pub async fn of_service(
         environment: with(&spec.environment, &configuration.environment),
         ..spec.clone()
     };
-    let checked = placed.source(draft.path(), variables.as_ref().map(Draft::path));
+    let checked = placed.source(draft.place(), variables.as_ref().map(Draft::place));
     let differing = differing(&compose::read(&checked).await?, &expected);
     if !differing.is_empty() {
         return Err(ApplyError::NotTheSame { path: output.clone(), parts: differing });
@@ -297,7 +297,7 @@ async fn values(
     }
     let draft = Draft::of(&beside.with_extension("probe.yaml"), &text)?;
     let mut asked = source.clone();
-    asked.files.push(draft.path().to_owned());
+    asked.files.push(draft.place().to_owned());
     let read = compose::read(&asked).await?;
     let value = |at: usize| read.environment.get(&name(at)).cloned().unwrap_or_default();
     Ok(used.iter().enumerate().map(|(at, raw)| ((*raw).to_owned(), value(at))).collect())

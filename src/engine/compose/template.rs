@@ -296,6 +296,7 @@ struct Split {
 }
 
 impl Split {
+    #[expect(clippy::match_same_arms, reason = "one line for each step of the shell")]
     fn letter(&mut self, letter: char, origin: Option<(usize, usize)>) {
         let mut keep = false;
         self.state = match (self.state, letter) {

@@ -58,7 +58,7 @@ pub fn scalar(text: &str, indent: usize) -> String {
 /// readers take for an end of line is in it, and not more than one line ends it.
 fn is_block(text: &str) -> bool {
     let first = text.lines().next().unwrap_or_default();
-    let ends_well = !text.ends_with("\n\n") && !text.ends_with(" ");
+    let ends_well = !text.ends_with("\n\n") && !text.ends_with(' ');
     text.trim_end_matches('\n').contains('\n')
         && ends_well
         && !first.is_empty()

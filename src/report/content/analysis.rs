@@ -108,7 +108,7 @@ fn pareto(input: &Input<'_>) -> Vec<Part> {
     let mut parts = super::pictures(input, "pareto");
     match &input.analysis.pareto {
         None => {
-            parts.push(Part::text("There is no second metric that it could be traded against."))
+            parts.push(Part::text("There is no second metric that it could be traded against."));
         }
         Some(pareto) => parts.push(Part::text(front(input, pareto))),
     }

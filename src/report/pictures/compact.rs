@@ -21,7 +21,7 @@ impl Pen {
         if size >= 10 || size == 0 {
             self.path.push_str(&(size / 10).to_string());
         }
-        if size % 10 > 0 {
+        if !size.is_multiple_of(10) {
             self.path.push('.');
             self.path.push_str(&(size % 10).to_string());
         }

@@ -39,7 +39,7 @@ pub(super) fn ranking(names: &[&str]) -> Ranking {
         id: at.to_string(),
         aliases: Vec::new(),
         baseline: at == 1,
-        varied: Default::default(),
+        varied: crate::configuration::Flags::default(),
         eligible: true,
         exclusions: Vec::new(),
         remarks: Vec::new(),
@@ -254,11 +254,15 @@ pub(super) fn assert_inside(picture: &Picture) {
             assert!((-0.1..=view[3] + 0.1).contains(&y), "{}: y {y} of {view:?}", picture.id);
         };
         for path in attribute(drawing, "d") {
-            places(path).into_iter().for_each(|(x, y)| inside(x, y));
+            for (x, y) in places(path) {
+                inside(x, y);
+            }
         }
         for [across, down] in [["cx", "cy"], ["x1", "y1"], ["x2", "y2"], ["x", "y"]] {
             let of = |name| attribute(drawing, name).map(|it| it.parse::<f64>().expect("a number"));
-            of(across).zip(of(down)).for_each(|(x, y)| inside(x, y));
+            for (x, y) in of(across).zip(of(down)) {
+                inside(x, y);
+            }
         }
     }
 }

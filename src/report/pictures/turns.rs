@@ -158,9 +158,12 @@ fn draw(lines: &[&TurnLine], palette: &Palette, width: f64) -> Drawing {
     Drawing { height: frame.bottom + axis::BELOW, body }
 }
 
+/// A turn's number, from 0, with its median, least and greatest value.
+type Turn = (usize, (f64, f64, f64));
+
 /// Runs of turns that follow each other: a turn that was not measured parts a line.
-fn runs(line: &TurnLine) -> Vec<Vec<(usize, (f64, f64, f64))>> {
-    let mut runs: Vec<Vec<(usize, (f64, f64, f64))>> = Vec::new();
+fn runs(line: &TurnLine) -> Vec<Vec<Turn>> {
+    let mut runs: Vec<Vec<Turn>> = Vec::new();
     for point in points(line) {
         match runs.last_mut() {
             Some(run) if run.last().is_some_and(|it| it.0 + 1 == point.0) => run.push(point),

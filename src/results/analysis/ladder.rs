@@ -50,7 +50,8 @@ pub(super) fn ladder(source: &Source<'_>) -> (Option<Ladder>, Option<String>) {
 
 /// The cases in the order of the load.
 fn steps(source: &Source<'_>) -> (Vec<String>, Option<String>) {
-    let (mut closed, mut open): (Vec<(u64, String)>, Vec<(f64, String)>) = Default::default();
+    let mut closed: Vec<(u64, String)> = Vec::new();
+    let mut open: Vec<(f64, String)> = Vec::new();
     for workload in &source.record.manifest.workloads {
         let Spec::Load(load) = &workload.spec else { continue };
         for (case, name) in load.named_cases() {
@@ -96,7 +97,7 @@ fn latency(source: &Source<'_>, cases: &[String]) -> (String, Option<f64>) {
         Spec::Load(load) => Some(load.slo),
         _ => None,
     });
-    let slo = slos.filter_map(|Slo { ttft_ms, .. }| ttft_ms).next();
+    let slo = slos.clone().find_map(|Slo { ttft_ms, .. }| ttft_ms);
     // The SLO bounds nearly every request: the percentile says more of it than the median.
     let name = if slo.is_some() && measured(LATENCIES[1]) { LATENCIES[1] } else { LATENCIES[0] };
     (name.to_owned(), slo)

@@ -101,7 +101,10 @@ impl<'a> Source<'a> {
     pub(super) fn cases(&self, workload: &str) -> Vec<String> {
         let workloads = self.record.manifest.workloads.iter();
         let mut cases: Vec<String> = Vec::new();
-        for case in workloads.filter(|it| it.kind().key == workload).flat_map(|it| it.cases()) {
+        for case in workloads
+            .filter(|it| it.kind().key == workload)
+            .flat_map(crate::workload::Workload::cases)
+        {
             if !cases.contains(&case) {
                 cases.push(case);
             }

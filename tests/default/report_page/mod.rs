@@ -157,7 +157,7 @@ fn text_from_outside_stays_text() {
 fn hostile_text_is_no_markdown() {
     let markdown = Made::hostile().markdown();
     let without_code: String = {
-        let outside = |part: (usize, &str)| (part.0 % 2 == 0).then(|| part.1.to_owned());
+        let outside = |part: (usize, &str)| part.0.is_multiple_of(2).then(|| part.1.to_owned());
         markdown.split("```").enumerate().filter_map(outside).collect()
     };
     for markup in ["<script", "<img", "](javascript", "](http", "**bold**", "https://"] {

@@ -118,12 +118,12 @@ pub(super) fn phases(span: &Span) -> Phases {
 mod tests {
     use super::*;
 
-    fn time(minute: i64) -> Option<Timestamp> {
-        Some(Timestamp::from_second(1_764_300_000 + minute * 60).unwrap())
+    fn time(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_764_300_000 + minute * 60).unwrap()
     }
 
     fn span(times: [Option<i64>; 5]) -> Span {
-        let [started, ready, warm, measured, ended] = times.map(|it| it.and_then(time));
+        let [started, ready, warm, measured, ended] = times.map(|it| it.map(time));
         Span {
             launch: 1,
             block: 1,
@@ -177,7 +177,7 @@ mod tests {
         let turned = span([Some(5), Some(3), Some(6), Some(12), Some(11)]);
         assert_eq!(named(&turned), [("not divided", 1.0), ("measuring", 6.0)]);
         let extent = phases(&turned).extent.unwrap();
-        assert_eq!((Some(extent.0), Some(extent.1)), (time(5), time(12)));
+        assert_eq!((extent.0, extent.1), (time(5), time(12)));
         // An end before the beginning is no end.
         assert_eq!(named(&span([Some(5), None, None, None, Some(1)])), []);
     }
