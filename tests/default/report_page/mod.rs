@@ -157,7 +157,8 @@ fn text_from_outside_stays_text() {
 #[test]
 fn hostile_text_is_no_markdown() {
     let markdown = Made::hostile().markdown();
-    let without_code = without_code(&markdown);
+    // An escaped bracket is none.
+    let without_code = without_code(&markdown).replace("\\]", "");
     for markup in ["<script", "<img", "](javascript", "](http", "**bold**", "https://"] {
         assert!(!without_code.contains(markup), "{markup}");
     }

@@ -37,7 +37,7 @@ fn a_sweep_leaves_its_report_and_export_writes_it_elsewhere() {
     place.run(&["report", "run", "--output", "x.html"]).expect(2);
     place.run(&["report", "run", "--format", "html", "--workload", "load"]).expect(2);
     place.run(&["report", "run", "--format", "markdown", "--output", "x.md"]).expect(0);
-    assert!(std::fs::read_to_string(place.path("x.md")).unwrap().contains("](run/"));
+    assert!(std::fs::read_to_string(place.path("x.md")).unwrap().starts_with("# Sweep "));
 }
 
 #[test]
