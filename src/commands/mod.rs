@@ -57,7 +57,7 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
         Command::Report(args) => report::report(&args).await,
         Command::List(args) => list::list(&args),
         Command::Compare(args) => compare::compare(&args),
-        Command::Export(args) => show::export(&args),
+        Command::Export(args) => report::export(&args),
         Command::Metrics(args) => show::metrics(&args),
         Command::Workloads(args) => show::workloads(&args),
         Command::Schema => show::schema(),

@@ -1,6 +1,6 @@
 //! `report`: as text and JSON by `show`, as Markdown and as one HTML page here, and the page
 //! again after each launch while a sweep runs. The same files are written when a sweep ends, and
-//! by `export`.
+//! by `export`, with the tables.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use vllm_grid::results::ranking::{self, Ranking};
 use vllm_grid::results::reading::Reading;
 
 use super::show::{self, Writer};
-use crate::cli::{Format, ReportArgs, ReportFormat};
+use crate::cli::{ExportArgs, Format, ReportArgs, ReportFormat};
 use crate::exit::{CommandError, Exit, print, print_with};
 use crate::output::secrets;
 
@@ -73,6 +73,24 @@ fn once(args: &ReportArgs) -> Result<Exit, CommandError> {
         None => print_with(|out| out.write_all(text.as_bytes()))?,
     }
     Ok(show::outcome(&ranking))
+}
+
+/// `export`: the files again.
+pub(super) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
+    let folder = Folder::existing(&args.run)?;
+    let record = show::read(&folder)?;
+    let target = args.output.as_deref().unwrap_or(folder.path());
+    std::fs::create_dir_all(target).map_err(|error| {
+        let what = format!("the folder {} cannot be created: {error}", target.display());
+        CommandError::message(Exit::Environment, what)
+    })?;
+    let ranking = ranking::rank(&record);
+    let mut written = show::write(target, &record, &ranking)?;
+    written.extend(write(&folder, target, &record, &ranking, Writer::Others)?);
+    for path in written {
+        print(&format!("{}\n", path.display()))?;
+    }
+    Ok(Exit::Done)
 }
 
 /// Writes page and Markdown of a sweep into `target`; returns their paths. One that cannot be

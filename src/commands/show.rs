@@ -1,4 +1,4 @@
-//! The commands that show what there is: `report`, `export`, `metrics`, `workloads`,
+//! The commands that show what there is: `report`, `metrics`, `workloads`,
 //! `schema`, `completions`.
 
 use std::path::{Component, Path, PathBuf};
@@ -17,7 +17,7 @@ use vllm_grid::results::reading::{Place, Reading};
 use vllm_grid::workload::{GATE_METRICS, KINDS, Kind, LAUNCH, catalogue};
 use vllm_grid::{report, results};
 
-use crate::cli::{Cli, ExportArgs, Format, MetricsArgs, ReportArgs, Shell, WorkloadsArgs};
+use crate::cli::{Cli, Format, MetricsArgs, ReportArgs, Shell, WorkloadsArgs};
 use crate::exit::{CommandError, Exit, print, print_with};
 use crate::output::print_error;
 
@@ -49,24 +49,6 @@ pub(super) fn report(args: &ReportArgs, format: Format) -> Result<Exit, CommandE
         }
     }
     Ok(outcome(&ranking))
-}
-
-/// `export`: the files again.
-pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
-    let folder = Folder::existing(&args.run)?;
-    let record = read(&folder)?;
-    let target = args.output.as_deref().unwrap_or(folder.path());
-    std::fs::create_dir_all(target).map_err(|error| {
-        let what = format!("the folder {} cannot be created: {error}", target.display());
-        CommandError::message(Exit::Environment, what)
-    })?;
-    let ranking = ranking::rank(&record);
-    let mut written = write(target, &record, &ranking)?;
-    written.extend(super::report::write(&folder, target, &record, &ranking, Writer::Others)?);
-    for path in written {
-        print(&format!("{}\n", path.display()))?;
-    }
-    Ok(Exit::Done)
 }
 
 /// A sweep so far; what is missing of it is said on standard error.

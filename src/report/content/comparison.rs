@@ -1,10 +1,9 @@
 //! Section 3: few configurations side by side, a column for each: flags with proofs, the
 //! objective, the bounds, and every metric that both have.
 
-use super::configuration::shown;
 use super::parts::{Cell, Part, Table, To};
 use super::results::{effect, label};
-use super::{Input, counts, estimate, proofs};
+use super::{Input, counts, estimate, proofs, shown};
 use crate::results::bounded::Bounded;
 use crate::results::number;
 use crate::results::ranking::RankedConfiguration;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::parts::{Cell, Part, Span, Table, To};
-use super::{Input, proofs};
+use super::{Input, proofs, shown};
 use crate::configuration::canonical;
 use crate::metric::Goal;
 use crate::report::spoken;
@@ -131,17 +131,6 @@ fn grid(input: &Input<'_>) -> Part {
         rows: rows.into_iter().map(cells).collect(),
         is_sorted: false,
     })
-}
-
-/// A value of a flag as a person writes it.
-pub(super) fn shown(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "not set".to_owned(),
-        Some(Value::Bool(true)) => "on".to_owned(),
-        Some(Value::Bool(false)) => "off".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => canonical(other),
-    }
 }
 
 fn workloads(input: &Input<'_>) -> Part {

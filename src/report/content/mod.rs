@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::pictures::Picture;
 use super::reading::block;
 use super::reading_lines::Entry;
 use super::spoken;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, canonical};
 use crate::history::extent::{Confirming, Extent, State};
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::results::analysis::{Analysis, Figure};
@@ -219,6 +220,17 @@ fn counts(launches: usize, repeats: usize) -> String {
         format!("{launches}\u{a0}x\u{a0}{}", repeats / launches)
     } else {
         format!("{launches} launches, {repeats} repeats")
+    }
+}
+
+/// A value of a flag as a person writes it.
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "not set".to_owned(),
+        Some(Value::Bool(true)) => "on".to_owned(),
+        Some(Value::Bool(false)) => "off".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => canonical(other),
     }
 }
 

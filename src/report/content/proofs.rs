@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Input;
-use super::configuration::shown;
 use super::parts::{Cell, Part, Table, To};
+use super::{Input, shown};
 use crate::history::record::LaunchRecord;
 
 /// What is known of one flag over the launches of a configuration.
