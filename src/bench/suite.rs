@@ -142,7 +142,7 @@ impl<'a> Bench<'a> {
             });
         }
         let before = self.session.sampled().cloned();
-        let (mut result, wedged, ended) = self.watched(workload, case, repeat).await?;
+        let (mut result, wedged, ended) = Box::pin(self.watched(workload, case, repeat)).await?;
         let EndedRepeat { clock, window, counted, aside } = ended;
         let counted_after = self.session.sample_counters().await;
         // Of several processes in turn, two readings have no difference.

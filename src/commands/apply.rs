@@ -73,7 +73,7 @@ fn refused(text: &str) -> CommandError {
     CommandError::message(Exit::Usage, format!("nothing was written: {text}"))
 }
 
-fn failed(error: ApplyError) -> CommandError {
+fn failed(error: &ApplyError) -> CommandError {
     let exit = if error.is_mistake() { Exit::Usage } else { Exit::Environment };
     CommandError::message(exit, format!("nothing was written: {error}"))
 }
@@ -95,10 +95,10 @@ fn target(args: &ApplyArgs, folder: &Folder, record: &SweepRecord) -> Result<Tar
     };
     let file = grid(folder, manifest)?;
     service::learn(&file, secrets());
-    let measured = record.launches.iter().rev().filter(|it| {
+    let mut measured = record.launches.iter().rev().filter(|it| {
         it.configuration == configuration && it.outcome == Some(LaunchOutcome::Measured)
     });
-    let image_id = measured.filter_map(|it| it.facts.as_ref()?.image_id.clone()).next();
+    let image_id = measured.find_map(|it| it.facts.as_ref()?.image_id.clone());
     let simulated = manifest.simulated
         || record.launches.iter().any(|it| it.facts.as_ref().is_some_and(|facts| facts.simulated));
     Ok(Target {
@@ -154,7 +154,7 @@ async fn deployed(
     output: &Path,
 ) -> Result<Exit, CommandError> {
     let is_own = !target.configuration.stack.has_service();
-    let located = apply::located(block, is_own).await.map_err(|error| failed(error.into()))?;
+    let located = apply::located(block, is_own).await.map_err(|error| failed(&error.into()))?;
     let Some((source, found)) = located else {
         return Err(refused("the grid names no service"));
     };
@@ -166,7 +166,7 @@ async fn deployed(
         of: &target.of,
         secrets: secrets(),
     };
-    let deployment = apply::of_service(&order, source).await.map_err(failed)?;
+    let deployment = apply::of_service(&order, source).await.map_err(|error| failed(&error))?;
     for note in found.iter().chain(&deployment.notes) {
         print_error(&format!("note: {note}"));
     }
@@ -236,7 +236,7 @@ async fn checked(args: &ApplyArgs, target: &Target) -> Result<Exit, CommandError
         (None, EngineBlock::Docker(block)) if block.service.is_some() => {
             let is_own = !configuration.stack.has_service();
             let located =
-                apply::located(block, is_own).await.map_err(|error| failed(error.into()))?;
+                apply::located(block, is_own).await.map_err(|error| failed(&error.into()))?;
             let Some((source, _)) = located else {
                 return Err(refused("the grid names no service"));
             };

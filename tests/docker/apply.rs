@@ -77,8 +77,8 @@ fn a_script_is_applied_whole_with_its_variables_as_they_are_written() {
     let manifest = read(&site.run().join("manifest.json"));
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
     let all = manifest["configurations"].as_array().unwrap();
-    let named = all.iter().map(|it| it["name"].as_str().unwrap());
-    let name = named.filter(|name| *name != "production").next_back().unwrap().to_owned();
+    let mut named = all.iter().map(|it| it["name"].as_str().unwrap());
+    let name = named.rfind(|name| *name != "production").unwrap().to_owned();
     let printed = ran(&site, &["apply", "run", "--configuration", &name], 0);
     assert!(!printed.contains(script::KEY), "{printed}");
     let over = read(&site.run().join("apply/compose.vllm-grid.yaml"));

@@ -5,16 +5,13 @@
 use maud::{Markup, html};
 
 use super::super::text::width;
-use super::{mark, px};
+use super::{COLUMN, mark, px};
 
 /// Height of letters in units; both drawings have the same.
 pub const SIZE: f64 = 13.0;
 
 /// From one line of text to the next.
 pub const LINE: f64 = 16.0;
-
-/// Units of one column of text, on the safe side: the page's font is not known here.
-pub const COLUMN: f64 = 7.6;
 
 /// Units that a text takes at most.
 pub fn text_width(text: &str) -> f64 {

@@ -33,6 +33,9 @@ mod made_up_course;
 #[cfg(test)]
 mod tests;
 
+/// Units of one column of text, on the safe side: the page's font is not known here.
+pub(super) const COLUMN: f64 = 7.6;
+
 pub use effects::effects;
 pub use hits::hits;
 pub use ladder::ladder;

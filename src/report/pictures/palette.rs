@@ -122,6 +122,6 @@ pub fn shown(name: &str) -> String {
 
 /// A text of at most so many units: the middle is left out of a longer one.
 pub fn cut(text: &str, units: f64) -> String {
-    let columns = (units / super::label::COLUMN).floor().max(3.0) as usize;
+    let columns = (units / super::COLUMN).floor().max(3.0) as usize;
     names::short(text, columns)
 }

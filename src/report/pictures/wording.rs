@@ -52,7 +52,7 @@ pub(super) fn metric(metric: &MetricRef) -> String {
 
 /// `a, b, c and 4 more`; each name of at most 40 columns.
 pub(super) fn names(palette: &Palette, configurations: &[usize]) -> String {
-    let name = |it: &usize| palette.short_name(*it, 40.0 * super::label::COLUMN);
+    let name = |it: &usize| palette.short_name(*it, 40.0 * super::COLUMN);
     let shown: Vec<String> = configurations.iter().take(NAMES).map(name).collect();
     let text = shown.join(", ");
     match configurations.len().saturating_sub(NAMES) {

@@ -30,7 +30,7 @@ impl Tag {
 const VOID: [&str; 6] = ["meta", "br", "hr", "img", "link", "input"];
 
 impl Page {
-    pub(crate) fn of(html: String) -> Self {
+    pub(crate) fn of(html: &str) -> Self {
         let mut pieces = Vec::new();
         let mut rest = html.strip_prefix("<!DOCTYPE html>").expect("a document type");
         while let Some(at) = rest.find('<') {

@@ -70,8 +70,8 @@ impl Made {
     pub(crate) fn hostile() -> Self {
         let mut record = example();
         let manifest = &mut record.manifest;
-        manifest.sweep = HOSTILE[0].to_owned();
-        manifest.grid = HOSTILE[1].to_owned();
+        HOSTILE[0].clone_into(&mut manifest.sweep);
+        HOSTILE[1].clone_into(&mut manifest.grid);
         let renamed: BTreeMap<String, String> = manifest
             .configurations
             .iter()

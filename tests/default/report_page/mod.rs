@@ -30,7 +30,7 @@ const SECTIONS: [&str; 9] = [
 
 #[test]
 fn every_section_is_there_in_its_order() {
-    let page = Page::of(Made::example().page());
+    let page = Page::of(&Made::example().page());
     let sections = page.tags("section").filter_map(|it| it.attribute("id"));
     let named: Vec<String> = sections.filter(|it| SECTIONS.contains(&it.as_str())).collect();
     assert_eq!(named, SECTIONS);
@@ -43,7 +43,7 @@ fn every_section_is_there_in_its_order() {
 #[test]
 fn nothing_is_fetched_and_every_link_leads_somewhere() {
     for made in [Made::example(), Made::hostile()] {
-        let page = Page::of(made.page());
+        let page = Page::of(&made.page());
         let ids: Vec<String> = page.all().filter_map(|it| it.attribute("id")).collect();
         let distinct: BTreeSet<&String> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len(), "an id stands once");
@@ -73,7 +73,7 @@ fn nothing_is_fetched_and_every_link_leads_somewhere() {
 #[test]
 fn every_configuration_and_every_launch_has_its_place() {
     let made = Made::example();
-    let page = Page::of(made.page());
+    let page = Page::of(&made.page());
     let has = |id: String| page.all().any(|it| it.attribute("id").as_ref() == Some(&id));
     for index in 0..made.ranking.rows.len() {
         assert!(has(format!("configuration-{}", index + 1)));
@@ -93,7 +93,7 @@ fn the_summary_has_the_words_of_the_block() {
         let block = reading::render(&made.reading, 100).replace('\u{a0}', " ");
         let block =
             block.strip_prefix("SIMULATED  no figure here comes from a GPU\n").unwrap_or(&block);
-        let page = Page::of(made.page());
+        let page = Page::of(&made.page());
         let shown = page.text_of_class("verdict").replace('\u{a0}', " ");
         assert_eq!(words(&shown), words(block));
     }
@@ -102,7 +102,7 @@ fn the_summary_has_the_words_of_the_block() {
 #[test]
 fn a_simulated_sweep_says_so_in_every_title() {
     let made = Made::example();
-    let page = Page::of(made.page());
+    let page = Page::of(&made.page());
     assert!(page.texts_of("title")[0].starts_with("SIMULATED"), "{:?}", page.texts_of("title"));
     for level in ["h1", "h2"] {
         for title in page.texts_of(level) {
@@ -124,7 +124,7 @@ fn a_simulated_sweep_says_so_in_every_title() {
         }
     }
     let real = real.again();
-    let page = Page::of(real.page());
+    let page = Page::of(&real.page());
     // Marks of pictures have titles, too.
     assert_eq!(page.texts_of("title")[0], "Sweep quickstart-20261128T104825Z");
     assert!(page.texts_of("h2").iter().all(|it| !it.contains("simulated")));
@@ -134,9 +134,9 @@ fn a_simulated_sweep_says_so_in_every_title() {
 fn text_from_outside_stays_text() {
     let made = Made::hostile();
     let html = made.page();
-    let page = Page::of(html.clone());
+    let page = Page::of(&html);
     let known: BTreeSet<String> =
-        Page::of(Made::example().page()).all().map(|it| it.name.clone()).collect();
+        Page::of(&Made::example().page()).all().map(|it| it.name.clone()).collect();
     for tag in page.all() {
         assert!(known.contains(&tag.name), "<{}> came from outside", tag.name);
         for (name, _) in &tag.attributes {
@@ -177,7 +177,7 @@ fn hostile_text_is_no_markdown() {
 
 #[test]
 fn a_partial_page_says_since_when_and_reloads_itself_while_more_comes() {
-    let running = Page::of(Made::partial(State::Running).page());
+    let running = Page::of(&Made::partial(State::Running).page());
     let text = running.text();
     assert!(
         text.contains("partial, as of 2026-11-29 03:12 UTC: 5 of 30 launches are over"),
@@ -185,17 +185,17 @@ fn a_partial_page_says_since_when_and_reloads_itself_while_more_comes() {
     );
     assert!(running.texts_of("title")[0].ends_with("(partial)"));
     assert!(running.tags("body").any(|it| it.attribute("data-reload").is_some()));
-    let stopped = Page::of(Made::partial(State::Interrupted).page());
+    let stopped = Page::of(&Made::partial(State::Interrupted).page());
     assert!(stopped.text().contains("partial, as of 2026-11-28"), "its last entry's time");
     assert!(stopped.tags("body").all(|it| it.attribute("data-reload").is_none()));
-    let complete = Page::of(Made::example().page());
+    let complete = Page::of(&Made::example().page());
     assert!(!complete.text().contains("partial, as of"));
     assert!(complete.tags("body").all(|it| it.attribute("data-reload").is_none()));
 }
 
 #[test]
 fn a_failure_has_its_last_lines_and_a_gate_its_evidence() {
-    let page = Page::of(Made::hostile().page());
+    let page = Page::of(&Made::hostile().page());
     let text = page.text();
     assert!(text.contains("30 log lines of 80"), "the last ones");
     assert!(text.contains("log line 79 ") && !text.contains("log line 49 "));

@@ -292,8 +292,11 @@ fn load(case: &str, repeat: u32, throughput: f64, ttft: f64) -> Measurement {
     }
 }
 
+/// Concurrency, throughput and latency of a step.
+type Step = (u64, f64, f64);
+
 /// Two launches of each configuration, each with the steps that it has.
-fn loads(steps: &[(&str, &[(u64, f64, f64)])]) -> SweepRecord {
+fn loads(steps: &[(&str, &[Step])]) -> SweepRecord {
     let names: Vec<&str> = steps.iter().map(|(name, _)| *name).collect();
     let mut record = sweep(&names);
     let options = json!({"concurrency": [64, 1, 8], "rate": [2]});
