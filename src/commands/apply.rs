@@ -54,12 +54,12 @@ pub(crate) async fn apply(args: &ApplyArgs) -> Result<Exit, CommandError> {
         )),
         EngineBlock::Process(block) => {
             let line = apply::of_process(block, &target.configuration, secrets());
-            printed(&target, &line.map_err(failed)?)
+            printed(&target, &line.map_err(|error| failed(&error))?)
         }
         EngineBlock::Docker(block) if block.service.is_none() => {
             let takes_model = takes_model(block).await;
             let line = apply::of_image(block, takes_model, &target.configuration, secrets());
-            printed(&target, &line.map_err(failed)?)
+            printed(&target, &line.map_err(|error| failed(&error))?)
         }
         EngineBlock::Docker(block) => {
             let default = || folder.path().join("apply").join(OVERRIDE);
