@@ -49,11 +49,11 @@ fn effects(input: &Input<'_>) -> Vec<Part> {
                  size shows only large ones.",
             ),
             several => Part::text(format!(
-                "{} of axes are shown not to add up: read their combinations, not each axis alone.",
+                "{} shown not to add up: read the combinations, not each axis alone.",
                 if several.len() == 1 {
-                    "1 pair".to_owned()
+                    "1 pair of axes is".to_owned()
                 } else {
-                    format!("{} pairs", several.len())
+                    format!("{} pairs of axes are", several.len())
                 }
             )),
         });

@@ -20,7 +20,7 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     let names: Vec<String> = compared.iter().map(|(_, row)| named(row)).collect();
     let note = "Every figure is a mean with its 95 % interval and what it rests on (launches x repeats). \
                 Figures of two columns whose intervals do not overlap may still not be shown to differ: \
-                what is shown stands in the row `against the baseline`.";
+                what is shown stands in the row \"against the baseline\".";
     vec![
         Part::Table(overview(input, &compared, &names)),
         Part::Table(metrics(input, &compared, &names)),

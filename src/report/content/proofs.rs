@@ -61,10 +61,8 @@ pub(super) fn of<'a>(launches: impl Iterator<Item = &'a LaunchRecord>) -> BTreeM
     let mut all: BTreeMap<String, Proven> = BTreeMap::new();
     for launch in launches.filter(|it| it.facts.is_some()) {
         for (name, effective) in &launch.effective {
-            let Some(proof) = effective.proof.map(crate::server::effective::FlagProof::as_str)
-            else {
-                continue;
-            };
+            let Some(proof) = effective.proof else { continue };
+            let proof = proof.as_str();
             let value = effective.value.as_ref().map(|it| shown(Some(it)));
             let source = effective.source.clone();
             let new = Proven { proof, source, value, launches: 1 };

@@ -131,7 +131,7 @@ pub(super) fn ranking(names: &[String], means: &[f64]) -> Ranking {
 }
 
 /// So many configurations with names, means and everything that is pictured.
-pub(super) fn made_up(count: usize) -> (Analysis, Ranking) {
+pub(in crate::report) fn made_up(count: usize) -> (Analysis, Ranking) {
     let names: Vec<String> = (0..count)
         .map(|at| if at == count * 2 / 3 { "production".to_owned() } else { name(at) })
         .collect();

@@ -27,7 +27,7 @@ pub mod turns;
 mod wording;
 
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;
 #[cfg(test)]
 mod made_up_course;
 #[cfg(test)]

@@ -219,7 +219,7 @@ fn samples(
 /// A point alone is a short stroke.
 fn drawable(mut points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     if let [(x, y)] = points[..] {
-        points.push((x + 1.0, y));
+        points.push((x + 3.0, y));
     }
     points
 }
