@@ -88,7 +88,9 @@ pub fn picture(
         (sheet(&title, "wide", WIDE, &draw(WIDE)))
         (sheet(&title, "narrow", NARROW, &draw(NARROW)))
     };
-    if let Some(first) = caption.get_mut(..1) {
+    // A metric's name stays as files have it.
+    let is_name = caption.split(' ').next().is_some_and(|it| it.contains(['_', '-']));
+    if let Some(first) = caption.get_mut(..1).filter(|_| !is_name) {
         first.make_ascii_uppercase();
     }
     Picture { id: id.to_owned(), title, caption, svg: Some(svg), table }

@@ -373,7 +373,7 @@ fn a_sweep_of_which_something_is_missing_says_so() {
     assert!(budget.contains("vllm-grid confirm"), "{budget}");
     let reason = "5 launches in a row failed\u{1b}[31m".to_owned();
     let stopped = partial(State::Stopped { reason });
-    assert!(stopped.contains("stopped: 5 launches in a row\n         failed\n"), "{stopped}");
+    assert!(stopped.contains("stopped: 5 launches in a row\n         failed.\n"), "{stopped}");
     assert!(!partial(State::Complete).contains("PARTIAL"));
 }
 
