@@ -206,14 +206,18 @@ fn words(error: &Error) -> String {
         Error::AlertReceived(AlertDescription::UnrecognisedName) => {
             "it serves no host of this name".to_owned()
         }
+        Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            "it accepts none of our TLS ciphers, or asks for a certificate of ours".to_owned()
+        }
         Error::AlertReceived(alert) => format!("it refused the TLS connection ({alert:?})"),
         Error::DecryptError => "bytes that do not belong to its TLS came".to_owned(),
         other => format!("TLS failed: {other}"),
     }
 }
 
-const UNKNOWN: &str = "no known authority issued its certificate: name a file with the \
-                       authority's, or with the server's own, by --ca-file";
+const UNKNOWN: &str = "no known authority issued its certificate, or the server does not send the \
+                       authorities between: name a file with the authority's, or with the \
+                       server's own, by --ca-file";
 
 fn of_certificate(error: &CertificateError) -> String {
     match error {
@@ -225,7 +229,7 @@ fn of_certificate(error: &CertificateError) -> String {
                 return format!("its certificate names no host (subjectAltName), so not {host}");
             }
             let mut names: Vec<_> =
-                presented.iter().take(MAX_NAMES).map(|name| clean::plain(name)).collect();
+                presented.iter().take(MAX_NAMES).map(|name| clean::plain(bare(name))).collect();
             if presented.len() > MAX_NAMES {
                 names.push("...".into());
             }
@@ -248,8 +252,18 @@ fn of_certificate(error: &CertificateError) -> String {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "its certificate is not one for servers".to_owned()
         }
+        other if other.to_string().contains("UnsupportedCertVersion") => {
+            "its certificate is of version 1, without the extensions that name its hosts: make one \
+             of version 3 with a subjectAltName"
+                .to_owned()
+        }
         other => format!("its certificate cannot be used ({other})"),
     }
+}
+
+/// `box.example` of rustls's `DnsName("box.example")`.
+fn bare(name: &str) -> &str {
+    name.split('"').nth(1).unwrap_or(name)
 }
 
 fn day(time: UnixTime) -> String {

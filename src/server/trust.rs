@@ -37,7 +37,7 @@ pub enum TrustError {
         error: InputError,
     },
     /// It has none.
-    #[error("{} has no certificate: one in PEM form begins with `-----BEGIN CERTIFICATE-----`", path.display())]
+    #[error("{} has no certificate: one in PEM form begins with `-----BEGIN CERTIFICATE-----` (`openssl x509 -inform der` converts a file in DER form)", path.display())]
     Empty {
         /// The file.
         path: PathBuf,

@@ -189,7 +189,7 @@ const FIGURES: [Metric; 32] = [
         "sampled_answers",
         "1",
         Direction::Neutral,
-        "Answers of this repeat that were looked at: a sample by seed, spread evenly over the requests, of 33 to 64 where there are more. Those under 120 characters are left out, unless they are empty, broken or loop: such a short text shows no loop.",
+        "Answers of this repeat that were looked at: a sample by seed, spread evenly over the requests, of 33 to 64 where there are more. Under 120 characters only the plainest loops can be seen.",
         "answers",
     ),
     load(
@@ -203,7 +203,7 @@ const FIGURES: [Metric; 32] = [
         "repetition",
         "share",
         Direction::Lower,
-        "Share of the sampled answers that loop, are empty or broken. Requests of a load go on beyond the end of an answer (`ignore_eos`), where sound models loop too: compare it with the baseline's.",
+        "Share of the sampled answers that loop, are empty or broken; absent where all are under 120 characters and nothing is wrong with them. Requests of a load go on beyond the end of an answer (`ignore_eos`), where sound models loop too: compare it with the baseline's.",
         "answers",
     )
     .on(Scale::Share(Counted { of: &["sampled_answers"], asked_again: false })),

@@ -456,7 +456,8 @@ mod tests {
         let mut names: Vec<&str> = computed.keys().map(String::as_str).collect();
         // What a repeat adds: the found rate, and the length of what prompts share.
         names.extend(["max_rate", "shared_prefix_tokens"]);
-        let sample = super::super::sample::metrics(&crate::gate::repetition::Sample::default());
+        let sample =
+            super::super::sample::metrics(&super::super::sample::Sampler::default().judged());
         names.extend(sample.keys().map(String::as_str));
         names.sort_unstable();
         let mut known: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();

@@ -17,8 +17,7 @@ use crate::workload::metrics::LOAD as METRICS;
 const MOST: usize = 64;
 /// Bytes of the end of each that are kept, about.
 pub(crate) const KEPT: usize = 16 << 10;
-/// Characters below which an answer shows no loop, as a rule: it is judged only for what is
-/// wrong with it.
+/// Characters below which an answer shows no loop, as a rule.
 const SHORT: usize = 120;
 
 /// Takes the sample of one load. Cheap to clone.
@@ -64,23 +63,34 @@ impl Sampler {
         }
     }
 
-    /// What the answers show.
-    pub(crate) fn judged(&self) -> Sample {
+    /// What the answers show. Short ones count like the others: where only those of them
+    /// counted in which something is wrong, every share would be too large.
+    pub(crate) fn judged(&self) -> Judged {
         let answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sample = Sample::default();
+        let mut is_legible = false;
         for Answer { content, reasoning, .. } in answers.values() {
             let verdict = judge_answer(reasoning, content, 0);
-            let is_short = content.chars().count().max(reasoning.chars().count()) < SHORT;
-            if verdict.is_some() || !is_short {
-                sample.add(verdict);
-            }
+            let is_long = content.chars().count().max(reasoning.chars().count()) >= SHORT;
+            is_legible |= is_long || verdict.is_some();
+            sample.add(verdict);
         }
-        sample
+        Judged { sample, is_legible }
     }
 }
 
+/// What a sample shows.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// The answers, counted.
+    pub(crate) sample: Sample,
+    /// Whether a loop could have been seen in one of them, or something else was.
+    is_legible: bool,
+}
+
 /// The metrics of a sample.
-pub(crate) fn metrics(sample: &Sample) -> MetricValues {
+pub(crate) fn metrics(judged: &Judged) -> MetricValues {
+    let Judged { sample, is_legible } = judged;
     let first = sample.examples.first();
     let first = first.map(|verdict| match verdict.evidence.as_str() {
         "" => verdict.to_string(),
@@ -89,15 +99,15 @@ pub(crate) fn metrics(sample: &Sample) -> MetricValues {
     some_of!(METRICS;
         "sampled_answers": sample.judged as f64,
         "repeating_answers": sample.degenerate as f64,
-        "repetition": sample.share(),
+        "repetition": sample.share().filter(|_| *is_legible),
         "repetition_example": first.as_deref(),
     )
 }
 
 /// Why there is no share.
-pub(crate) fn reasons(sample: &Sample) -> MetricReasons {
+pub(crate) fn reasons(judged: &Judged) -> MetricReasons {
     let reason = format!("no sampled answer has {SHORT} characters: a loop could not be seen");
-    let reason = (sample.judged == 0).then_some(("repetition".to_owned(), reason));
+    let reason = (!judged.is_legible).then_some(("repetition".to_owned(), reason));
     reason.into_iter().collect()
 }
 
@@ -163,28 +173,33 @@ mod tests {
         for (index, text) in (0..).zip([prose, "short", &"la la ".repeat(60), prose]) {
             sampler.keep(index, answer(text));
         }
-        let sample = sampler.judged();
-        assert_eq!((sample.judged, sample.degenerate), (3, 1));
-        let metrics = metrics(&sample);
+        let judged = sampler.judged();
+        assert_eq!((judged.sample.judged, judged.sample.degenerate), (4, 1));
+        let metrics = metrics(&judged);
         let number = |name: &str| match metrics[name] {
             Some(crate::metric::MetricValue::Number(number)) => number,
             _ => panic!("{name}"),
         };
-        assert!((number("repetition") - 1.0 / 3.0).abs() < 1e-9);
+        assert!((number("repetition") - 0.25).abs() < 1e-9);
         let Some(crate::metric::MetricValue::Text(example)) = &metrics["repetition_example"] else {
             panic!("{metrics:?}");
         };
         assert!(example.contains("repeat themselves every 3") && example.contains(": la la"));
-        assert!(reasons(&sample).is_empty());
+        assert!(reasons(&judged).is_empty());
 
         let none = Sampler::new(1, 4);
         none.keep(0, answer("short"));
         let none = none.judged();
         assert_eq!(super::metrics(&none)["repetition"], None);
+        assert_eq!(
+            (none.sample.judged, none.sample.degenerate),
+            (1, 0),
+            "it is compared with others"
+        );
         assert!(reasons(&none)["repetition"].contains("120 characters"));
         // What is empty is not too short to be judged.
         let empty = Sampler::new(1, 4);
         empty.keep(0, answer(" "));
-        assert_eq!(empty.judged().share(), Some(1.0));
+        assert_eq!(empty.judged().sample.share(), Some(1.0));
     }
 }
