@@ -64,6 +64,20 @@ impl Sampler {
         }
     }
 
+    /// What the answers of a sampler show, judged where it delays no requests: other launches
+    /// may be measured meanwhile.
+    pub(crate) async fn judged_apart(sampler: Option<&Self>) -> Option<Sample> {
+        let sampler = sampler?.clone();
+        match tokio::task::spawn_blocking(move || sampler.judged()).await {
+            Ok(sample) => Some(sample),
+            // Cancelled: the program ends.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => None,
+            },
+        }
+    }
+
     /// What the answers show.
     pub(crate) fn judged(&self) -> Sample {
         let answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,7 +177,8 @@ mod tests {
         for (index, text) in (0..).zip([prose, "short", &"la la ".repeat(60), prose]) {
             sampler.keep(index, answer(text));
         }
-        let sample = sampler.judged();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let sample = runtime.block_on(Sampler::judged_apart(Some(&sampler))).unwrap();
         assert_eq!((sample.judged, sample.degenerate), (3, 1));
         let metrics = metrics(&sample);
         let number = |name: &str| match metrics[name] {
