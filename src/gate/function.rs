@@ -1,13 +1,14 @@
 //! The function gate: what clients rely on, where the server's flags promise it, each tried
 //! up to three times. A check that never succeeds fails; one that succeeds at times is
-//! reported. What the server does not take, such as pictures, is skipped. Pure: who sends is
-//! elsewhere.
+//! reported. Whether thinking can be switched off is the model's: it fails only where the
+//! baseline does it. What the server does not take, such as pictures, is skipped. Pure: who
+//! sends is elsewhere.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Against, Finding, Gate, GateReport};
+use super::{Against, Finding, Gate, GateReport, GateVerdict};
 use crate::configuration::Flags;
 
 /// How often each is tried.
@@ -40,6 +41,17 @@ impl Check {
         Self::ThinkingKept,
         Self::Picture,
     ];
+
+    /// Whether it succeeds depends on the model as much as on the configuration: some models
+    /// always think.
+    const fn is_models(self) -> bool {
+        matches!(self, Self::ThinkingOff)
+    }
+
+    /// Name of the share of its tries that succeeded.
+    fn metric(self) -> String {
+        format!("function.{}", self.as_str().replace('-', "_"))
+    }
 
     /// Its name in findings.
     pub const fn as_str(self) -> &'static str {
@@ -91,6 +103,12 @@ pub enum Try {
     NotTaken(String),
 }
 
+/// The checks in which a report has a success.
+pub(super) fn done(report: &GateReport) -> impl Iterator<Item = Check> {
+    let is_done = |check: &Check| report.metrics.get(&check.metric()).is_some_and(|it| *it > 0.0);
+    Check::ALL.into_iter().filter(is_done)
+}
+
 /// Judges the tries of each check.
 pub fn judge(tried: &[(Check, Vec<Try>)], against: &Against) -> GateReport {
     let mut findings = Vec::new();
@@ -106,7 +124,7 @@ pub fn judge(tried: &[(Check, Vec<Try>)], against: &Against) -> GateReport {
             continue;
         }
         let share = done as f64 / tries.len() as f64;
-        metrics.insert(format!("function.{}", name.replace('-', "_")), share);
+        metrics.insert(check.metric(), share);
         let Some(Try::Missed { why, evidence }) =
             tries.iter().rev().find(|it| matches!(it, Try::Missed { .. }))
         else {
@@ -114,18 +132,26 @@ pub fn judge(tried: &[(Check, Vec<Try>)], against: &Against) -> GateReport {
         };
         let what = format!("{done} of {} tries: {why}", tries.len());
         findings.push(match done {
-            0 => Finding::failing(name, "never", what, evidence.clone()),
+            0 if !check.is_models() || against.holds_to(Gate::Function, name) => {
+                Finding::failing(name, "never", what, evidence.clone())
+            }
+            0 => Finding::reported(name, "never", what, evidence.clone()),
             _ => Finding::reported(name, "at-times", what, evidence.clone()),
         });
     }
-    GateReport::judged(Gate::Function, findings, metrics, against)
+    let report = GateReport::judged(Gate::Function, findings, metrics, against);
+    if report.metrics.is_empty() && !report.findings.is_empty() {
+        let reason = Some("the server takes none of its requests".to_owned());
+        return GateReport { verdict: GateVerdict::Skipped, reason, ..report };
+    }
+    report
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::{Effect, GateVerdict};
+    use super::super::{BaselineFailures, Effect};
     use super::*;
 
     fn flags(value: Value) -> Flags {
@@ -174,5 +200,31 @@ mod tests {
         );
         assert_eq!(judge(&tried[1..], &Against::Nothing).verdict, GateVerdict::Passed);
         assert_eq!(judge(&tried, &Against::Itself).verdict, GateVerdict::Passed);
+    }
+
+    #[test]
+    fn a_model_that_always_thinks_fails_only_where_the_baseline_does_not() {
+        let missed = Try::Missed { why: "it thinks".to_owned(), evidence: String::new() };
+        let thinks = [(Check::ThinkingOff, vec![missed.clone(), missed.clone(), missed])];
+        let report = judge(&thinks, &Against::Nothing);
+        assert_eq!(report.verdict, GateVerdict::Passed);
+        assert_eq!(report.findings[0].effect, Effect::Reported);
+        let after = |tried: &[(Check, Vec<Try>)]| {
+            let baseline = judge(tried, &Against::Itself);
+            judge(&thinks, &Against::Baseline(BaselineFailures::of([&baseline]))).verdict
+        };
+        // Without the parser it was not asked.
+        assert_eq!(after(&[(Check::JsonSchema, vec![Try::Done])]), GateVerdict::Passed);
+        assert_eq!(after(&thinks), GateVerdict::Passed);
+        assert_eq!(after(&[(Check::ThinkingOff, vec![Try::Done])]), GateVerdict::Failed);
+    }
+
+    #[test]
+    fn a_server_that_takes_no_request_of_it_is_skipped() {
+        let refused = || vec![Try::NotTaken("HTTP 400".to_owned())];
+        let none = [(Check::JsonSchema, refused()), (Check::Picture, refused())];
+        assert_eq!(judge(&none, &Against::Nothing).verdict, GateVerdict::Skipped);
+        let some = [(Check::JsonSchema, refused()), (Check::StreamingUsage, vec![Try::Done])];
+        assert_eq!(judge(&some, &Against::Nothing).verdict, GateVerdict::Passed);
     }
 }

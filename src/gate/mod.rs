@@ -170,6 +170,19 @@ pub struct Finding {
     /// What it does to the launch.
     #[serde(default)]
     pub effect: Effect,
+    /// What the prompt is for, where its name depends on the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+/// What a prompt of `survival` is for, where the server's own settings give its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It is just above `max-num-batched-tokens`.
+    Edge,
+    /// It is near the limit of the context.
+    Limit,
 }
 
 impl Finding {
@@ -181,7 +194,13 @@ impl Finding {
             what,
             evidence,
             effect: Effect::Fails,
+            role: None,
         }
+    }
+
+    /// The same of a prompt with this role.
+    pub fn with_role(self, role: Option<Role>) -> Self {
+        Self { role, ..self }
     }
 
     /// A finding that is told only.
@@ -230,7 +249,7 @@ impl GateReport {
         against: &Against,
     ) -> Self {
         for finding in &mut findings {
-            if finding.effect == Effect::Fails && against.excuses(gate, &finding.prompt) {
+            if finding.effect == Effect::Fails && against.excuses(gate, finding) {
                 finding.effect = Effect::AsBaseline;
             }
         }
@@ -265,11 +284,23 @@ pub enum Against {
 }
 
 impl Against {
-    fn excuses(&self, gate: Gate, prompt: &str) -> bool {
+    /// Whether a finding fails nobody, since the baseline fails there, or was never asked
+    /// because it failed before.
+    pub fn excuses(&self, gate: Gate, finding: &Finding) -> bool {
         match self {
             Self::Nothing => false,
             Self::Itself => true,
-            Self::Baseline(failures) => failures.has(gate, prompt),
+            Self::Baseline(failures) => failures.excuses(gate, finding),
+        }
+    }
+
+    /// Whether a check that depends on the model may fail this launch: where the baseline was
+    /// asked the same and succeeded. The baseline's own failures are kept, to be shown.
+    pub fn holds_to(&self, gate: Gate, prompt: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Itself => true,
+            Self::Baseline(failures) => failures.has_done(gate, prompt),
         }
     }
 }
@@ -277,31 +308,60 @@ impl Against {
 /// The prompts on which the baseline fails a gate, by whichever check: two loops of one
 /// model seldom look alike, so a check's name does not travel from one launch to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BaselineFailures(BTreeSet<(Gate, String)>);
+pub struct BaselineFailures {
+    failed: BTreeSet<(Gate, String)>,
+    /// Roles of the prompts among them.
+    roles: BTreeSet<(Gate, Role)>,
+    /// The shortest prompt of `survival` among them, in tokens: it was asked nothing longer.
+    from_tokens: Option<u64>,
+    /// Checks of `function` in which it succeeded.
+    done: BTreeSet<(Gate, String)>,
+}
 
 impl BaselineFailures {
     /// Of the reports of all launches of the baseline so far, however they were judged.
     pub fn of<'a>(reports: impl IntoIterator<Item = &'a GateReport>) -> Self {
-        let prompts = reports.into_iter().flat_map(|report| {
-            let failing = report.findings.iter().filter(|it| it.effect != Effect::Reported);
-            failing.map(|finding| (report.gate, finding.prompt.clone()))
-        });
-        Self(prompts.collect())
+        let mut all = Self::default();
+        for report in reports {
+            let gate = report.gate;
+            for finding in report.findings.iter().filter(|it| it.effect != Effect::Reported) {
+                all.failed.insert((gate, finding.prompt.clone()));
+                all.roles.extend(finding.role.map(|role| (gate, role)));
+                let tokens = survival::tokens_of(gate, &finding.prompt);
+                all.from_tokens = [all.from_tokens, tokens].into_iter().flatten().min();
+            }
+            let done = function::done(report).map(|check| (gate, check.as_str().to_owned()));
+            all.done.extend(done);
+        }
+        all
     }
 
     /// Whether the baseline fails this gate on this prompt.
     pub fn has(&self, gate: Gate, prompt: &str) -> bool {
-        self.0.iter().any(|(of, on)| *of == gate && on == prompt)
+        self.failed.iter().any(|(of, on)| *of == gate && on == prompt)
+    }
+
+    /// Whether the baseline fails where this was found: on the same prompt, on the one of the
+    /// same role, or on a shorter one of `survival`.
+    fn excuses(&self, gate: Gate, finding: &Finding) -> bool {
+        let tokens = survival::tokens_of(gate, &finding.prompt);
+        self.has(gate, &finding.prompt)
+            || finding.role.is_some_and(|role| self.roles.contains(&(gate, role)))
+            || tokens.zip(self.from_tokens).is_some_and(|(tokens, from)| tokens >= from)
+    }
+
+    fn has_done(&self, gate: Gate, prompt: &str) -> bool {
+        self.done.iter().any(|(of, on)| *of == gate && on == prompt)
     }
 
     /// Gates and prompts, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Gate, &str)> {
-        self.0.iter().map(|(gate, prompt)| (*gate, prompt.as_str()))
+        self.failed.iter().map(|(gate, prompt)| (*gate, prompt.as_str()))
     }
 
     /// Whether the baseline passed everything.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.failed.is_empty()
     }
 }
 

@@ -30,6 +30,13 @@ pub(super) fn gates(node: &Node, key: &Span, findings: &mut Findings) -> Gates {
     let Some(fields) = Fields::of(node, "`gates`", key, &NAMES, findings) else {
         return Gates::default();
     };
+    if fields.get(Gate::Canary.as_str()).is_none() {
+        findings.warning(
+            Some(&node.span),
+            "`gates` has no `canary`, so answers that loop or are empty are not looked for before \
+             measuring; add `canary: {}`, or `canary: off` to say so",
+        );
+    }
     let mut read = |gate: Gate, keys: &[&str]| {
         let (key, node) = fields.get(gate.as_str())?;
         match &node.content {
@@ -68,8 +75,11 @@ fn survival_of(fields: &Fields<'_>, findings: &mut Findings) -> SurvivalSettings
             }
         } else {
             let what = entry.describe();
-            let message = format!("`prompt-tokens` must be whole numbers above zero, not {what}");
-            findings.error(&entry.span, message);
+            let rule = match &entry.content {
+                Content::Int(count) if *count > MAX_PROMPT => "at most 100 million",
+                _ => "whole numbers above zero",
+            };
+            findings.error(&entry.span, format!("`prompt-tokens` must be {rule}, not {what}"));
         }
     }
     SurvivalSettings { prompt_tokens }

@@ -101,6 +101,20 @@ impl FailureClass {
         }
     }
 
+    /// Whether it comes from outside: killed by somebody, no daemon, no image, GPU memory that
+    /// others use, no access to the model.
+    pub fn is_foreign(self) -> bool {
+        matches!(
+            self,
+            Self::Killed
+                | Self::Environment
+                | Self::MemoryNotFree
+                | Self::GpuMemoryChanged
+                | Self::Credentials
+                | Self::NoGpu
+        )
+    }
+
     /// Whether it is the configuration's own, and not of what is around it.
     pub fn is_deterministic(self) -> bool {
         matches!(

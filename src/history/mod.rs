@@ -9,6 +9,7 @@ pub mod confirmation;
 pub mod disk;
 pub mod extent;
 pub mod folder;
+pub mod gates;
 pub mod journal;
 pub mod launch;
 pub mod of_launch;

@@ -42,7 +42,7 @@ pub(super) fn exclusions(
         return vec![Exclusion::RanAs { counted_as }];
     }
     // However fast it is.
-    if let Some(failed) = gated::failed(arm) {
+    if let Some(failed) = gated::failed(evidence.sweep, arm) {
         return vec![failed];
     }
     if let Some(looping) = repeating(evidence, index).into_iter().find(Repeating::is_clear) {
@@ -98,27 +98,13 @@ pub(super) struct Survival {
 impl Survival {
     /// What others did to a launch says nothing of the configuration.
     pub(super) fn of(arm: &Arm<'_>) -> Self {
-        let failed = failures(arm).filter(|failure| !is_foreign(failure.class));
+        let failed = failures(arm).filter(|failure| !failure.class.is_foreign());
         let failed: Vec<&LaunchFailure> = failed.collect();
         let measured = |it: &&&LaunchRecord| matches!(it.outcome, Some(LaunchOutcome::Measured));
         let lived = arm.launches.iter().filter(measured).count();
         let class = failed.last().map(|failure| failure.class);
         Self { lived, launches: lived + failed.len(), class }
     }
-}
-
-/// Failures that come from outside: killed by somebody, no daemon, no image, GPU memory
-/// that others use, no access to the model.
-fn is_foreign(class: FailureClass) -> bool {
-    matches!(
-        class,
-        FailureClass::Killed
-            | FailureClass::Environment
-            | FailureClass::MemoryNotFree
-            | FailureClass::GpuMemoryChanged
-            | FailureClass::Credentials
-            | FailureClass::NoGpu
-    )
 }
 
 /// What a configuration lacks of the objective and of bounded metrics.

@@ -1,8 +1,10 @@
 //! Answers that loop under load. The canary asks a few requests at once; some configurations
 //! loop only when many are in flight, so the load's own answers are sampled. Forced to go on
 //! beyond their end, sound models loop at times too: what counts is how much more often than
-//! the baseline, or without one than the configuration that does so least.
+//! the baseline. Without a usable baseline it is remarked and excludes nobody: the one that
+//! loops least is found by the same figures, and would be the least by chance as well.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use serde::Serialize;
@@ -10,11 +12,11 @@ use serde::Serialize;
 use super::evidence::Evidence;
 use crate::history::values::{kept, value};
 use crate::metric::{Measurement, MetricRef, MetricValue};
-use crate::statistics::{lower_bound, upper_bound};
+use crate::statistics::{SIGNIFICANCE, Share};
 
 /// In column spelling.
 const LOAD: &str = "load";
-/// Sampled answers from which on a configuration says how often others may loop.
+/// Sampled answers of one repeat from which on the baseline says how often others may loop.
 const ENOUGH: u64 = 16;
 
 /// Sampled answers of a configuration, and those of them that loop, are empty or broken.
@@ -26,6 +28,9 @@ pub struct Sampled {
     pub repeating: u64,
     /// All that were judged.
     pub sampled: u64,
+    /// Repeats that they are of. These may send the same prompts, as those of a data set do: an
+    /// answer that loops in each of them is one prompt that loops.
+    pub repeats: u64,
 }
 
 /// How many sampled answers of a load repeat, and of whom it is compared with.
@@ -35,28 +40,38 @@ pub struct Repeating {
     pub metric: MetricRef,
     /// Of the configuration itself.
     pub own: Sampled,
-    /// Of the baseline, or without one of the configuration whose answers repeat least;
-    /// `None` where it is this one, or nobody was measured so.
+    /// Of the baseline; `None` where there is none, it is this one, or it was not measured so.
     pub compared: Option<Sampled>,
+    /// How many configurations are compared with the baseline so, in all cases together.
+    pub comparisons: usize,
     /// What the first such answer shows.
     pub example: Option<String>,
 }
 
 impl Repeating {
-    /// Whether it is no chance: at least twice as often, and the exact bounds (95 % each) do
-    /// not meet.
+    /// Whether it is no chance: at least twice as often as the baseline, by Fisher's exact test
+    /// of the prompts of one repeat, at a level of 5 % for all comparisons together (Bonferroni).
     pub fn is_clear(&self) -> bool {
         let Some(compared) = &self.compared else { return false };
-        let own = lower_bound(self.own.repeating, self.own.sampled);
-        let other = upper_bound(compared.repeating, compared.sampled);
-        let apart = own.zip(other).is_some_and(|(own, other)| own > other);
-        apart && self.own.share() >= 2.0 * compared.share()
+        let (own, other) = (self.own.of_one_repeat(), compared.of_one_repeat());
+        let Some((own, other)) = own.zip(other) else { return false };
+        let level = SIGNIFICANCE / self.comparisons.max(1) as f64;
+        own.happened > 0.0
+            && own.value() >= 2.0 * other.value()
+            && own.p_of_difference(other) < level
     }
 }
 
 impl Sampled {
-    fn share(&self) -> f64 {
-        self.repeating as f64 / self.sampled.max(1) as f64
+    /// The mean over the repeats, of as many prompts as one has: what is sure to be distinct.
+    fn of_one_repeat(&self) -> Option<Share> {
+        let tried = self.sampled.checked_div(self.repeats).filter(|it| *it > 0)?;
+        let happened = self.repeating as f64 / self.sampled as f64 * tried as f64;
+        Some(Share { happened, tried })
+    }
+
+    fn is_enough(&self) -> bool {
+        self.of_one_repeat().is_some_and(|it| it.tried >= ENOUGH)
     }
 }
 
@@ -68,6 +83,8 @@ pub(super) fn repeating(evidence: &Evidence<'_>, index: usize) -> Vec<Repeating>
     cases.sort_unstable();
     cases.dedup();
     let several = cases.len() > 1;
+    // Most loop nowhere: the others are counted only for those that do.
+    let comparisons = OnceCell::new();
     let of_case = |case: &String| {
         let own = sampled(evidence, index, case).filter(|own| own.repeating > 0)?;
         Some(Repeating {
@@ -77,6 +94,7 @@ pub(super) fn repeating(evidence: &Evidence<'_>, index: usize) -> Vec<Repeating>
                 name: "repetition".to_owned(),
             },
             compared: compared(evidence, index, case),
+            comparisons: *comparisons.get_or_init(|| compared_in(evidence, &cases)),
             example: example(evidence, index, case),
             own,
         })
@@ -84,34 +102,34 @@ pub(super) fn repeating(evidence: &Evidence<'_>, index: usize) -> Vec<Repeating>
     cases.iter().filter_map(of_case).collect()
 }
 
-/// The baseline's answers, else those of the configuration that repeats least.
+/// The baseline's answers, where there are enough of them.
 fn compared(evidence: &Evidence<'_>, index: usize, case: &str) -> Option<Sampled> {
-    let baseline = evidence.compared_baseline();
-    if baseline == Some(index) {
-        return None;
-    }
-    let of_baseline = baseline.and_then(|at| sampled(evidence, at, case)).filter(is_enough);
-    of_baseline.or_else(|| {
-        let others = (0..evidence.arms.len()).filter(|at| *at != index);
-        let others = others.filter_map(|at| sampled(evidence, at, case)).filter(is_enough);
-        others.min_by(|a, b| a.share().total_cmp(&b.share()))
-    })
+    let baseline = evidence.compared_baseline().filter(|at| *at != index)?;
+    sampled(evidence, baseline, case).filter(Sampled::is_enough)
 }
 
-fn is_enough(sampled: &Sampled) -> bool {
-    sampled.sampled >= ENOUGH
+/// How many configurations have answers that are compared with the baseline's, in all cases.
+fn compared_in(evidence: &Evidence<'_>, cases: &[String]) -> usize {
+    let is_compared = |index: &usize, case: &String| {
+        compared(evidence, *index, case).is_some() && sampled(evidence, *index, case).is_some()
+    };
+    let of_case = |case| (0..evidence.arms.len()).filter(|at| is_compared(at, case)).count();
+    cases.iter().map(of_case).sum()
 }
 
 /// `None` where nothing was judged.
 fn sampled(evidence: &Evidence<'_>, index: usize, case: &str) -> Option<Sampled> {
-    let count = |name: &str| -> u64 {
-        repeats(evidence, index, case).filter_map(|it| value(it, name)).sum::<f64>() as u64
+    let of = |repeat: &Measurement| {
+        let count = |name: &str| value(repeat, name).map_or(0, |it| it as u64);
+        (count("repeating_answers"), count("sampled_answers"))
     };
-    let sampled = count("sampled_answers");
-    (sampled > 0).then(|| Sampled {
+    let judged: Vec<(u64, u64)> =
+        repeats(evidence, index, case).map(of).filter(|(_, sampled)| *sampled > 0).collect();
+    (!judged.is_empty()).then(|| Sampled {
         configuration: evidence.arms[index].configuration.name.clone(),
-        repeating: count("repeating_answers"),
-        sampled,
+        repeating: judged.iter().map(|(repeating, _)| repeating).sum(),
+        sampled: judged.iter().map(|(_, sampled)| sampled).sum(),
+        repeats: judged.len() as u64,
     })
 }
 
@@ -136,7 +154,7 @@ impl fmt::Display for Sampled {
     }
 }
 
-/// `answers loop under load: 12 of 32 sampled, 0 of 32 of the configuration plain`.
+/// `answers loop under load: 12 of 32 sampled, 0 of 32 sampled of plain`.
 impl fmt::Display for Repeating {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "answers loop under load: {}", self.own)?;
@@ -159,11 +177,13 @@ mod tests {
             configuration: name.to_owned(),
             repeating,
             sampled,
+            repeats: 1,
         };
         Repeating {
             metric: "load[concurrency=8].repetition".parse().unwrap(),
             own: sampled("fast", own),
             compared: compared.map(|it| sampled("plain", it)),
+            comparisons: 1,
             example: None,
         }
     }
@@ -172,9 +192,10 @@ mod tests {
     fn what_loops_clearly_more_often_than_the_baseline_is_no_chance() {
         assert!(of((12, 32), Some((0, 32))).is_clear());
         assert!(of((64, 64), Some((20, 64))).is_clear());
-        assert!(of((8, 96), Some((0, 96))).is_clear());
+        assert!(of((8, 64), Some((0, 64))).is_clear());
         // Chance, and a model that loops anyway.
         assert!(!of((3, 32), Some((0, 32))).is_clear());
+        assert!(!of((0, 32), Some((0, 32))).is_clear());
         assert!(!of((64, 64), Some((64, 64))).is_clear());
         assert!(!of((900, 1000), Some((800, 1000))).is_clear(), "not twice as often");
         assert!(!of((32, 32), None).is_clear(), "nothing to compare with");
@@ -182,5 +203,32 @@ mod tests {
             of((12, 32), Some((0, 32))).to_string(),
             "answers loop under load: 12 of 32 sampled in concurrency=8, 0 of 32 sampled of plain"
         );
+    }
+
+    #[test]
+    fn a_prompt_that_loops_in_each_repeat_is_one() {
+        let repeated = |own: (u64, u64), repeats| {
+            let mut of = of(own, Some((0, own.1)));
+            for sampled in [Some(&mut of.own), of.compared.as_mut()].into_iter().flatten() {
+                sampled.repeats = repeats;
+            }
+            of
+        };
+        assert!(repeated((9, 576), 1).is_clear(), "nine of 576 prompts");
+        assert!(!repeated((9, 576), 9).is_clear(), "one of 64, nine times");
+        assert!(repeated((90, 576), 9).is_clear(), "ten of 64");
+        let few =
+            Sampled { configuration: "plain".to_owned(), repeating: 0, sampled: 40, repeats: 4 };
+        assert!(!few.is_enough(), "ten prompts, whatever the number of repeats");
+    }
+
+    #[test]
+    fn of_many_that_are_compared_one_loops_more_often_by_chance() {
+        let mut one = of((6, 32), Some((0, 32)));
+        assert!(one.is_clear());
+        one.comparisons = 60;
+        assert!(!one.is_clear());
+        one.own.repeating = 20;
+        assert!(one.is_clear(), "what loops on most prompts is found among many");
     }
 }

@@ -2,9 +2,9 @@
 //! failed one means for the launch. Who asks a server is the suite's. Pure.
 
 use crate::configuration::Configuration;
-use crate::gate::{Against, BaselineFailures, Finding, GateOrder, GateReport};
+use crate::gate::{Against, Finding, GateOrder, GateReport};
 use crate::history::launch::{FailureClass, LaunchFailure};
-use crate::history::record::SweepRecord;
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::workload::{RequestFields, Workload};
 
 /// Findings that a message shows; the journal has all.
@@ -15,14 +15,10 @@ pub(super) fn of(record: &SweepRecord, configuration: &Configuration) -> GateOrd
     let Some(settings) = record.manifest.gates.clone() else { return GateOrder::default() };
     let asked = |gate| reports(record, &configuration.name).any(|report| report.gate == gate);
     let gates = settings.of_launch(asked);
-    let baseline = record.manifest.baseline.as_deref();
-    let baseline = baseline.and_then(|name| {
-        record.manifest.configurations.iter().find(|known| known.answers_to(name))
-    });
-    let against = match baseline {
+    let against = match record.baseline_failures() {
         None => Against::Nothing,
-        Some(baseline) if baseline.id == configuration.id => Against::Itself,
-        Some(baseline) => Against::Baseline(BaselineFailures::of(reports(record, &baseline.name))),
+        Some((baseline, _)) if baseline.id == configuration.id => Against::Itself,
+        Some((_, failures)) => Against::Baseline(failures),
     };
     GateOrder {
         settings,
@@ -43,10 +39,10 @@ fn shared(workloads: &[Workload]) -> RequestFields {
     first.request.clone().keeping(is_shared)
 }
 
-/// What the gates said of a configuration's launches.
+/// What the gates said of a configuration's launches, where they were brought to their end.
 fn reports<'a>(record: &'a SweepRecord, name: &'a str) -> impl Iterator<Item = &'a GateReport> {
     let launches = record.launches.iter().filter(move |it| it.configuration == name);
-    launches.flat_map(|it| &it.gates)
+    launches.flat_map(LaunchRecord::counted_gates)
 }
 
 /// The failure of a launch that a gate ended; `death` is the engine's own account, where it
@@ -71,7 +67,7 @@ mod tests {
     use super::super::fakes::manifest;
     use super::*;
     use crate::gate::{Gate, GateVerdict, Gates};
-    use crate::history::record::LaunchRecord;
+    use crate::history::launch::LaunchOutcome;
 
     fn record(baseline: Option<&str>, launches: &[(&str, Gate, &str)]) -> SweepRecord {
         let mut manifest = manifest(3, 1, 1);
@@ -87,6 +83,7 @@ mod tests {
                 launch: number,
                 configuration: (*name).to_owned(),
                 gates: vec![report],
+                outcome: Some(LaunchOutcome::Measured),
                 ..LaunchRecord::default()
             });
         }
@@ -109,6 +106,22 @@ mod tests {
         let mut older = whole;
         older.manifest.gates = None;
         assert_eq!(order(&older, 0), GateOrder::default());
+    }
+
+    #[test]
+    fn a_gate_during_which_somebody_killed_the_server_is_asked_again_and_excuses_nobody() {
+        let mut killed =
+            record(Some("c0"), &[("c0", Gate::Survival, "x"), ("c1", Gate::Survival, "x")]);
+        for launch in &mut killed.launches {
+            let failure = LaunchFailure::new(FailureClass::Killed, "killed");
+            launch.outcome = Some(LaunchOutcome::Failed(failure));
+        }
+        assert_eq!(order(&killed, 1).gates, [Gate::Canary, Gate::Survival]);
+        let Against::Baseline(failures) = order(&killed, 1).against else { panic!("a baseline") };
+        assert!(failures.is_empty());
+        killed.launches[1].outcome =
+            Some(LaunchOutcome::Failed(LaunchFailure::new(FailureClass::GateFailed, "it loops")));
+        assert_eq!(order(&killed, 1).gates, [Gate::Canary], "it was asked and failed");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::event::{Emit, Phase};
 use crate::gate::{Gate, GateOrder, GateReport, GateVerdict};
 use crate::history::HistoryError;
 use crate::history::folder::Folder;
+use crate::history::gates::is_own_death;
 use crate::history::journal::Entry;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::metric::{Measurement, MetricValue, Status};
@@ -307,10 +308,7 @@ impl Work<'_> {
     ) -> Option<LaunchOutcome> {
         let launch = self.order.launch.launch;
         let death = launched.check().await.err();
-        // What is asked for by `survival` is to be survived. An end during the others is an end
-        // as any other, and somebody's kill says nothing of the configuration.
-        let is_asked_for = report.gate == Gate::Survival;
-        let is_own = |it: &LaunchFailure| is_asked_for && it.class != FailureClass::Killed;
+        let is_own = |it: &LaunchFailure| is_own_death(report.gate, it);
         let failure = match (report.verdict, death) {
             (GateVerdict::Failed, death) if death.as_ref().is_none_or(is_own) => {
                 Some(gates::failure(&report, death))

@@ -115,6 +115,16 @@ fn gates_of_a_grid_are_read_with_their_faults() {
     assert!(refused("gates: {canari: {}}").contains("did you mean `canary`?"));
     assert!(refused("gates: {survival: {prompt-tokens: []}}").contains("is empty"));
     assert!(refused("gates: {survival: {prompt-tokens: [0, -1, x]}}").contains("above zero"));
+    assert!(
+        refused("gates: {survival: {prompt-tokens: [200000000]}}").contains("at most 100 million")
+    );
+    let warns = |gates: &str| {
+        let place = Workplace::new(&grid("fast die-after=1", gates));
+        let ran = place.run(&["plan", "grid.yaml"]).expect(0);
+        format!("{}{}", ran.out, ran.err).contains("`gates` has no `canary`")
+    };
+    assert!(warns("gates: {survival: {}}"));
+    assert!(!warns("gates: {canary: off, survival: {}}") && !warns(""));
     assert!(refused("gates: on").contains("`gates` must be `off` or gates"));
     for good in ["gates: {survival: }", "gates: {canary: off, function: {}}", "gates: off"] {
         let place = Workplace::new(&grid("fast die-after=1", good));

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Reply, send};
-use crate::bench::prompt::generate::{derive, messages};
+use crate::bench::prompt::generate::{MAX_BYTES_PER_TOKEN, derive, messages};
 use crate::bench::session::Session;
 use crate::client::error::is_too_long;
 use crate::client::request::{Input, RequestSpec};
-use crate::gate::survival::{self, Came, Passage, lengths};
+use crate::gate::survival::{self, Came, Passage, lengths, role_of};
 use crate::gate::{Gate, GateOrder, GateReport};
 use crate::route::Route;
 
@@ -31,21 +31,17 @@ pub(super) async fn ask(session: &Session, order: &GateOrder) -> GateReport {
     let mut asking = Asking { session, order, route: Route::Chat, asked: 0 };
     let density = match asking.density().await {
         Ok(density) => density,
-        Err(why) => {
-            let short = Some(Came::Failed(why));
-            let long = Came::TooLong("not sent".to_owned());
-            let passage = Passage { tokens: 0, pass: 1, long, short };
-            return survival::judge(&[passage], &order.against);
-        }
+        Err(why) => return survival::judge_sample(&why, &order.against),
     };
     let mut passages = Vec::new();
     for tokens in all {
+        let role = role_of(tokens, order.batched_tokens, session.server().max_model_len);
         for pass in [1, 2] {
             let long = asking.long(tokens, density).await;
             let is_refused = matches!(long, Came::TooLong(_));
             let short = came(&asking.short().await);
             let is_over = matches!(long, Came::Failed(_)) || matches!(short, Came::Failed(_));
-            passages.push(Passage { tokens, pass, long, short: Some(short) });
+            passages.push(Passage { tokens, role, pass, long, short: Some(short) });
             // One failure is enough, and a server that died answers nothing more.
             if is_over || session.cancel().is_cancelled() {
                 return survival::judge(&passages, &order.against);
@@ -95,7 +91,7 @@ impl Asking<'_> {
     }
 
     async fn long(&mut self, tokens: u64, density: f64) -> Came {
-        let size = (tokens as f64 / density) as usize;
+        let size = bytes_of(tokens, density);
         came(&self.send("long", size, ANSWER, PATIENCE).await)
     }
 
@@ -117,6 +113,12 @@ impl Asking<'_> {
     }
 }
 
+/// Bytes of a prompt of so many tokens, by tokens per byte. A server may count what it likes:
+/// no text has more bytes per token than the bound, so no prompt is larger in memory.
+fn bytes_of(tokens: u64, density: f64) -> usize {
+    (tokens as f64 / density.max(1.0 / MAX_BYTES_PER_TOKEN as f64)) as usize
+}
+
 fn came(reply: &Reply) -> Came {
     let Some(why) = reply.failure() else {
         return Came::Answer {
@@ -128,5 +130,19 @@ fn came(reply: &Reply) -> Came {
     match reply.record.failure() {
         Some(error) if is_too_long(error) => Came::TooLong(why),
         _ => Came::Failed(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_counts_too_little_gets_no_prompt_of_any_size() {
+        assert_eq!(bytes_of(100_000, 0.25), 400_000);
+        // One token of 4000 bytes.
+        for density in [0.00025, 0.0, -1.0, f64::NAN] {
+            assert_eq!(bytes_of(100_000, density), 1_600_000, "{density}");
+        }
     }
 }

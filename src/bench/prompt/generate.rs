@@ -132,7 +132,7 @@ pub struct Calibration {
 const AIM: u64 = 3;
 /// Bytes per token that no text has: where a server counts fewer tokens, its count
 /// does not follow the text.
-const MAX_BYTES_PER_TOKEN: usize = 16;
+pub(crate) const MAX_BYTES_PER_TOKEN: usize = 16;
 /// A text grows so many times at most from one observation to the next.
 const GROWTH: usize = 3;
 /// A count that grows by less than this share of what the text grew by does not

@@ -16,6 +16,7 @@ mod drift;
 mod export;
 mod findings;
 mod frame;
+mod gated;
 mod lost;
 mod next;
 mod noise;

@@ -20,6 +20,7 @@ use crate::bench::traffic::{Sent, settle};
 use crate::client::error::is_too_long;
 use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::client::{Order, Slot};
+use crate::gate::repetition::Sample;
 use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
 use crate::workload::metrics::LOAD as METRICS;
@@ -182,7 +183,8 @@ impl Run<'_, '_> {
             LoadCase::MaxRate if self.repeat.is_warmup() => self.warm_search(recipe).await?,
             LoadCase::MaxRate => self.search(recipe, expected).await?,
         };
-        Ok(self.judge(result, shared))
+        let sample = Sampler::judged_apart(result.sampler.as_ref()).await;
+        Ok(self.judge(result, shared, sample))
     }
 
     /// Whether a repeat is void in which the client itself was the bottleneck.
@@ -391,7 +393,12 @@ impl Run<'_, '_> {
         result
     }
 
-    fn judge(&mut self, mut result: LoopResult, shared: Option<u64>) -> RepeatResult {
+    fn judge(
+        &mut self,
+        mut result: LoopResult,
+        shared: Option<u64>,
+        sample: Option<Sample>,
+    ) -> RepeatResult {
         let LoadObservations { counters, readings, ran, foreign } =
             std::mem::take(&mut result.observations);
         if let Some((from_ns, to_ns)) = ran {
@@ -407,7 +414,6 @@ impl Run<'_, '_> {
             let counters = counters.as_ref().map(|(before, after)| (before, after));
             figures::counted(counters, &readings, &mut metrics);
         }
-        let sample = result.sampler.take().map(|it| it.judged());
         metrics.extend(sample.iter().flat_map(sample::metrics));
         self.repeat.counted(counters);
         let void = foreign.or_else(|| self.missed(&result.records));

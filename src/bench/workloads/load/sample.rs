@@ -63,6 +63,20 @@ impl Sampler {
         }
     }
 
+    /// What the answers of a sampler show, judged where it delays no requests: other launches
+    /// may be measured meanwhile.
+    pub(crate) async fn judged_apart(sampler: Option<&Self>) -> Option<Judged> {
+        let sampler = sampler?.clone();
+        match tokio::task::spawn_blocking(move || sampler.judged()).await {
+            Ok(judged) => Some(judged),
+            // Cancelled: the program ends.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => None,
+            },
+        }
+    }
+
     /// What the answers show. Short ones count like the others: where only those of them
     /// counted in which something is wrong, every share would be too large.
     pub(crate) fn judged(&self) -> Judged {
@@ -173,7 +187,8 @@ mod tests {
         for (index, text) in (0..).zip([prose, "short", &"la la ".repeat(60), prose]) {
             sampler.keep(index, answer(text));
         }
-        let judged = sampler.judged();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let judged = runtime.block_on(Sampler::judged_apart(Some(&sampler))).unwrap();
         assert_eq!((judged.sample.judged, judged.sample.degenerate), (4, 1));
         let metrics = metrics(&judged);
         let number = |name: &str| match metrics[name] {
