@@ -40,7 +40,11 @@ async fn what_arrives_while_a_request_waits_to_be_written_has_its_own_time() {
     let fill = |cx: &mut Context<'_>, connection: &mut Connection| {
         while connection.poll_write(cx, &request).is_ready() {}
     };
-    poll_fn(|cx| Poll::Ready(fill(cx, &mut connection))).await;
+    poll_fn(|cx| {
+        fill(cx, &mut connection);
+        Poll::Ready(())
+    })
+    .await;
     // Two clocks are compared, which is right to some microseconds.
     let slack_ns = LATE.as_nanos() as u64 / 2;
     let mut is_own = false;
