@@ -99,7 +99,7 @@ fn then_its_own_launches_count_and_earlier_ones_for_what_was_not_launched_yet() 
 fn a_launch_s_length_is_measured_only_where_its_own_configuration_was() {
     let cold = earlier(vec![launch(0, 0, 25_000.0, 20.0)]);
     let longest = |record: &SweepRecord, index| longest_launch(record, &cold, index, 2);
-    let is = |Longest { seconds, measured }: Longest, expected: f64, is_measured| {
+    let is = |Longest { seconds, measured }: Longest, expected: f64, is_measured: bool| {
         assert!((seconds - expected * 1.1).abs() < 1e-6, "{seconds}");
         assert_eq!(measured, is_measured.then_some(seconds));
     };
