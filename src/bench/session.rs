@@ -80,7 +80,7 @@ impl Session {
     ) -> Result<Self, BenchError> {
         let client = Client::new(server, settings.limits).await?;
         let http = Http::new(&server.endpoint).map_err(|error| ClientError::Address {
-            url: server.endpoint.base_url.clone(),
+            url: server.endpoint.shown(),
             reason: error.to_string(),
         })?;
         Ok(Self {

@@ -37,7 +37,7 @@ pub struct Bench<'a> {
 
 impl std::fmt::Debug for Bench<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let url = &self.session.server().endpoint.base_url;
+        let url = self.session.server().endpoint.shown();
         write!(f, "Bench({url}, {:?})", self.session.settings())
     }
 }

@@ -58,13 +58,22 @@ impl Connection {
         Ok(Self { stream, tls, idle_since_ns: now_ns, latest_ns: now_ns })
     }
 
+    /// A request is about to be sent: nothing of its answer has arrived before. The time of
+    /// [`now_ns`]; `None` where a part of it is out already, as a piece of a TLS record.
+    pub(crate) fn begin(&mut self) -> Option<u64> {
+        if self.tls.as_ref().is_some_and(|tls| tls.is_under_way()) {
+            return None;
+        }
+        self.latest_ns = now_ns();
+        Some(self.latest_ns)
+    }
+
     /// Writes what the socket takes of `bytes`. Until it is ready, the same bytes are given again.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.latest_ns = now_ns();
         let Self { stream, tls, .. } = self;
         let written = ready!(match tls {
             None => Pin::new(stream).poll_write(cx, bytes),
@@ -195,3 +204,7 @@ fn receive(stream: &TcpStream, buffer: &mut Buffer) -> io::Result<(usize, u64)> 
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

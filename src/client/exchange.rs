@@ -131,8 +131,10 @@ impl<'a> Exchange<'a> {
 
     fn write(&mut self, cx: &mut Context<'_>, whole: usize) {
         while !self.message.is_empty() && self.broken.is_none() {
-            if self.message.len() == whole {
-                self.response.reader.record_mut().sent_ns = self.response.clock.elapsed_ns();
+            if self.message.len() == whole
+                && let Some(now_ns) = self.connection.begin()
+            {
+                self.response.reader.record_mut().sent_ns = self.response.clock.since(now_ns);
             }
             match self.connection.poll_write(cx, self.message) {
                 Poll::Pending => return,

@@ -117,7 +117,7 @@ impl Client {
     /// # Errors
     /// An address that no request can be sent to, or a name that is not known.
     pub async fn new(server: &Server, limits: Limits) -> Result<Self, ClientError> {
-        let url = &server.endpoint.base_url;
+        let url = server.endpoint.shown();
         let error = |reason: &str| ClientError::Address { url: url.clone(), reason: reason.into() };
         let address = server.endpoint.address().map_err(|reason| error(&reason))?;
         let Address { name, port, host, prefix, tls } = address;
@@ -396,5 +396,21 @@ mod tests {
         let patience = Duration::from_millis(50);
         let unsorted = first_to_answer(vec![refuses, silent], patience).await;
         assert_eq!(unsorted, [refuses, silent], "as the name has them");
+    }
+
+    #[tokio::test]
+    async fn no_message_shows_the_credentials_of_a_url() {
+        let server = Server {
+            endpoint: crate::server::Endpoint::new("http://user:secret@box:8000", None),
+            model: "m".to_owned(),
+            choice: crate::server::ModelChoice::Clear,
+            max_model_len: None,
+            version: None,
+            simulated: false,
+        };
+        let refused = Client::new(&server, Limits::default()).await.expect_err("credentials");
+        let expected =
+            "cannot measure http://***@box:8000: credentials do not belong in a URL".to_owned();
+        assert_eq!(refused.to_string(), expected);
     }
 }

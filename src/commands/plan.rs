@@ -46,7 +46,7 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
 /// The plan with what earlier runs of the same service took, where there are any.
 fn expected<'a>(plan: Plan<'a>, grid: &Grid) -> Plan<'a> {
     let earlier = timing::earlier(Path::new("runs"), grid, None);
-    let plan = plan.with_earlier_gates(|gate| earlier.seconds_of_gate(gate));
+    let plan = plan.with_earlier_gates(|gate| earlier.seconds_of_gate(&grid.gates, gate));
     match earlier.expected(grid) {
         Some(expected) => plan.with_earlier(earlier.sweeps(), expected.seconds, expected.unknown),
         None => plan,

@@ -41,7 +41,7 @@ pub use service::ServiceBase;
 pub use window::Window;
 
 use crate::configuration::{Configuration, Flags, Identity, Stack};
-use crate::gate::Gates;
+use crate::gate::{Gate, Gates};
 use crate::metric::{MetricRef, Objective};
 use crate::simulator::drift::Drift;
 use crate::simulator::fault_plan::FaultPlan;
@@ -202,6 +202,12 @@ impl Grid {
         let all = estimate::Estimate::of(self);
         let launches = all.launches.max(1) as f64;
         (all.low_seconds / launches, all.high_seconds / launches)
+    }
+
+    /// Seconds that a gate takes by assumption, at the least and at the most.
+    pub fn assumed_gate_seconds(&self, gate: Gate) -> (f64, f64) {
+        let seconds = estimate::of_gate(self, gate);
+        (seconds.low, seconds.high)
     }
 
     /// Seconds that are kept free at the end of a window: to stop the last server, and for

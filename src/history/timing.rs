@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::folder::Folder;
 use super::launch::LaunchOutcome;
 use super::record::{LaunchRecord, Manifest, Service, SweepRecord};
-use crate::gate::{Gate, Gates};
+use crate::gate::{Gate, GateVerdict, Gates};
 use crate::grid::Grid;
 use crate::statistics::median;
 use crate::strategy::{Order, StrategySpec};
@@ -23,6 +23,9 @@ const SWEEPS: usize = 10;
 /// One repeat of one case: its options, and whether it is a warm-up.
 type Pass = (String, String, bool);
 
+/// A gate with its settings: other ones take another time.
+type GateKey = (Gate, String);
+
 /// Times that were measured, by the configuration's id.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timing {
@@ -30,7 +33,7 @@ pub struct Timing {
     around: BTreeMap<String, Vec<f64>>,
     passes: BTreeMap<Pass, BTreeMap<String, Vec<f64>>>,
     /// Of gates that asked something.
-    gates: BTreeMap<Gate, BTreeMap<String, Vec<f64>>>,
+    gates: BTreeMap<GateKey, BTreeMap<String, Vec<f64>>>,
     /// Sweeps that they come from.
     sweeps: usize,
 }
@@ -71,11 +74,12 @@ impl Timing {
             .map(|known| (known.name.as_str(), known.id.as_str()))
             .collect();
         let specs = specs(&record.manifest.workloads);
+        let gates = record.manifest.gates.as_ref();
         let mut learned = false;
         for launch in &record.launches {
             let whole = launch.outcome == Some(LaunchOutcome::Measured);
             if let (true, Some(id)) = (whole, ids.get(launch.configuration.as_str())) {
-                learned |= self.learn_launch(launch, id, &specs).is_some();
+                learned |= self.learn_launch(launch, id, &specs, gates).is_some();
             }
         }
         self.sweeps += usize::from(learned);
@@ -86,6 +90,7 @@ impl Timing {
         launch: &LaunchRecord,
         id: &str,
         specs: &[(&str, String)],
+        settings: Option<&Gates>,
     ) -> Option<()> {
         let facts = launch.facts.as_ref()?;
         let mut before = if let Some(ready) = launch.ready_at {
@@ -97,6 +102,8 @@ impl Timing {
         };
         let whole = launch.ended_at?.duration_since(launch.started_at?).as_secs_f64();
         let mut measured = 0.0;
+        // Nothing is learned of a launch where anything in it is unknown.
+        let (mut gates, mut passes) = (Vec::new(), Vec::new());
         if launch.measured_at.len() != launch.measurements.len() {
             return None;
         }
@@ -104,8 +111,9 @@ impl Timing {
             let seconds = at.duration_since(before).as_secs_f64().max(0.0);
             before = *at;
             measured += seconds;
-            let of_gate = self.gates.entry(report.gate).or_default();
-            of_gate.entry(id.to_owned()).or_default().push(seconds);
+            if report.verdict != GateVerdict::Skipped {
+                gates.extend(settings.map(|it| (gate_key(it, report.gate), seconds)));
+            }
         }
         for (measurement, at) in launch.measurements.iter().zip(&launch.measured_at) {
             let seconds = at.duration_since(before).as_secs_f64().max(0.0);
@@ -113,8 +121,13 @@ impl Timing {
             measured += seconds;
             let (_, spec) = specs.iter().find(|(name, _)| *name == measurement.workload)?;
             let pass = (spec.clone(), measurement.case.clone(), measurement.repeat == 0);
-            let of_pass = self.passes.entry(pass).or_default();
-            of_pass.entry(id.to_owned()).or_default().push(seconds);
+            passes.push((pass, seconds));
+        }
+        for (key, seconds) in gates {
+            self.gates.entry(key).or_default().entry(id.to_owned()).or_default().push(seconds);
+        }
+        for (pass, seconds) in passes {
+            self.passes.entry(pass).or_default().entry(id.to_owned()).or_default().push(seconds);
         }
         self.around.entry(id.to_owned()).or_default().push((whole - measured).max(0.0));
         Some(())
@@ -169,20 +182,38 @@ impl Timing {
         Some(seconds)
     }
 
-    /// Seconds of the gates of a configuration's launch, as far as they were ever measured;
-    /// `is_first`: it goes through those that are asked once, too.
-    pub fn gate_seconds(&self, id: &str, gates: &Gates, is_first: bool) -> f64 {
-        let asked = gates.of_launch(|gate| !is_first && !gate.is_of_each_launch());
-        asked.iter().filter_map(|gate| typical(self.gates.get(gate)?, id)).sum()
+    /// Seconds that a gate with these settings took in this configuration's launches: the
+    /// median; `None` where it was never asked so.
+    pub fn own_gate_seconds(&self, id: &str, gates: &Gates, gate: Gate) -> Option<f64> {
+        median(self.gates.get(&gate_key(gates, gate))?.get(id)?)
     }
 
-    /// Seconds that a gate took in all launches: the median; `None` where it was never asked.
-    pub fn seconds_of_gate(&self, gate: Gate) -> Option<f64> {
-        let all: Vec<f64> = self.gates.get(&gate)?.values().flatten().copied().collect();
+    /// The longest of these.
+    pub fn own_longest_gate_seconds(&self, id: &str, gates: &Gates, gate: Gate) -> Option<f64> {
+        own_longest(self.gates.get(&gate_key(gates, gate))?, id)
+    }
+
+    /// Seconds that a gate with these settings took: from this configuration's launches where
+    /// there are any, else from all others. `None` where it was never asked so.
+    pub fn gate_seconds(&self, id: &str, gates: &Gates, gate: Gate) -> Option<f64> {
+        typical(self.gates.get(&gate_key(gates, gate))?, id)
+    }
+
+    /// The same if it takes as long as it ever took.
+    pub fn longest_gate_seconds(&self, id: &str, gates: &Gates, gate: Gate) -> Option<f64> {
+        longest(self.gates.get(&gate_key(gates, gate))?, id)
+    }
+
+    /// Seconds that a gate with these settings took in all launches: the median; `None` where
+    /// it was never asked so.
+    pub fn seconds_of_gate(&self, gates: &Gates, gate: Gate) -> Option<f64> {
+        let times = self.gates.get(&gate_key(gates, gate))?;
+        let all: Vec<f64> = times.values().flatten().copied().collect();
         median(&all)
     }
 
-    /// What a whole sweep of a grid would take.
+    /// What a whole sweep of a grid would take; a gate that was never asked with its settings
+    /// is taken by assumption.
     pub fn expected(&self, grid: &Grid) -> Option<Expected> {
         let baseline = grid.baseline.as_deref();
         let StrategySpec::Grid(strategy) = &grid.strategy;
@@ -193,8 +224,12 @@ impl Timing {
             let count = strategy.launches_of(Order::Opened, all, is_baseline);
             let one = self.launch_seconds(&configuration.id, &grid.workloads, strategy.repeats)?;
             seconds += one * f64::from(count);
-            for launch in 0..count {
-                seconds += self.gate_seconds(&configuration.id, &grid.gates, launch == 0);
+            for gate in grid.gates.of_launch(|_| false) {
+                let known = self.gate_seconds(&configuration.id, &grid.gates, gate);
+                // What was never asked takes its time, too.
+                let (low, high) = grid.assumed_gate_seconds(gate);
+                let times = if gate.is_of_each_launch() { count } else { count.min(1) };
+                seconds += known.unwrap_or(f64::midpoint(low, high)) * f64::from(times);
             }
             launches += count;
             unknown += usize::from(!self.knows(&configuration.id));
@@ -221,6 +256,15 @@ fn longest(times: &BTreeMap<String, Vec<f64>>, id: &str) -> Option<f64> {
 /// The configuration's own longest.
 fn own_longest(times: &BTreeMap<String, Vec<f64>>, id: &str) -> Option<f64> {
     times.get(id)?.iter().copied().reduce(f64::max)
+}
+
+fn gate_key(gates: &Gates, gate: Gate) -> GateKey {
+    let settings = match gate {
+        Gate::Canary => serde_json::to_string(&gates.canary),
+        Gate::Survival => serde_json::to_string(&gates.survival),
+        Gate::Function => serde_json::to_string(&gates.function),
+    };
+    (gate, settings.unwrap_or_default())
 }
 
 /// Name and options of each workload, without how often it is repeated.

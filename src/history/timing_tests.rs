@@ -121,26 +121,74 @@ fn launches_that_were_not_measured_to_their_end_tell_nothing() {
     assert!(timing.is_empty(), "an older journal without times");
 }
 
-/// The same launch with a canary of 3 s and a function gate of 2 s before its warm-up.
+/// The same launch with gates before its warm-up: the first takes 3 s, the second 2 s.
+fn with_gates(gates: &[&str], verdict: &str) -> SweepRecord {
+    let mut record = launched();
+    record.manifest.gates =
+        Some(Gates { function: Some(crate::gate::FunctionSettings {}), ..Gates::default() });
+    let report =
+        |gate: &&str| serde_json::from_value(json!({"gate": gate, "verdict": verdict})).unwrap();
+    record.launches[0].gates = gates.iter().map(report).collect();
+    let at = |seconds: i64| format!("2026-11-28T18:00:{seconds:02}Z").parse().unwrap();
+    record.launches[0].gated_at = [33, 35].map(at)[..gates.len()].to_vec();
+    record
+}
+
 #[test]
 fn gates_are_learned_by_themselves_and_those_of_a_first_launch_once() {
-    let mut record = launched();
-    let report =
-        |gate: &str| serde_json::from_value(json!({"gate": gate, "verdict": "passed"})).unwrap();
-    record.launches[0].gates = vec![report("canary"), report("function")];
-    let at = |seconds: i64| format!("2026-11-28T18:00:{seconds:02}Z").parse().unwrap();
-    record.launches[0].gated_at = vec![at(33), at(35)];
+    let record = with_gates(&["canary", "function"], "passed");
     let mut timing = Timing::default();
     timing.learn(&record);
     let launch = timing.launch_seconds("1", &workloads(&json!({})), 2);
     assert_eq!(launch, Some(34.0 + 4.0 + 2.0 * 6.0), "they are not in the first repeat");
-    let both = Gates { function: Some(crate::gate::FunctionSettings {}), ..Gates::default() };
-    let seconds = |gates: &Gates, is_first| timing.gate_seconds("2", gates, is_first);
-    let near = |value: f64, expected: f64| assert!((value - expected).abs() < 1e-9, "{value}");
-    near(seconds(&both, true), 5.0);
-    near(seconds(&both, false), 3.0);
-    near(seconds(&Gates::default(), true), 3.0);
-    near(seconds(&Gates::off(), true), 0.0);
-    assert_eq!(timing.seconds_of_gate(Gate::Canary), Some(3.0));
-    assert_eq!(timing.seconds_of_gate(Gate::Survival), None);
+    let gates = Gates::default();
+    let both = Gates { function: Some(crate::gate::FunctionSettings {}), ..gates.clone() };
+    let is = |value: Option<f64>, expected: f64| {
+        assert!((value.unwrap() - expected).abs() < 1e-9, "{value:?}");
+    };
+    for id in ["1", "2"] {
+        is(timing.gate_seconds(id, &both, Gate::Function), 2.0);
+        is(timing.longest_gate_seconds(id, &gates, Gate::Canary), 3.0);
+    }
+    is(timing.own_gate_seconds("1", &gates, Gate::Canary), 3.0);
+    assert_eq!(timing.own_gate_seconds("2", &gates, Gate::Canary), None);
+    assert_eq!(timing.own_longest_gate_seconds("2", &gates, Gate::Canary), None);
+    is(timing.seconds_of_gate(&gates, Gate::Canary), 3.0);
+    assert_eq!(timing.seconds_of_gate(&gates, Gate::Survival), None);
+}
+
+#[test]
+fn a_gates_time_counts_for_its_settings_where_it_asked_something() {
+    use crate::gate::SurvivalSettings;
+    let of = |tokens: u32| Gates {
+        survival: Some(SurvivalSettings { prompt_tokens: vec![tokens] }),
+        ..Gates::default()
+    };
+    let learned = |verdict: &str| {
+        let mut record = with_gates(&["survival"], verdict);
+        record.manifest.gates = Some(of(500));
+        let mut timing = Timing::default();
+        timing.learn(&record);
+        assert_eq!(timing.sweeps(), 1);
+        timing
+    };
+    let passed = learned("passed");
+    assert!(passed.gate_seconds("1", &of(500), Gate::Survival).is_some());
+    assert_eq!(passed.gate_seconds("1", &of(100_000), Gate::Survival), None);
+    assert_eq!(passed.seconds_of_gate(&of(100_000), Gate::Survival), None);
+    let skipped = learned("skipped");
+    assert_eq!(skipped.gate_seconds("1", &of(500), Gate::Survival), None);
+    let launch = skipped.launch_seconds("1", &workloads(&json!({})), 2);
+    assert_eq!(launch, Some(34.0 + 6.0 + 2.0 * 6.0), "its time is not in the first repeat");
+}
+
+#[test]
+fn nothing_is_learned_of_a_launch_with_an_unknown_workload() {
+    let mut record = with_gates(&["canary"], "passed");
+    let mut other = record.launches[0].measurements[0].clone();
+    other.workload = "another".to_owned();
+    record.launches[0].measurements[2] = other;
+    let mut timing = Timing::default();
+    timing.learn(&record);
+    assert_eq!(timing, Timing::default());
 }

@@ -207,6 +207,10 @@ fn an_end_is_said_by_what_it_is_known_from() {
         "ends between 19:29 and 04:57 on 29 Nov, in 56 min to 10.4 h: assumed, nothing is \
          measured yet"
     );
+    assert_eq!(
+        said(&eta(Source::Measured, (3360.0, 4320.0))).unwrap(),
+        "ends between 19:29 and 19:45, in 56 min to 72 min; a gate's time is assumed"
+    );
     assert_eq!(said(&eta(Source::Measured, (0.0, 0.0))), None);
     assert_eq!(
         wording::short_eta(&eta(Source::Measured, (60.0, 60.0)), &evening()),

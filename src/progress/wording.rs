@@ -31,7 +31,7 @@ pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
             let (at, left) = (at(now, seconds), spoken(seconds));
             format!("the budget ends at {at}, in {left}, after {begun} of {of} launches")
         }
-        (None, Source::Assumed) => format!(
+        (None, source) if source == Source::Assumed || low < high => format!(
             "ends between {} and {}, in {} to {}",
             at(now, low),
             at(now, high),
@@ -40,7 +40,10 @@ pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
         ),
         (None, _) => format!("ends about {}, in {}", at(now, high), spoken(high)),
     };
-    Some(format!("{ends}{source}"))
+    // A gate that was never asked with these settings.
+    let is_in_part = eta.source != Source::Assumed && low < high;
+    let part = if is_in_part { "; a gate's time is assumed" } else { "" };
+    Some(format!("{ends}{source}{part}"))
 }
 
 /// The same in a few words, for a bar.

@@ -1,6 +1,7 @@
 //! An endpoint: the address of a server, its API key, and which certificates are believed there.
 //! Whether something answers there is found out in `open`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -34,7 +35,7 @@ impl fmt::Debug for ApiKey {
 
 /// Where a server is, which key it needs and how it is believed: the one definition of an
 /// endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Scheme (`http` or `https`), host and port, without a trailing slash: `http://127.0.0.1:8000`.
     pub base_url: String,
@@ -42,6 +43,15 @@ pub struct Endpoint {
     pub api_key: Option<ApiKey>,
     /// Which certificates are believed, where the scheme is `https`.
     pub trust: Trust,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { api_key, trust, .. } = self;
+        let mut shown = f.debug_struct("Endpoint");
+        shown.field("base_url", &self.shown()).field("api_key", api_key).field("trust", trust);
+        shown.finish()
+    }
 }
 
 /// An endpoint's address in parts, as connections and requests need them.
@@ -63,6 +73,12 @@ impl Endpoint {
     /// A server at this URL, of which the system's authorities are believed.
     pub fn new(base_url: impl Into<String>, api_key: Option<ApiKey>) -> Self {
         Self { base_url: base_url.into(), api_key, trust: Trust::default() }
+    }
+
+    /// The address as messages may show it: credentials in it are `***`. They are refused, and
+    /// the refusal names the address.
+    pub fn shown(&self) -> String {
+        without_credentials(&self.base_url).into_owned()
     }
 
     /// The address in parts.
@@ -107,6 +123,25 @@ impl Endpoint {
             Err(_) => host.eq_ignore_ascii_case("localhost"),
         }
     }
+}
+
+/// A URL without user and password. Of what is no URL of ours, everything before the last `@`
+/// may be one of them.
+fn without_credentials(url: &str) -> Cow<'_, str> {
+    let Some((before, host)) = url.rsplit_once('@') else { return url.into() };
+    let parsed = Url::parse(url).ok().filter(|it| matches!(it.scheme(), "http" | "https"));
+    let Some(mut parsed) = parsed else {
+        let scheme = before.split_once("://").map(|(scheme, _)| scheme);
+        let scheme = scheme.filter(|it| it.chars().all(char::is_alphanumeric));
+        return scheme.map_or(format!("***@{host}"), |it| format!("{it}://***@{host}")).into();
+    };
+    if parsed.username().is_empty() && parsed.password().is_none() {
+        return url.into();
+    }
+    // A URL that has credentials has a host, so that others can be set.
+    let _ = parsed.set_username("***");
+    let _ = parsed.set_password(None);
+    parsed.as_str().trim_end_matches('/').to_owned().into()
 }
 
 #[cfg(test)]
@@ -160,6 +195,33 @@ mod tests {
             let message = address(base_url).expect_err(base_url);
             assert!(message.starts_with(error), "{base_url}: {message}");
             assert!(!message.contains("secret"), "{message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_message_shows_the_credentials_of_a_url() {
+        use crate::server::Server;
+
+        for (url, shown) in [
+            ("http://box:8000/a@b", "http://box:8000/a@b"),
+            ("http://user:secret@box:8000", "http://***@box:8000"),
+            ("https://:secret@box/v1", "https://***@box/v1"),
+            ("http://secret@box/a@b", "http://***@box/a@b"),
+            ("http:user:secret@box", "http://***@box"),
+            ("http://user:se/secret@box", "http://***@box"),
+            ("ftp://user:secret@box", "ftp://***@box"),
+            ("user:secret@box", "***@box"),
+        ] {
+            assert_eq!(Endpoint::new(url, None).shown(), shown, "{url}");
+        }
+        for url in ["http://user:secret@box", "http://user:se/secret@box", "user:secret@box"] {
+            let endpoint = Endpoint::new(url, None);
+            let debug = format!("{endpoint:?}");
+            let refused = Server::open(endpoint, None).await.expect_err("credentials");
+            assert!(refused.to_string().contains("***@box"), "{refused}");
+            for message in [refused.to_string(), debug] {
+                assert!(!message.contains("secret"), "{message}");
+            }
         }
     }
 }

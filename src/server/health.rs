@@ -44,7 +44,7 @@ pub async fn health_by(http: &Http) -> Health {
 /// # Errors
 /// No completion within `limit`, or one without a token; the server's message is in it.
 pub async fn completion_proof(server: &Server, limit: Duration) -> Result<Duration, ServerError> {
-    let url = &server.endpoint.base_url;
+    let url = server.endpoint.shown();
     let not_serving = |reason: String| ServerError::NotServing { url: url.clone(), reason };
     let http = Http::new(&server.endpoint)
         .map_err(|error| ServerError::from_http(&server.endpoint, error))?;

@@ -178,8 +178,11 @@ impl Http {
                 // Why writing failed came first.
                 return Err(broke(&error_text(written.as_ref().err().unwrap_or(&error))));
             }
-            let taken =
-                if piece.is_empty() { reply.closed().map(Some) } else { reply.take(&piece) };
+            let taken = if piece.is_empty() {
+                reply.closed(self.target.address.tls.is_some()).map(Some)
+            } else {
+                reply.take(&piece)
+            };
             if let Some(whole) = taken.map_err(|reason| broke(&reason))? {
                 break whole;
             }

@@ -79,7 +79,7 @@ pub enum ServerError {
 
 impl ServerError {
     pub(super) fn from_http(endpoint: &Endpoint, error: HttpError) -> Self {
-        let url = endpoint.base_url.clone();
+        let url = endpoint.shown();
         match error {
             HttpError::Address(reason) => Self::Address { url, reason },
             HttpError::Answer(reason) => Self::NotVllmLike { url, reason },
@@ -91,7 +91,7 @@ impl ServerError {
     }
 
     pub(super) fn unauthorized(endpoint: &Endpoint) -> Self {
-        Self::Unauthorized { url: endpoint.base_url.clone(), key_given: endpoint.api_key.is_some() }
+        Self::Unauthorized { url: endpoint.shown(), key_given: endpoint.api_key.is_some() }
     }
 }
 
@@ -118,7 +118,7 @@ impl Server {
         // Addresses for clients of the OpenAI API end with `/v1`.
         let base = endpoint.base_url.trim_end_matches('/');
         endpoint.base_url = base.strip_suffix("/v1").unwrap_or(base).to_owned();
-        let url = endpoint.base_url.clone();
+        let url = endpoint.shown();
         let http =
             Http::new(&endpoint).map_err(|error| ServerError::from_http(&endpoint, error))?;
         let answer = http

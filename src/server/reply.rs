@@ -71,15 +71,18 @@ impl Reply {
         }
     }
 
-    /// The other side sends no more.
+    /// The other side sends no more; `is_tls`: of a connection with TLS.
     ///
     /// # Errors
     /// The answer is not whole.
-    pub(super) fn closed(&mut self) -> Result<Whole, String> {
+    pub(super) fn closed(&mut self, is_tls: bool) -> Result<Whole, String> {
         match &mut self.part {
             Part::Body { status, body: Body::UntilClose, content, .. } => {
                 let body = std::mem::take(content);
                 Ok(Whole { status: *status, body, keeps_alive: false })
+            }
+            _ if self.read == 0 && is_tls => {
+                Err("the connection was closed without an answer".to_owned())
             }
             _ if self.read == 0 => {
                 Err("the connection was closed without an answer (a server that \
@@ -172,7 +175,7 @@ mod tests {
             let mut reply = Reply::new(1 << 20);
             let taken = text.as_bytes().chunks(size).find_map(|it| reply.take(it).expect("well"));
             taken
-                .or_else(|| reply.closed().ok())
+                .or_else(|| reply.closed(false).ok())
                 .map(|it| (it.status, String::from_utf8(it.body).expect("text"), it.keeps_alive))
         };
         for size in [1, 3, 1000] {
@@ -186,5 +189,12 @@ mod tests {
             let cut = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhi";
             assert_eq!(whole(cut, size), None);
         }
+    }
+
+    #[test]
+    fn the_other_scheme_is_suggested_only_where_it_is_not_used() {
+        let closed = |is_tls| Reply::new(1 << 20).closed(is_tls).expect_err("no answer");
+        assert!(closed(false).contains("its address begins with https://"), "{}", closed(false));
+        assert_eq!(closed(true), "the connection was closed without an answer");
     }
 }

@@ -43,8 +43,8 @@ impl Tls {
     /// Why the server is not believed, speaks no TLS, or broke off.
     pub(crate) async fn begin(&self, stream: &TcpStream) -> io::Result<Session> {
         let connection = ClientConnection::new(Arc::clone(&self.configuration), self.name.clone())
-            .map_err(|error| failed(&error))?;
-        let mut session = Session { connection, accepted: 0, end: None };
+            .map_err(|error| io::Error::other(words(&error, false)))?;
+        let mut session = Session { connection, accepted: 0, is_under_way: false, end: None };
         let (mut buffer, mut plain) = (vec![0; RECORD], Vec::new());
         loop {
             std::future::poll_fn(|cx| session.poll_flush(cx, stream)).await?;
@@ -53,7 +53,10 @@ impl Tls {
             }
             stream.readable().await?;
             match stream.try_read(&mut buffer) {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, NO_HANDSHAKE)),
+                Ok(0) => {
+                    let words = if session.has_answered() { BROKEN_OFF } else { NO_HANDSHAKE };
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, words));
+                }
                 Ok(length) => session.take(&buffer[..length], &mut plain),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -61,7 +64,7 @@ impl Tls {
             if let Some(end) = session.end() {
                 // The server is told why, where it still listens.
                 let _ = session.send(stream);
-                return Err(end.err().unwrap_or_else(|| io::Error::other(NO_HANDSHAKE)));
+                return Err(end.err().unwrap_or_else(|| io::Error::other(BROKEN_OFF)));
             }
         }
         if plain.is_empty() { Ok(session) } else { Err(io::Error::other(UNASKED)) }
@@ -70,6 +73,7 @@ impl Tls {
 
 const NO_HANDSHAKE: &str = "it closed the connection in the TLS handshake: if it speaks plain \
                             HTTP there, its address begins with http://";
+const BROKEN_OFF: &str = "it closed the connection in the TLS handshake";
 const UNASKED: &str = "it answered before it was asked";
 const NO_TLS: &str = "it speaks no TLS there: a plain HTTP server's address begins with http://";
 
@@ -79,6 +83,8 @@ pub(crate) struct Session {
     connection: ClientConnection,
     /// Bytes of the caller that are encrypted and not yet reported as written.
     accepted: usize,
+    /// Some of these were written.
+    is_under_way: bool,
     end: Option<End>,
 }
 
@@ -105,12 +111,17 @@ impl Session {
                 reader.consume(length);
             }
             self.end = match (processed, read) {
-                (Err(error), _) => Some(End::Failed(words(&error))),
+                (Err(error), _) => Some(End::Failed(words(&error, self.has_answered()))),
                 (Ok(state), _) if state.peer_has_closed() => Some(End::Closed),
                 (Ok(_), Err(error)) => Some(End::Failed(error.to_string())),
                 (Ok(_), Ok(_)) => None,
             };
         }
+    }
+
+    /// Whether the server answered in TLS: then it speaks it, whatever came later.
+    fn has_answered(&self) -> bool {
+        self.connection.protocol_version().is_some()
     }
 
     /// How it ended, if it did: the server closed it, or it broke.
@@ -134,7 +145,14 @@ impl Session {
             self.accepted = self.connection.writer().write(record)?;
         }
         ready!(self.poll_flush(cx, stream))?;
+        self.is_under_way = false;
         Poll::Ready(Ok(std::mem::take(&mut self.accepted)))
+    }
+
+    /// Whether a part of the bytes that [`Session::poll_write`] was given is out, and the rest
+    /// waits for the socket.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.is_under_way
     }
 
     /// Writes what waits to be written.
@@ -156,7 +174,8 @@ impl Session {
     /// As writing to a socket that does not block.
     pub(crate) fn send(&mut self, stream: &TcpStream) -> io::Result<()> {
         while self.connection.wants_write() {
-            self.connection.write_tls(&mut AtOnce(stream))?;
+            let written = self.connection.write_tls(&mut AtOnce(stream))?;
+            self.is_under_way |= written > 0 && self.accepted > 0;
         }
         Ok(())
     }
@@ -184,18 +203,15 @@ impl Write for AtOnce<'_> {
     }
 }
 
-fn failed(error: &Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, words(error))
-}
-
-/// What went wrong, and what a person can do about it.
-fn words(error: &Error) -> String {
+/// What went wrong, and what a person can do about it; `has_answered`: after the server had
+/// answered in TLS.
+fn words(error: &Error, has_answered: bool) -> String {
     match error {
         Error::InvalidCertificate(_) if is_of_an_authority(error) => UNKNOWN.to_owned(),
         Error::InvalidCertificate(error) => of_certificate(error),
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => NO_TLS.to_owned(),
+        ) if !has_answered => NO_TLS.to_owned(),
         Error::PeerIncompatible(PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig)
         | Error::AlertReceived(AlertDescription::ProtocolVersion) => {
             "it offers neither TLS 1.2 nor TLS 1.3".to_owned()
@@ -210,7 +226,9 @@ fn words(error: &Error) -> String {
             "it accepts none of our TLS ciphers, or asks for a certificate of ours".to_owned()
         }
         Error::AlertReceived(alert) => format!("it refused the TLS connection ({alert:?})"),
-        Error::DecryptError => "bytes that do not belong to its TLS came".to_owned(),
+        Error::DecryptError | Error::InvalidMessage(_) if has_answered => {
+            "bytes that do not belong to its TLS came".to_owned()
+        }
         other => format!("TLS failed: {other}"),
     }
 }

@@ -2,6 +2,11 @@
 //! ended from earlier sweeps of the same service, and where there is none by assumption.
 //! Pure: time comes in as values, and what comes out is seconds.
 
+use std::collections::BTreeMap;
+
+use super::gates;
+use crate::configuration::Configuration;
+use crate::gate::{Gate, Gates};
 use crate::grid::Grid;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
@@ -15,12 +20,19 @@ pub struct Foreknown {
     pub earlier: Timing,
     /// Seconds of one launch, by assumption: at the least and at the most.
     pub assumed: (f64, f64),
+    /// Seconds of each gate of the grid, by assumption.
+    pub assumed_gates: BTreeMap<Gate, (f64, f64)>,
 }
 
 impl Foreknown {
     /// Assumed alone.
     pub fn assumed(grid: &Grid) -> Self {
-        Self { earlier: Timing::default(), assumed: grid.assumed_launch_seconds() }
+        let gates = grid.gates.of_launch(|_| false).into_iter();
+        Self {
+            earlier: Timing::default(),
+            assumed: grid.assumed_launch_seconds(),
+            assumed_gates: gates.map(|gate| (gate, grid.assumed_gate_seconds(gate))).collect(),
+        }
     }
 
     /// The same with what earlier sweeps took.
@@ -28,13 +40,18 @@ impl Foreknown {
     pub fn with(self, earlier: Timing) -> Self {
         Self { earlier, ..self }
     }
+
+    /// Seconds of a gate by assumption, at the least and at the most.
+    fn gate(&self, gate: Gate) -> (f64, f64) {
+        self.assumed_gates.get(&gate).copied().unwrap_or_default()
+    }
 }
 
 /// What is left of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Eta {
     /// Seconds until everything planned is done, at the least and at the most; equal
-    /// where they come from what was measured.
+    /// where they come from what was measured, but for gates that were never asked.
     pub seconds: (f64, f64),
     /// What they come from.
     pub source: Source,
@@ -70,14 +87,13 @@ pub(super) fn eta(record: &SweepRecord, foreknown: &Foreknown, trials: u32, work
     let mut own = Timing::default();
     own.learn(record);
     let left = Left::of(record, trials);
-    let (source, seconds) = if let Some(seconds) = left.seconds(record, &[&own, &foreknown.earlier])
-    {
+    let (source, seconds) = if let Some(seconds) = left.seconds(record, &own, foreknown) {
         let source = if own.is_empty() {
             Source::Earlier(foreknown.earlier.sweeps())
         } else {
             Source::Measured
         };
-        (source, (seconds, seconds))
+        (source, seconds)
     } else {
         let (low, high) = foreknown.assumed;
         let count = f64::from(left.count);
@@ -99,27 +115,56 @@ pub(super) fn eta(record: &SweepRecord, foreknown: &Foreknown, trials: u32, work
     Eta { seconds, source, budget }
 }
 
-/// Seconds that one launch takes at the most, and whether that was measured: as long as it
-/// ever took, and a tenth more. Of a configuration that was never launched, the others' times
-/// are assumed.
+/// How long the next launch of a configuration takes at the most: as long as it ever took,
+/// and a tenth more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Longest {
+    /// Seconds. Of a configuration that was never launched, the others' times are assumed.
+    pub(super) seconds: f64,
+    /// What this configuration's own launches took of it, where it was launched.
+    pub(super) measured: Option<f64>,
+}
+
+/// The longest that the next launch of a configuration takes, with the gates that it goes
+/// through.
 pub(super) fn longest_launch(
     record: &SweepRecord,
     foreknown: &Foreknown,
     configuration: usize,
     repeats: u32,
-) -> (f64, bool) {
+) -> Longest {
     let mut own = Timing::default();
     own.learn(record);
     let manifest = &record.manifest;
-    let id = manifest.configurations.get(configuration).map_or("", |it| it.id.as_str());
+    let assumed = Longest { seconds: foreknown.assumed.1, measured: None };
+    let Some(configuration) = manifest.configurations.get(configuration) else { return assumed };
+    let id = configuration.id.as_str();
     let (all, workloads) = ([&own, &foreknown.earlier], &manifest.workloads);
     let measured = all.iter().find_map(|it| it.own_longest_launch_seconds(id, workloads, repeats));
     let of_others = || all.iter().find_map(|it| it.longest_launch_seconds(id, workloads, repeats));
-    let gates = manifest.gates.as_ref().map_or(0.0, |gates| {
-        all.iter().map(|it| it.gate_seconds(id, gates, true)).fold(0.0, f64::max)
-    });
-    let seconds = measured.or_else(of_others).map(|it| (it + gates) * 1.1);
-    (seconds.unwrap_or(foreknown.assumed.1), measured.is_some())
+    let Some(launch) = measured.or_else(of_others) else { return assumed };
+    let (mut gates, mut measured_gates) = (0.0, 0.0);
+    for (gate, settings) in asked(record, configuration) {
+        let own = all.iter().find_map(|it| it.own_longest_gate_seconds(id, settings, gate));
+        let of_others = || all.iter().find_map(|it| it.longest_gate_seconds(id, settings, gate));
+        measured_gates += own.unwrap_or_default();
+        gates += own.or_else(of_others).unwrap_or_else(|| foreknown.gate(gate).1);
+    }
+    let longest = |seconds: f64| seconds * 1.1;
+    Longest {
+        seconds: longest(launch + gates),
+        measured: measured.map(|it| longest(it + measured_gates)),
+    }
+}
+
+/// The gates of the next launch of a configuration, with the sweep's settings.
+fn asked<'a>(
+    record: &'a SweepRecord,
+    configuration: &Configuration,
+) -> impl Iterator<Item = (Gate, &'a Gates)> {
+    let order = gates::of(record, configuration);
+    let settings = record.manifest.gates.as_ref();
+    order.gates.into_iter().filter_map(move |gate| Some((gate, settings?)))
 }
 
 /// Launches that are left.
@@ -164,37 +209,85 @@ impl Left {
         Self { count: trials.saturating_sub(done.len() as u32), each }
     }
 
-    /// Seconds that they take by the first of these that knows each configuration, else
-    /// by the first that knows any.
-    fn seconds(&self, record: &SweepRecord, known: &[&Timing]) -> Option<f64> {
+    /// Seconds that they take, at the least and at the most, by the first of the sweep's own
+    /// launches and earlier ones that knows each configuration, else by the first that knows
+    /// any.
+    fn seconds(
+        &self,
+        record: &SweepRecord,
+        own: &Timing,
+        foreknown: &Foreknown,
+    ) -> Option<(f64, f64)> {
         let manifest = &record.manifest;
+        let known = [own, &foreknown.earlier];
         let repeats = record
             .launches
             .iter()
             .rev()
             .find_map(|launch| launch.repeats.filter(|repeats| *repeats > 0))
             .unwrap_or_else(|| manifest.strategy.repeats());
-        let one = |id: &str| {
-            let by = |timing: &&&Timing| timing.knows(id);
-            let own = known.iter().filter(by);
-            let mut all = own.chain(known.iter());
-            let seconds =
-                all.find_map(|timing| timing.launch_seconds(id, &manifest.workloads, repeats));
-            // Those that are asked once are over where a launch was.
-            let is_new = !known.first().is_some_and(|own| own.knows(id));
-            let gates = |gates| {
-                let each = known.iter().map(|timing| timing.gate_seconds(id, gates, is_new));
-                each.fold(0.0, f64::max)
-            };
-            Some(seconds? + manifest.gates.as_ref().map_or(0.0, gates))
+        let all = manifest.configurations.iter();
+        let all: Vec<Times> = all
+            .map(|it| {
+                let mut by = known.iter().filter(|by| by.knows(&it.id)).chain(known.iter());
+                let launch =
+                    by.find_map(|by| by.launch_seconds(&it.id, &manifest.workloads, repeats))?;
+                Some(Times::of(record, it, launch, known, foreknown))
+            })
+            .collect::<Option<_>>()?;
+        if all.is_empty() {
+            return None;
+        }
+        let side = |of: fn((f64, f64)) -> f64| match &self.each {
+            Some(each) => {
+                let each = all.iter().zip(each);
+                each.map(|(it, n)| {
+                    of(it.each) * f64::from(*n) + of(it.once) * f64::from(*n.min(&1))
+                })
+                .sum::<f64>()
+            }
+            None => {
+                let mean = all.iter().map(|it| of(it.each)).sum::<f64>() / all.len() as f64;
+                // No more configurations can have their first launch than there are launches.
+                let first: Vec<f64> =
+                    all.iter().map(|it| of(it.once)).filter(|it| *it > 0.0).collect();
+                let share = (f64::from(self.count) / first.len().max(1) as f64).min(1.0);
+                mean * f64::from(self.count) + first.iter().sum::<f64>() * share
+            }
         };
-        let seconds: Option<Vec<f64>> =
-            manifest.configurations.iter().map(|it| one(&it.id)).collect();
-        let seconds = seconds.filter(|seconds| !seconds.is_empty())?;
-        Some(match &self.each {
-            Some(each) => seconds.iter().zip(each).map(|(one, n)| one * f64::from(*n)).sum(),
-            None => seconds.iter().sum::<f64>() / seconds.len() as f64 * f64::from(self.count),
-        })
+        Some((side(|it| it.0), side(|it| it.1)))
+    }
+}
+
+/// Seconds that a configuration takes, at the least and at the most.
+struct Times {
+    /// Of each launch.
+    each: (f64, f64),
+    /// Of its next launch alone: gates that are asked once.
+    once: (f64, f64),
+}
+
+impl Times {
+    /// With a launch of so many seconds besides the gates. Its own times of a gate count before
+    /// those of others, and without any what is assumed.
+    fn of(
+        record: &SweepRecord,
+        configuration: &Configuration,
+        launch: f64,
+        known: [&Timing; 2],
+        foreknown: &Foreknown,
+    ) -> Self {
+        let id = &configuration.id;
+        let mut times = Self { each: (launch, launch), once: (0.0, 0.0) };
+        for (gate, settings) in asked(record, configuration) {
+            let own = known.iter().find_map(|it| it.own_gate_seconds(id, settings, gate));
+            let of_others = || known.iter().find_map(|it| it.gate_seconds(id, settings, gate));
+            let seconds = own.or_else(of_others).map(|it| (it, it));
+            let (low, high) = seconds.unwrap_or_else(|| foreknown.gate(gate));
+            let sum = if gate.is_of_each_launch() { &mut times.each } else { &mut times.once };
+            *sum = (sum.0 + low, sum.1 + high);
+        }
+        times
     }
 }
 

@@ -1,6 +1,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::gate::SurvivalSettings;
 use crate::history::launch::LaunchFacts;
 use crate::metric::{Measurement, MetricValues, Status};
 use crate::sweep::fakes::manifest;
@@ -58,7 +59,7 @@ fn sweep(launches: Vec<LaunchRecord>) -> SweepRecord {
 fn earlier(launches: Vec<LaunchRecord>) -> Foreknown {
     let mut timing = Timing::default();
     timing.learn(&sweep(launches));
-    Foreknown { earlier: timing, assumed: (10.0, 500.0) }
+    Foreknown { earlier: timing, assumed: (10.0, 500.0), ..Foreknown::default() }
 }
 
 fn near(eta: &Eta, seconds: f64) {
@@ -68,7 +69,7 @@ fn near(eta: &Eta, seconds: f64) {
 
 #[test]
 fn where_nothing_is_known_the_range_is_said() {
-    let foreknown = Foreknown { earlier: Timing::default(), assumed: (10.0, 500.0) };
+    let foreknown = Foreknown { assumed: (10.0, 500.0), ..Foreknown::default() };
     let eta = eta(&sweep(Vec::new()), &foreknown, 6, 0.0);
     assert_eq!(eta, Eta { seconds: (60.0, 3000.0), source: Source::Assumed, budget: None });
 }
@@ -98,8 +99,9 @@ fn then_its_own_launches_count_and_earlier_ones_for_what_was_not_launched_yet() 
 fn a_launch_s_length_is_measured_only_where_its_own_configuration_was() {
     let cold = earlier(vec![launch(0, 0, 25_000.0, 20.0)]);
     let longest = |record: &SweepRecord, index| longest_launch(record, &cold, index, 2);
-    let is = |(seconds, is_measured): (f64, bool), expected: f64, measured| {
-        assert!((seconds - expected * 1.1).abs() < 1e-6 && is_measured == measured, "{seconds}");
+    let is = |Longest { seconds, measured }: Longest, expected: f64, is_measured: bool| {
+        assert!((seconds - expected * 1.1).abs() < 1e-6, "{seconds}");
+        assert_eq!(measured, is_measured.then_some(seconds));
     };
     is(longest(&sweep(Vec::new()), 0), 25_062.0, true);
     is(longest(&sweep(Vec::new()), 1), 25_062.0, false);
@@ -107,7 +109,7 @@ fn a_launch_s_length_is_measured_only_where_its_own_configuration_was() {
     is(longest(&own, 1), 162.0, true);
     is(longest(&own, 0), 25_062.0, true);
     let nothing = longest_launch(&sweep(Vec::new()), &Foreknown::default(), 0, 2);
-    assert_eq!(nothing, (0.0, false));
+    assert_eq!(nothing, Longest { seconds: 0.0, measured: None });
 }
 
 #[test]
@@ -149,10 +151,10 @@ fn a_budget_that_ends_first_says_after_how_many_launches() {
     // 288 s are left: 2.6 launches of 112 s, and one is done.
     let end = BudgetEnd { seconds: 288.0, launches: (4, 4), of: 6 };
     assert_eq!(reported.budget, Some(end));
-    let foreknown = Foreknown { earlier: Timing::default(), assumed: (10.0, 100.0) };
+    let foreknown = Foreknown { assumed: (10.0, 100.0), ..Foreknown::default() };
     let reported = eta(&with_budget(Vec::new()), &foreknown, 6, 0.0);
     assert_eq!(reported.budget, Some(BudgetEnd { seconds: 400.0, launches: (4, 6), of: 6 }));
-    let foreknown = Foreknown { earlier: Timing::default(), assumed: (10.0, 50.0) };
+    let foreknown = Foreknown { assumed: (10.0, 50.0), ..Foreknown::default() };
     assert_eq!(eta(&with_budget(Vec::new()), &foreknown, 6, 0.0).budget, None);
 }
 
@@ -161,4 +163,96 @@ fn what_a_strategy_plans_by_itself_is_reckoned_by_the_mean() {
     let running = sweep(vec![launch(0, 0, 50.0, 20.0), launch(1, 1, 150.0, 20.0)]);
     let reported = eta(&running, &Foreknown::default(), 10, 0.0);
     near(&reported, 8.0 * (112.0 + 212.0) / 2.0);
+}
+
+/// The launch with gates of so many seconds between boot and warm-up.
+fn gated(mut launch: LaunchRecord, gates: &[(Gate, f64)]) -> LaunchRecord {
+    let mut later = 0.0;
+    let ready = launch.started_at.unwrap()
+        + SignedDuration::from_secs_f64(launch.facts.as_ref().unwrap().boot_seconds);
+    for (gate, seconds) in gates {
+        later += seconds;
+        launch.gates.push(serde_json::from_value(passed(*gate)).unwrap());
+        launch.gated_at.push(ready + SignedDuration::from_secs_f64(later));
+    }
+    let shift = SignedDuration::from_secs_f64(later);
+    launch.measured_at.iter_mut().for_each(|at| *at += shift);
+    launch.ended_at = launch.ended_at.map(|at| at + shift);
+    launch
+}
+
+fn passed(gate: Gate) -> serde_json::Value {
+    serde_json::json!({"gate": gate, "verdict": "passed"})
+}
+
+/// The sweep with `canary` and `survival`, of prompts of so many tokens.
+fn with_gates(launches: Vec<LaunchRecord>, prompt_tokens: u32) -> SweepRecord {
+    let mut sweep = sweep(launches);
+    let survival = SurvivalSettings { prompt_tokens: vec![prompt_tokens] };
+    sweep.manifest.gates = Some(Gates { survival: Some(survival), ..Gates::default() });
+    sweep
+}
+
+const BOTH: [(Gate, f64); 2] = [(Gate::Canary, 4.0), (Gate::Survival, 300.0)];
+
+#[test]
+fn gates_that_are_asked_once_count_once_for_each_configuration() {
+    // 50 + 3 x 20 + 2 s and the gates.
+    let running = with_gates(vec![gated(launch(0, 0, 50.0, 20.0), &BOTH)], 1000);
+    let reported = eta(&running, &Foreknown::default(), 6, 0.0);
+    near(&reported, 5.0 * (112.0 + 4.0) + 300.0);
+    let nothing = with_gates(Vec::new(), 1000);
+    let mut timing = Timing::default();
+    timing.learn(&running);
+    let foreknown = Foreknown { earlier: timing, ..Foreknown::default() };
+    near(&eta(&nothing, &foreknown, 6, 0.0), 6.0 * (112.0 + 4.0) + 2.0 * 300.0);
+    // The same where a strategy plans by itself: ten launches in place of six.
+    near(&eta(&nothing, &foreknown, 10, 0.0), 10.0 * (112.0 + 4.0) + 2.0 * 300.0);
+}
+
+#[test]
+fn a_configurations_own_gate_counts_before_those_of_others() {
+    let mut timing = Timing::default();
+    let slow = [(Gate::Canary, 4.0), (Gate::Survival, 900.0)];
+    timing.learn(&with_gates(vec![gated(launch(0, 1, 50.0, 20.0), &slow)], 1000));
+    let foreknown = Foreknown { earlier: timing, ..Foreknown::default() };
+    let quick = [(Gate::Canary, 1.0), (Gate::Survival, 300.0)];
+    let running = with_gates(vec![gated(launch(0, 0, 50.0, 20.0), &quick)], 1000);
+    let reported = eta(&running, &foreknown, 6, 0.0);
+    near(&reported, 2.0 * (112.0 + 1.0) + 3.0 * (112.0 + 4.0) + 900.0);
+}
+
+#[test]
+fn a_gate_that_was_never_asked_so_has_its_assumed_time_as_a_range() {
+    let mut timing = Timing::default();
+    timing.learn(&with_gates(vec![gated(launch(0, 0, 50.0, 20.0), &BOTH)], 500));
+    let foreknown = Foreknown {
+        earlier: timing,
+        assumed_gates: BTreeMap::from([(Gate::Survival, (30.0, 700.0))]),
+        ..Foreknown::default()
+    };
+    let nothing = with_gates(Vec::new(), 100_000);
+    let reported = eta(&nothing, &foreknown, 6, 0.0);
+    let launches = 6.0 * (112.0 + 4.0);
+    let (low, high) = reported.seconds;
+    assert!((low - launches - 2.0 * 30.0).abs() < 1e-6, "{low}");
+    assert!((high - launches - 2.0 * 700.0).abs() < 1e-6, "{high}");
+    // It may last so long, and takes no launch from anybody.
+    let longest = longest_launch(&nothing, &foreknown, 0, 2);
+    assert!((longest.seconds - (112.0 + 4.0 + 700.0) * 1.1).abs() < 1e-6, "{longest:?}");
+    assert!((longest.measured.unwrap() - (112.0 + 4.0) * 1.1).abs() < 1e-6, "{longest:?}");
+}
+
+#[test]
+fn the_longest_launch_has_the_gates_of_the_next_one_at_their_longest() {
+    let longer = gated(launch(1, 0, 50.0, 20.0), &[(Gate::Canary, 40.0)]);
+    let running = with_gates(vec![gated(launch(0, 0, 50.0, 20.0), &BOTH), longer], 1000);
+    let is = |seconds: Option<f64>, expected: f64| {
+        assert!((seconds.unwrap() - expected * 1.1).abs() < 1e-6, "{seconds:?} {expected}");
+    };
+    let of = |index| longest_launch(&running, &Foreknown::default(), index, 2);
+    is(Some(of(0).seconds), 112.0 + 40.0);
+    is(of(0).measured, 112.0 + 40.0);
+    is(Some(of(1).seconds), 112.0 + 40.0 + 300.0);
+    assert_eq!(of(1).measured, None);
 }

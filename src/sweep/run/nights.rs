@@ -12,7 +12,7 @@ use super::super::SweepError;
 use super::super::clock::Clock;
 use super::super::context::SweepContext;
 use super::super::difference::{Before, Changed, Weight, engine_version};
-use super::super::eta::longest_launch;
+use super::super::eta::{Longest, longest_launch};
 use super::super::measured_with::MeasuredWith;
 use super::super::production;
 use super::super::trial::Trial;
@@ -171,7 +171,7 @@ impl Sweep {
         let manifest = &self.record.manifest;
         let repeats = manifest.strategy.repeats();
         let launches = (0..manifest.configurations.len())
-            .map(|it| longest_launch(&self.record, &context.foreknown, it, repeats).0);
+            .map(|it| longest_launch(&self.record, &context.foreknown, it, repeats).seconds);
         launches.reduce(f64::min).unwrap_or_default() + self.kept(context).as_secs_f64()
     }
 
@@ -195,14 +195,15 @@ impl Sweep {
         let now = self.clock.local();
         let Some(closes) = window.closes(&now) else { return Room::NotNow };
         let left = closes.duration_since(now.timestamp()).as_secs_f64();
-        let (launch, is_measured) =
+        let Longest { seconds, measured } =
             longest_launch(&self.record, &context.foreknown, trial.configuration, trial.repeats);
-        let needed = launch + self.kept(context).as_secs_f64();
-        if needed <= left {
+        let kept = self.kept(context).as_secs_f64();
+        if seconds + kept <= left {
             return Room::Yes;
         }
-        // What is left tonight says nothing of other nights.
-        if is_measured && needed > window.seconds() {
+        // What is left tonight says nothing of other nights, and what others took, or nothing,
+        // nothing of this configuration.
+        if let Some(launch) = measured.filter(|it| it + kept > window.seconds()) {
             return Room::Never(format!(
                 "a launch takes up to {:.0} min, and with production's start it fits into no window \
                  {window}",
@@ -210,7 +211,8 @@ impl Sweep {
             ));
         }
         // An assumption takes no launch from anybody.
-        if self.night.fresh && !is_measured { Room::Yes } else { Room::NotNow }
+        let may_fit = measured.is_none_or(|it| it + kept <= left);
+        if self.night.fresh && may_fit { Room::Yes } else { Room::NotNow }
     }
 
     /// When what runs is stopped, so that production is back in time.
@@ -227,10 +229,8 @@ impl Sweep {
         let manifest = &self.record.manifest;
         let (repeats, kept) = (manifest.strategy.repeats(), self.kept(context).as_secs_f64());
         let launches = (0..manifest.configurations.len()).filter_map(|index| {
-            let (launch, is_measured) =
-                longest_launch(&self.record, &context.foreknown, index, repeats);
-            let is_longer = is_measured && launch + kept > window.seconds();
-            is_longer.then(|| {
+            let launch = longest_launch(&self.record, &context.foreknown, index, repeats).measured;
+            launch.filter(|launch| launch + kept > window.seconds()).map(|launch| {
                 format!(
                     "{}: a launch takes up to {:.0} min, and does not fit into the window {window}: it \
                      will be skipped",

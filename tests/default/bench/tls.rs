@@ -205,6 +205,20 @@ async fn the_wrong_scheme_is_named() {
     assert!(silent.contains("https://"), "{silent}");
 }
 
+#[tokio::test]
+async fn who_speaks_tls_is_not_said_to_speak_none() {
+    // It ends TLS well, without an answer.
+    let closing = Scripted::start(vec![Step::Close]).await;
+    let identity = Identity::new();
+    let forwarder = Forwarder::start(&identity, closing.address, true).await;
+    let closed = refusal(&forwarder.url, trust(&identity)).await;
+    assert!(closed.ends_with("the connection was closed without an answer"), "{closed}");
+    let (outcomes, _) = asked(Way::Garbage, 1).await;
+    let error = outcomes[0].record.error.clone().expect("no TLS behind the first token");
+    assert_eq!(error.class, RequestErrorClass::Cut);
+    assert!(error.message.contains("bytes that do not belong to its TLS"), "{}", error.message);
+}
+
 /// An answer of three tokens.
 fn answer() -> Vec<Step> {
     writes(&pieces())
@@ -235,6 +249,8 @@ enum Way {
     Halves(Arc<Notify>),
     /// The connection breaks inside a record.
     Cut,
+    /// What follows the first token is no TLS.
+    Garbage,
     /// It closes after the answer, by TCP alone or by TLS first; half of the answer, or all of it.
     Close { notify: bool, whole: bool },
     /// An answer that ends with the connection.
@@ -321,6 +337,11 @@ async fn talk(mut accepted: Accepted, way: Way, seen: Arc<Mutex<Seen>>) -> std::
                 accepted.write(pieces[..2].concat().as_bytes()).await?;
                 let out = accepted.record(pieces[2].as_bytes())?;
                 return accepted.write_raw(&out[..out.len() / 2]).await;
+            }
+            Way::Garbage => {
+                accepted.write(pieces[..2].concat().as_bytes()).await?;
+                accepted.write_raw(b"HTTP/1.1 400 Bad Request\r\n\r\n").await?;
+                return accepted.read(&mut asked).await.map(|_| ());
             }
             Way::Close { notify, whole } => {
                 let count = if *whole { pieces.len() } else { 3 };
