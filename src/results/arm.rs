@@ -186,9 +186,24 @@ pub(super) fn share(
     case: &str,
     counted: Counted,
 ) -> Option<Share> {
+    share_of(launches, metric, case, counted, |_, _| true)
+}
+
+/// The same of those repeats of a launch that are wanted.
+pub(super) fn share_of(
+    launches: &[&LaunchRecord],
+    metric: &MetricRef,
+    case: &str,
+    counted: Counted,
+    is_wanted: impl Fn(&LaunchRecord, u32) -> bool,
+) -> Option<Share> {
     // Happened, tried and launches by repeat number.
     let mut groups: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
-    for m in launches.iter().flat_map(|launch| kept(launch, &metric.workload, case)) {
+    let all = launches.iter().flat_map(|launch| {
+        let repeats = kept(launch, &metric.workload, case);
+        repeats.filter(|it| is_wanted(launch, it.repeat))
+    });
+    for m in all {
         let Some(value) = value(m, &metric.name) else { continue };
         let tried = counted.of.iter().map(|name| number(m, name)).sum::<Option<f64>>()?;
         let group = groups.entry(m.repeat).or_default();

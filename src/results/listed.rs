@@ -44,7 +44,8 @@ pub struct ListedRun {
     pub grid: Option<String>,
     /// `docker`, `process` or `simulated`; `None` likewise.
     pub engine: Option<String>,
-    /// Whether every figure is simulated; `None` likewise.
+    /// Whether figures are simulated, as the manifest or any server says; `None` where neither
+    /// can be read, or the journal cannot and the manifest does not say so.
     pub simulated: Option<bool>,
     /// What it showed; `None` where the run cannot be read.
     #[serde(flatten)]
@@ -154,9 +155,11 @@ fn shown(path: &Path, run: &mut ListedRun, now: &ZonedDateTime) -> Result<Shown,
     run.created_at = Some(manifest.created_at.clone());
     run.grid = Some(manifest.grid.clone());
     run.engine = Some(manifest.engine.clone());
-    run.simulated = Some(manifest.simulated);
+    // The journal can still show that a server was the simulator.
+    run.simulated = manifest.simulated.then_some(true);
     let seen = folder.see()?;
     let record = folder.record_of(manifest, &seen)?;
+    run.simulated = Some(record.manifest.simulated);
     let is_written = || journal::is_written(&folder.journal_path());
     let extent = Extent::of(&record, seen.lines(), now, is_written);
     let ranking = ranking::rank_judged(&record);

@@ -314,11 +314,10 @@ impl Measured {
         Some((of_a.mean()? - of_b.mean()?, t * error.variance.sqrt()))
     }
 
-    /// p-values of "better than `base`" for each of these arms, adjusted after Holm:
-    /// two-sided where a ratio is taken, so that they agree with its interval.
+    /// p-values of "better than `base`" for each of these arms, not adjusted: two-sided where
+    /// a ratio is taken, so that they agree with its interval.
     pub(super) fn p_better(&self, base: usize, arms: &[usize], goal: Goal) -> Vec<Option<f64>> {
-        let raw: Vec<Option<f64>> = arms
-            .iter()
+        arms.iter()
             .map(|&arm| {
                 let (own, other) = (self.estimate(arm)?.mean, self.estimate(base)?.mean);
                 let better = if goal == Goal::Minimize { own < other } else { own > other };
@@ -328,10 +327,7 @@ impl Measured {
                 };
                 Some(if better { p } else { 1.0 })
             })
-            .collect();
-        let tested: Vec<f64> = raw.iter().flatten().copied().collect();
-        let mut adjusted = statistics::holm(&tested).into_iter();
-        raw.iter().map(|p| p.and_then(|_| adjusted.next())).collect()
+            .collect()
     }
 
     /// Two-sided, on the plain scale.

@@ -165,6 +165,8 @@ pub struct RankedConfiguration {
     /// p-value of "better than the baseline", by Holm over all that are compared with it;
     /// `None` where one of both was launched once.
     pub p_baseline: Option<f64>,
+    /// The same before it was adjusted: for who adjusts over more than the ranking.
+    pub p_baseline_alone: Option<f64>,
 }
 
 impl RankedConfiguration {

@@ -48,7 +48,7 @@ use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::values::{case_of, number};
 use crate::metric::{Constraint, Direction, Form, Goal, MetricRef};
-use crate::statistics::SIGNIFICANCE;
+use crate::statistics::{SIGNIFICANCE, holm};
 use crate::workload::LAUNCH_METRICS;
 
 /// A mean within this part of rank 1's is as good: what else is known decides.
@@ -258,6 +258,7 @@ impl Evidence<'_> {
             baseline_ratio: None,
             baseline_difference: None,
             p_baseline: None,
+            p_baseline_alone: None,
         }
     }
 
@@ -307,8 +308,11 @@ impl Evidence<'_> {
         };
         let others: Vec<usize> = order.iter().copied().filter(|it| *it != baseline).collect();
         let goal = self.sweep.manifest.objective.goal;
-        for (&index, p) in others.iter().zip(measured.p_better(baseline, &others, goal)) {
-            rows[index].p_baseline = p;
+        let raw = measured.p_better(baseline, &others, goal);
+        let mut adjusted = holm(&raw.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
+        for (&index, p) in others.iter().zip(raw) {
+            rows[index].p_baseline_alone = p;
+            rows[index].p_baseline = p.and_then(|_| adjusted.next());
         }
         for (index, row) in rows.iter_mut().enumerate() {
             if index == named || index == baseline || !row.eligible {

@@ -297,21 +297,21 @@ fn own_variance(noise: Noise, repeats: u32) -> f64 {
 }
 
 /// Fewest launches of each of two configurations by which a true difference of `log_ratio`
-/// (on log scale) is shown at the 5 % level with a probability of `power`, where their
-/// launches alternate; `None` where `most` are not enough.
+/// (on log scale) is shown at this two-sided `level` with a probability of `power`, where
+/// their launches alternate; `None` where `most` are not enough.
 pub fn launches_to_show(
     cost: Cost,
     noise: Noise,
     repeats: u32,
     log_ratio: f64,
-    power: f64,
+    (level, power): (f64, f64),
     most: u32,
 ) -> Option<u32> {
     let variance = own_variance(noise, repeats) + 0.3 * noise.drift * cost.of(repeats);
     let shows = |launches: &u32| {
         let n = f64::from(*launches);
         let freedom = 2.0 * n - 2.0;
-        let needed = t_quantile(0.975, freedom) + t_quantile(power, freedom);
+        let needed = t_quantile(1.0 - level / 2.0, freedom) + t_quantile(power, freedom);
         needed * (2.0 * variance / n).sqrt() <= log_ratio.abs()
     };
     (2..=most).find(shows)

@@ -63,6 +63,28 @@ fn runs_are_listed_newest_first_and_broken_ones_with_the_reason() {
     assert!(text.contains("runs/lost: "), "{text}");
 }
 
+/// A container or a process can hold the simulator: its launches say so, not the manifest.
+#[test]
+fn a_run_whose_servers_were_the_simulator_is_listed_as_simulated() {
+    let place = Workplace::new(CACHING);
+    run(&place, "runs/process", "2026-11-01T01:02:03Z");
+    run(&place, "runs/damaged", "2026-11-01T01:02:04Z");
+    for name in ["runs/process", "runs/damaged"] {
+        let path = place.path(name).join("manifest.json");
+        let mut manifest: Value =
+            serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        manifest["simulated"] = json!(false);
+        manifest["engine"] = json!("process");
+        std::fs::write(&path, manifest.to_string()).unwrap();
+    }
+    std::fs::write(place.path("runs/damaged/journal.jsonl"), "{\"x\":\n{}\n").unwrap();
+    let ran = place.run(&["list", "--format", "json"]).expect(0);
+    let listed: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(listed["runs"][1]["simulated"], json!(true));
+    // Nobody knows what the servers of a journal were that cannot be read.
+    assert_eq!(listed["runs"][0]["simulated"], Value::Null);
+}
+
 #[test]
 fn a_run_itself_can_be_named_and_a_folder_without_runs_says_so() {
     let place = Workplace::new(CACHING);

@@ -33,6 +33,19 @@ fn effects(input: &Input<'_>) -> Vec<Part> {
     } else if effects.axes.is_empty() {
         parts.push(Part::text("No axis has two values that were measured."));
     }
+    if !effects.confounded.is_empty() {
+        parts.push(Part::text(format!(
+            "Not estimable, since their values always change together with those of others: {}.",
+            effects.confounded.join(", ")
+        )));
+    }
+    if !effects.left_out.is_empty() {
+        let names = effects.left_out.iter().map(|it| super::configuration::named(input.name(*it)));
+        parts.push(Part::text(format!(
+            "Left out of the effects, since each alone has a value of several axes: {}.",
+            names.collect::<Vec<_>>().join(", ")
+        )));
+    }
     parts.extend(effects.axes.iter().map(|axis| Part::Text(vec![said(axis)])));
     if !effects.axes.is_empty() {
         let scale = if effects.ratios {

@@ -155,25 +155,17 @@ fn machine(input: &Input<'_>) -> Vec<Part> {
     parts
 }
 
-/// What each gate said, over all launches that count.
+/// What each gate said, over the launches that count for the ranking; and what failed one,
+/// in confirmations too.
 fn gates(input: &Input<'_>) -> Vec<Part> {
     if input.record.manifest.gates.as_ref().is_some_and(crate::gate::Gates::is_off) {
         return vec![Part::text("The gates are off: what was answered was not looked at.")];
     }
-    let mut counts: BTreeMap<&'static str, [usize; 3]> = BTreeMap::new();
-    let mut failures: Vec<Vec<Cell>> = Vec::new();
-    for launch in &input.record.launches {
-        for report in &launch.gates {
-            let at = match report.verdict {
-                GateVerdict::Passed => 0,
-                GateVerdict::Failed => 1,
-                GateVerdict::Skipped => 2,
-            };
-            counts.entry(report.gate.as_str()).or_default()[at] += 1;
-            failures.extend(failed(launch, report));
-        }
-    }
-    if counts.is_empty() {
+    let counts = verdicts(input.record.own_launches());
+    let all = input.record.launches.iter();
+    let reports = all.flat_map(|launch| launch.gates.iter().map(move |it| (launch, it)));
+    let failures: Vec<Vec<Cell>> = reports.flat_map(|(launch, it)| failed(launch, it)).collect();
+    if counts.is_empty() && failures.is_empty() {
         return vec![Part::text("No gate was asked.")];
     }
     let row = |(gate, of): (&'static str, [usize; 3])| {
@@ -181,7 +173,7 @@ fn gates(input: &Input<'_>) -> Vec<Part> {
     };
     let head = ["gate", "launches that passed", "that failed", "that were skipped"];
     let mut parts = vec![Part::Table(Table {
-        caption: "Gates over all launches".to_owned(),
+        caption: "Gates over the launches that count for the ranking".to_owned(),
         head: head.map(str::to_owned).to_vec(),
         rows: counts.into_iter().map(row).collect(),
         is_sorted: true,
@@ -192,6 +184,22 @@ fn gates(input: &Input<'_>) -> Vec<Part> {
         failures,
     ));
     parts
+}
+
+/// By gate: launches that passed it, that failed it, and that skipped it.
+fn verdicts<'a>(
+    launches: impl Iterator<Item = &'a LaunchRecord>,
+) -> BTreeMap<&'static str, [usize; 3]> {
+    let mut counts: BTreeMap<&'static str, [usize; 3]> = BTreeMap::new();
+    for report in launches.flat_map(|it| &it.gates) {
+        let at = match report.verdict {
+            GateVerdict::Passed => 0,
+            GateVerdict::Failed => 1,
+            GateVerdict::Skipped => 2,
+        };
+        counts.entry(report.gate.as_str()).or_default()[at] += 1;
+    }
+    counts
 }
 
 fn failed(launch: &LaunchRecord, report: &GateReport) -> Vec<Vec<Cell>> {

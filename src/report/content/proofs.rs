@@ -137,22 +137,46 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     ]
 }
 
-/// What all configurations share, as the servers of the first row that was ready show it.
-fn shared(input: &Input<'_>, varied: &[String]) -> Part {
-    let mut all: BTreeMap<String, (String, Vec<String>)> = BTreeMap::new();
-    for launch in input.record.own_launches().filter(|it| it.facts.is_some()) {
+/// What the servers show of one name.
+#[derive(Default)]
+struct Besides {
+    /// How weak the proof is; `None` where no launch asked for it.
+    weakness: Option<usize>,
+    /// The weakest proof of all launches, and where that was read.
+    proof: String,
+    /// All values.
+    values: Vec<String>,
+}
+
+/// What launches show of everything that does not differ: all values, the weakest proof.
+fn besides<'a>(
+    launches: impl Iterator<Item = &'a LaunchRecord>,
+    varied: &[String],
+) -> BTreeMap<String, Besides> {
+    let mut all: BTreeMap<String, Besides> = BTreeMap::new();
+    for launch in launches.filter(|it| it.facts.is_some()) {
         for (name, effective) in launch.effective.iter().filter(|(name, _)| !varied.contains(name))
         {
             let value = shown(effective.value.as_ref());
             let proof = effective.proof.map_or("shown, not asked for", |it| word(it.as_str()));
+            let weak = effective.proof.map(|it| weakness(it.as_str()));
             let entry = all.entry(name.clone()).or_default();
-            entry.0 = format!("{proof} ({})", effective.source);
-            if !entry.1.contains(&value) {
-                entry.1.push(value);
+            if entry.values.is_empty() || weak > entry.weakness {
+                entry.proof = format!("{proof} ({})", effective.source);
+                entry.weakness = weak;
+            }
+            if !entry.values.contains(&value) {
+                entry.values.push(value);
             }
         }
     }
-    let rows = all.into_iter().map(|(name, (proof, values))| {
+    all
+}
+
+/// What all configurations share, as the servers that were ready show it.
+fn shared(input: &Input<'_>, varied: &[String]) -> Part {
+    let all = besides(input.record.own_launches(), varied);
+    let rows = all.into_iter().map(|(name, Besides { proof, values, .. })| {
         let more = values.len().saturating_sub(8);
         let mut text = values.into_iter().take(8).collect::<Vec<_>>().join(", ");
         if more > 0 {
@@ -162,7 +186,9 @@ fn shared(input: &Input<'_>, varied: &[String]) -> Part {
     });
     let table = Table {
         caption: "What the servers show besides".to_owned(),
-        head: ["flag or value", "values over all launches", "proof"].map(str::to_owned).to_vec(),
+        head: ["flag or value", "values over all launches", "weakest proof"]
+            .map(str::to_owned)
+            .to_vec(),
         rows: rows.collect(),
         is_sorted: true,
     };
@@ -170,4 +196,35 @@ fn shared(input: &Input<'_>, varied: &[String]) -> Part {
         "Flags that do not differ, and what else the servers show".to_owned(),
         vec![Part::Table(table)],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::effective::{Effective, FlagProof};
+
+    fn launch(proof: Option<FlagProof>, value: u32) -> LaunchRecord {
+        let effective = Effective { value: Some(value.into()), proof, source: "log".to_owned() };
+        LaunchRecord {
+            facts: Some(crate::history::launch::LaunchFacts::default()),
+            effective: [("max-model-len".to_owned(), effective)].into(),
+            ..LaunchRecord::default()
+        }
+    }
+
+    #[test]
+    fn the_weakest_proof_stands_beside_all_values() {
+        let overridden = launch(Some(FlagProof::Overridden), 1024);
+        let honoured = launch(Some(FlagProof::Honoured), 4096);
+        let unasked = launch(None, 4096);
+        for launches in [[&overridden, &honoured, &unasked], [&unasked, &honoured, &overridden]] {
+            let all = besides(launches.into_iter(), &[]);
+            let it = &all["max-model-len"];
+            assert_eq!(it.proof, "overridden (log)");
+            assert_eq!(it.values.len(), 2);
+        }
+        let all = besides([&unasked].into_iter(), &[]);
+        assert_eq!(all["max-model-len"].proof, "shown, not asked for (log)");
+        assert!(besides([&unasked].into_iter(), &["max-model-len".to_owned()]).is_empty());
+    }
 }

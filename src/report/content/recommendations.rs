@@ -18,7 +18,7 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
         let head = [
             "use",
             "judged by",
-            "best figure of",
+            "best figure, or candidate",
             "figure [95%]",
             "baseline [95%]",
             "change [95%]",
@@ -47,32 +47,40 @@ fn advice(input: &Input<'_>, of: &Use) -> Vec<Span> {
         spans.push(Span::text(format!("nothing is said: {why}.")));
         return spans;
     }
-    let baseline = input.rows().find(|(_, row)| row.baseline);
     let link = |index: usize| Span::Link(input.name(index).to_owned(), To::Configuration(index));
-    match (of.best, baseline) {
-        (Some(best), Some((base, _))) if best == base => {
-            spans.extend([
-                Span::text("keep "),
-                link(base),
-                Span::text(": it has the best figure."),
-            ]);
+    let is = if of.by_ranking { "is the ranking's candidate" } else { "has the best figure" };
+    match (of.best, of.against) {
+        (Some(best), Some(base)) if best == base => {
+            spans.extend(keep(input, base));
+            spans.push(Span::text(format!("it {is}.")));
         }
         (Some(best), _) if of.shown => {
             spans.extend([Span::text("take "), link(best)]);
             let change = of.ratio.as_ref().map_or(String::new(), |it| format!(": {}", change(it)));
             spans.push(Span::text(format!("{change} against the baseline, unconfirmed.")));
         }
-        (Some(best), Some((base, _))) => {
-            spans.extend([Span::text("keep "), link(base), Span::text(": ")]);
-            spans.extend([
-                link(best),
-                Span::text(" has the best figure, and is not shown to be better."),
-            ]);
+        (Some(best), Some(base)) => {
+            spans.extend(keep(input, base));
+            let said = format!(" {is}, and is not shown to be better.");
+            spans.extend([link(best), Span::text(said)]);
         }
         (Some(best), None) => {
-            spans.extend([link(best), Span::text(" has the best figure; there is no baseline.")]);
+            spans.extend([link(best), Span::text(format!(" {is}; there is no baseline."))]);
         }
         (None, _) => spans.push(Span::text("no configuration has a figure.")),
+    }
+    spans
+}
+
+/// `keep a: `, or `keep production (it ran as a): `.
+fn keep(input: &Input<'_>, base: usize) -> Vec<Span> {
+    let link = |index: usize| Span::Link(input.name(index).to_owned(), To::Configuration(index));
+    let mut spans = vec![Span::text("keep ")];
+    match input.rows().find(|(index, row)| row.baseline && *index != base) {
+        Some((named, _)) => {
+            spans.extend([link(named), Span::text(" (it ran as "), link(base), Span::text("): ")]);
+        }
+        None => spans.extend([link(base), Span::text(": ")]),
     }
     spans
 }

@@ -7,9 +7,9 @@ use maud::{Markup, html};
 use super::axis::{self, BELOW, Frame};
 use super::label::{Align, LINE, text, text_width};
 use super::mark::{self, Fill};
-use super::palette::{Shape, cut, shown};
+use super::palette::{Palette, Shape, cut, shown};
 use super::scale::Scale;
-use super::wording::{figure, heading, metric, p_value, rests_on, some};
+use super::wording::{figure, heading, metric, names, p_value, rests_on, some};
 use super::{Drawing, NARROW, Picture, picture, picture_anchor, sentence, titled};
 use crate::results::analysis::{Analysis, Axis, Figure, Interaction};
 use crate::results::number;
@@ -68,12 +68,18 @@ fn main_effects(analysis: &Analysis, ranking: &Ranking) -> Picture {
     } else {
         "difference to the axis's mean"
     };
+    let left_out = if effects.left_out.is_empty() {
+        String::new()
+    } else {
+        let names = names(&Palette::new(ranking), &effects.left_out);
+        format!(" Left out, since each alone has a value of several axes: {names}.")
+    };
     let caption = format!(
         "{}: {against} for each value, the other axes held, with 95 % intervals (n: {} over {}). \
-         p is adjusted over the axes (Holm).",
+         p is adjusted over the axes (Holm).{left_out}",
         metric(objective),
         some(effects.axes.len(), "axis"),
-        some(ranking.rows.len(), "configuration"),
+        some(effects.configurations, "configuration"),
     );
     let head = ["axis", "value", &heading("effect", unit), "configurations", "n"]
         .map(str::to_owned)

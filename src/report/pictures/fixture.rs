@@ -78,6 +78,7 @@ pub(super) fn ranking(names: &[String], means: &[f64]) -> Ranking {
             preferred: at == 0,
             baseline_ratio: (at != baseline).then_some(ratio),
             baseline_difference: None,
+            p_baseline_alone: None,
             p_baseline: (at != baseline).then_some(if ratio.interval.high < 1.0 {
                 0.01
             } else {
@@ -189,6 +190,7 @@ fn ladder(means: &[f64]) -> Ladder {
         throughput: "load.output_throughput".parse().unwrap(),
         latency: "load.p99_ttft_ms".parse().unwrap(),
         limit: Some(2500.0),
+        limits: Vec::new(),
         paths: means.iter().enumerate().map(path).collect(),
     }
 }
@@ -238,5 +240,5 @@ fn effects() -> Effects {
             cell("64", "true", 236.0),
         ],
     }];
-    Effects { axes, interactions, without: None, ratios: true, left_out: Vec::new() }
+    Effects { axes, interactions, ratios: true, configurations: 12, ..Effects::default() }
 }

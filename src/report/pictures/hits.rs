@@ -35,14 +35,13 @@ fn is_shown(pair: &HitPair) -> bool {
 
 fn answer(pairs: &[&HitPair], analysis: &Analysis) -> String {
     if pairs.is_empty() {
-        let without = analysis.hits.without.len();
-        return if without == 0 {
+        let reasons = reasons(analysis).into_iter();
+        let reasons = reasons.map(|(why, of)| format!("{why} ({})", some_configurations(of.len())));
+        let reasons = reasons.collect::<Vec<_>>().join("; ");
+        return if reasons.is_empty() {
             "What a cache hit gains was not measured".to_owned()
         } else {
-            format!(
-                "What a cache hit gains was not measured: not applicable in {}",
-                some_configurations(without)
-            )
+            format!("No configuration has a figure of what a cache hit gains: {reasons}")
         };
     }
     let shown: Vec<&&HitPair> = pairs.iter().filter(|it| is_shown(it)).collect();
@@ -76,6 +75,19 @@ fn answer(pairs: &[&HitPair], analysis: &Analysis) -> String {
     }
 }
 
+/// Why figures are missing, each reason with the configurations that it is of.
+fn reasons(analysis: &Analysis) -> Vec<(String, Vec<usize>)> {
+    let mut all: Vec<(String, Vec<usize>)> = Vec::new();
+    for (configuration, why) in &analysis.hits.without {
+        let why = shown(why).replace('_', " ");
+        match all.iter_mut().find(|it| it.0 == why) {
+            Some((_, of)) => of.push(*configuration),
+            None => all.push((why, vec![*configuration])),
+        }
+    }
+    all
+}
+
 fn some_configurations(count: usize) -> String {
     if count == 1 {
         "one configuration".to_owned()
@@ -93,9 +105,10 @@ fn caption(pairs: &[&HitPair], analysis: &Analysis, palette: &Palette) -> String
          Shorter is said where both intervals have nothing in common."
     );
     if !analysis.hits.without.is_empty() {
-        let without: Vec<usize> = analysis.hits.without.iter().map(|it| it.0).collect();
-        let reason = shown(&analysis.hits.without[0].1).replace('_', " ");
-        caption = format!("{caption} Left out: {} ({reason}).", names(palette, &without));
+        let without = reasons(analysis).into_iter();
+        let without = without.map(|(why, of)| format!("{} ({why})", names(palette, &of)));
+        let without = without.collect::<Vec<_>>().join("; ");
+        caption = format!("{caption} Left out: {without}.");
     }
     caption
 }

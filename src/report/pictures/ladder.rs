@@ -80,6 +80,9 @@ impl<'a> View<'a> {
             return "No configuration was measured along the load".to_owned();
         }
         let (name, parts) = (metric(&self.ladder.latency), parts.join(", "));
+        if !self.ladder.limits.is_empty() {
+            return format!("With {name} bounded at {} alone, {parts}", self.bounds());
+        }
         match self.ladder.limit {
             Some(limit) => {
                 let limit = number::given(limit);
@@ -89,9 +92,17 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The step with the greatest throughput of those that are shown to be within the bound.
+    /// `8 in flight (500 ms)`, for each load that has a bound of its own.
+    fn bounds(&self) -> String {
+        let one = |(case, limit): &(String, f64)| {
+            format!("{} ({} {})", load(case), number::given(*limit), self.units().1)
+        };
+        self.ladder.limits.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The step with the greatest throughput of those that are shown to be within their bound.
     fn most<'p>(&self, path: &'p Path) -> Option<&'p Step> {
-        let within = |step: &&Step| match self.ladder.limit {
+        let within = |step: &&Step| match self.ladder.limit_of(&step.case) {
             Some(limit) => step.latency.interval.is_some_and(|it| it.high <= limit),
             None => true,
         };
@@ -101,7 +112,13 @@ impl<'a> View<'a> {
 
     fn caption(&self) -> String {
         let launches = self.steps().map(|it| it.latency.launches).max().unwrap_or_default();
-        let bound = if self.ladder.limit.is_some() { " The dashed line is the bound." } else { "" };
+        let bound = if !self.ladder.limits.is_empty() {
+            format!(" A dashed line is the bound at one load: {}.", self.bounds())
+        } else if self.ladder.limit.is_some() {
+            " The dashed line is the bound.".to_owned()
+        } else {
+            String::new()
+        };
         format!(
             "{} against {}, means with 95 % intervals, along the load: the number at a point is the load, \
              and a path ends where the load that was measured ends (n: {}, up to {} each).{bound}",
@@ -144,9 +161,9 @@ impl<'a> View<'a> {
         let room = names.fold(0.0, f64::max).min(width * share);
         let right = width - room - GAP - 4.0;
         let mut frame = Frame { left: 0.0, right, top: ABOVE + 6.0, bottom: ABOVE + high };
-        let limit = self.ladder.limit.filter(|it| it.is_finite());
+        let limits = self.limits();
         let y = Scale::positions(
-            self.steps().flat_map(|it| ends(&it.latency)).chain(limit),
+            self.steps().flat_map(|it| ends(&it.latency)).chain(limits.iter().map(|it| it.0)),
             frame.upwards(),
         );
         frame.left = axis::room_for(&y, axis::most_upwards(&frame));
@@ -155,7 +172,7 @@ impl<'a> View<'a> {
         let (named, pale): (Vec<&Path>, Vec<&Path>) = self.ladder.paths.iter().partition(named);
         let body = html! {
             (axis::upwards(&frame, &y, &axis::title(&metric(&self.ladder.latency), y_unit, &y)))
-            @if let Some(limit) = limit { (self.limit(limit, &frame, &y)) }
+            (self.lines(&limits, &frame, &y))
             @for path in pale.iter().chain(named.iter().rev()) { (self.path(path, &x, &y)) }
             (self.labels(&named, &frame, &x, &y, room))
             (axis::across(&frame, &x, &axis::title(&metric(&self.ladder.throughput), x_unit, &x)))
@@ -163,13 +180,32 @@ impl<'a> View<'a> {
         Drawing { height: frame.bottom + BELOW, body }
     }
 
-    fn limit(&self, limit: f64, frame: &Frame, y: &Scale) -> Markup {
-        let at = y.at(limit);
-        let words = format!("bound {} {}", number::given(limit), self.units().1);
-        let above = if at - LINE < frame.top { LINE / 2.0 + 2.0 } else { -LINE / 2.0 - 1.0 };
+    /// Bounds that are drawn, each with its words, the greatest first.
+    fn limits(&self) -> Vec<(f64, String)> {
+        let words = |limit: f64| format!("bound {} {}", number::given(limit), self.units().1);
+        let at = |(case, limit): &(String, f64)| {
+            (*limit, format!("{} at {}", words(*limit), load(case)))
+        };
+        let of_all = self.ladder.limit.map(|limit| (limit, words(limit)));
+        let mut all: Vec<(f64, String)> =
+            self.ladder.limits.iter().map(at).chain(of_all).filter(|it| it.0.is_finite()).collect();
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        all
+    }
+
+    /// A line for each bound; its words where they cover no other ones, the caption has all.
+    fn lines(&self, limits: &[(f64, String)], frame: &Frame, y: &Scale) -> Markup {
+        let mut free = f64::NEG_INFINITY;
         html! {
-            (mark::straight("limit", (frame.left, at), (frame.right, at)))
-            (text(frame.left + 4.0, at + above, Align::Start, "muted", &words))
+            @for (limit, words) in limits {
+                @let at = y.at(*limit);
+                @let above = if at - LINE < frame.top { LINE / 2.0 + 2.0 } else { -LINE / 2.0 - 1.0 };
+                (mark::straight("limit", (frame.left, at), (frame.right, at)))
+                @if at + above - LINE / 2.0 >= free {
+                    @let () = free = at + above + LINE / 2.0;
+                    (text(frame.left + 4.0, at + above, Align::Start, "muted", words))
+                }
+            }
         }
     }
 
@@ -229,8 +265,9 @@ impl<'a> View<'a> {
         let names = label::at_ends(&names, column, frame.top, frame.bottom);
         let points = named.iter().flat_map(|it| &it.steps).filter(drawable).map(at);
         let mut taken: Vec<Area> = points.map(|(x, y)| Area::around(x, y, 5.0)).collect();
-        if let Some(limit) = self.ladder.limit.filter(|it| it.is_finite()) {
-            let (left, right, at) = (frame.left, frame.left + 150.0, y.at(limit));
+        for (limit, words) in self.limits() {
+            let wide = label::text_width(&words).max(146.0) + 4.0;
+            let (left, right, at) = (frame.left, frame.left + wide, y.at(limit));
             taken.push(Area { left, right, top: at - LINE, bottom: at + LINE });
         }
         let loads = order.iter().filter(|it| spoken(it));

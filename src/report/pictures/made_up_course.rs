@@ -60,6 +60,7 @@ pub(super) fn ranking(names: &[&str]) -> Ranking {
         baseline_ratio: None,
         baseline_difference: None,
         p_baseline: None,
+        p_baseline_alone: None,
     };
     let tied: Vec<String> = names.iter().take(4).map(|it| (*it).to_owned()).collect();
     let candidate = Candidate {

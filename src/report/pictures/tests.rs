@@ -145,6 +145,60 @@ fn fewer_than_two_points_are_a_sentence() {
 }
 
 #[test]
+fn figures_of_hits_that_are_missing_are_grouped_by_reason() {
+    let (mut analysis, of) = fixture::made_up(6);
+    let off = "not_applicable: prefix caching is off".to_owned();
+    let void = "not measured: no repeat is valid".to_owned();
+    analysis.hits.pairs.retain(|it| it.configuration > 2);
+    analysis.hits.without = vec![(0, off.clone()), (1, void), (2, off)];
+    let name = |at: usize| of.rows[at].name.as_str();
+    let wanted = format!(
+        "Left out: {}, {} (not applicable: prefix caching is off); {} (not measured: no repeat is valid).",
+        name(0),
+        name(2),
+        name(1)
+    );
+    let caption = hits(&analysis, &of).caption;
+    assert!(caption.ends_with(&wanted), "{caption}");
+    analysis.hits.pairs.clear();
+    assert_eq!(
+        hits(&analysis, &of).title,
+        "No configuration has a figure of what a cache hit gains: not applicable: prefix caching is off \
+         (two configurations); not measured: no repeat is valid (one configuration)"
+    );
+}
+
+#[test]
+fn a_bound_at_one_load_is_claimed_of_that_load_alone() {
+    let (mut analysis, of) = fixture::made_up(3);
+    let whole = ladder(&analysis, &of).unwrap();
+    assert!(whole.title.starts_with("Shown to keep "), "{}", whole.title);
+    let it = analysis.ladder.as_mut().unwrap();
+    it.limit = None;
+    // No step of it is within.
+    it.limits = vec![("concurrency=32".to_owned(), 1.0)];
+    let one = ladder(&analysis, &of).unwrap();
+    assert!(one.title.contains(" bounded at 32 in flight (1 ms) alone, "), "{}", one.title);
+    assert!(!one.title.contains("at 32 in flight,"), "a step beyond its bound: {}", one.title);
+    assert!(one.title.contains("at 16 in flight"), "unbounded steps count: {}", one.title);
+    assert!(one.caption.contains("bound at one load: 32 in flight (1 ms)"), "{}", one.caption);
+    assert!(drawn(&one).contains("bound 1 ms at 32 in flight"));
+    for (width, _, sheet) in sheets(&drawn(&one)) {
+        assert_eq!(sheet.matches("class=\"limit\"").count(), 1, "{width}");
+    }
+}
+
+#[test]
+fn effects_say_how_many_configurations_they_rest_on_and_what_is_left_out() {
+    let (mut analysis, of) = fixture::made_up(20);
+    analysis.effects.left_out = vec![3];
+    let caption = &effects(&analysis, &of)[0].caption;
+    assert!(caption.contains("over 12 configurations"), "{caption}");
+    let wanted = format!("a value of several axes: {}.", of.rows[3].name);
+    assert!(caption.ends_with(&wanted), "{caption}");
+}
+
+#[test]
 fn every_mark_is_a_link_with_a_title_and_a_place_in_the_page() {
     let (analysis, of) = fixture::made_up(12);
     for picture in all(&analysis, &of) {

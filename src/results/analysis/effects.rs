@@ -47,7 +47,7 @@ pub(super) fn effects(source: &Source<'_>) -> Effects {
     let left_out = settle(source, &mut means, &varied);
     let design = Design::of(source, &means, &varied);
     if design.names.is_empty() {
-        return without(nothing(&whole));
+        return Effects { left_out, ..without(nothing(&whole)) };
     }
     let parameters: usize = design.factors.iter().map(|it| it.levels).sum();
     if means.len() as f64 * (parameters as f64).powi(2) > MAX_WORK {
@@ -74,14 +74,12 @@ pub(super) fn effects(source: &Source<'_>) -> Effects {
     for axis in &mut axes {
         axis.p = axis.p.and_then(|_| adjusted.next());
     }
-    let without = (!confounded.is_empty()).then(|| {
-        format!(
-            "not estimable, since their values always change together with those of others: {}",
-            confounded.join(", ")
-        )
-    });
+    if axes.is_empty() {
+        return Effects { left_out, ..without(nothing(&whole)) };
+    }
     let interactions = interactions(&model, &design, &means, ratios);
-    Effects { axes, interactions, without, left_out, ratios }
+    let configurations = means.len();
+    Effects { axes, interactions, without: None, confounded, configurations, left_out, ratios }
 }
 
 fn nothing(whole: &Design) -> String {

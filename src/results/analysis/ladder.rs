@@ -3,6 +3,7 @@
 
 use super::source::{Source, metric};
 use super::{Ladder, Path, Step};
+use crate::history::values::case_of;
 use crate::metric::MetricRef;
 use crate::workload::{LoadCase, Slo, Spec};
 
@@ -17,7 +18,7 @@ pub(super) fn ladder(source: &Source<'_>) -> (Option<Ladder>, Option<String>) {
     if cases.len() < 2 {
         return (None, None);
     }
-    let (latency, limit) = latency(source, &cases);
+    let (latency, limit, limits) = latency(source, &cases);
     let places: Vec<(String, Option<usize>, Option<usize>)> = cases
         .into_iter()
         .map(|case| {
@@ -44,7 +45,7 @@ pub(super) fn ladder(source: &Source<'_>) -> (Option<Ladder>, Option<String>) {
         return (None, None);
     }
     let of = |name: &str| MetricRef::of(WORKLOAD, name);
-    let ladder = Ladder { throughput: of(THROUGHPUT), latency: of(&latency), limit, paths };
+    let ladder = Ladder { throughput: of(THROUGHPUT), latency: of(&latency), limit, limits, paths };
     (Some(ladder), note)
 }
 
@@ -76,17 +77,19 @@ fn steps(source: &Source<'_>) -> (Vec<String>, Option<String>) {
     (closed.into_iter().map(|(_, name)| name).collect(), note)
 }
 
-/// Name of the latency, and its bound: of a constraint, else the SLO's, else none.
-fn latency(source: &Source<'_>, cases: &[String]) -> (String, Option<f64>) {
+/// Name of the latency; its bound at every load, the SLO's; its bounds at single loads, those
+/// of constraints. A constraint is of one case, and says nothing of the others.
+fn latency(source: &Source<'_>, cases: &[String]) -> (String, Option<f64>, Vec<(String, f64)>) {
     let objective = &source.record.manifest.objective;
     let is_latency = |it: &MetricRef| it.workload == WORKLOAD && it.name.ends_with("ttft_ms");
     let bounded =
         objective.constraints.iter().find(|it| is_latency(&it.metric) && it.max.is_some());
     if let Some(bound) = bounded {
-        return (bound.metric.name.clone(), bound.max);
+        let name = &bound.metric.name;
+        return (name.clone(), None, limits(source, name, cases));
     }
     if is_latency(&objective.metric) {
-        return (objective.metric.name.clone(), None);
+        return (objective.metric.name.clone(), None, Vec::new());
     }
     let measured = |name: &str| {
         let places: Vec<usize> =
@@ -98,7 +101,25 @@ fn latency(source: &Source<'_>, cases: &[String]) -> (String, Option<f64>) {
         _ => None,
     });
     let slo = slos.clone().find_map(|Slo { ttft_ms, .. }| ttft_ms);
-    // The SLO bounds nearly every request: the percentile says more of it than the median.
-    let name = if slo.is_some() && measured(LATENCIES[1]) { LATENCIES[1] } else { LATENCIES[0] };
-    (name.to_owned(), slo)
+    // The SLO bounds nearly every request: a median is not held against it.
+    if slo.is_some() && measured(LATENCIES[1]) {
+        return (LATENCIES[1].to_owned(), slo, Vec::new());
+    }
+    (LATENCIES[0].to_owned(), None, Vec::new())
+}
+
+/// The lowest bound of a latency at each of the cases that has one.
+fn limits(source: &Source<'_>, name: &str, cases: &[String]) -> Vec<(String, f64)> {
+    let manifest = &source.record.manifest;
+    let of_case = |case: &String| {
+        let bounds = manifest.objective.constraints.iter().filter(|it| {
+            let metric = &it.metric;
+            metric.workload == WORKLOAD
+                && metric.name == name
+                && case_of(manifest, metric).as_ref() == Some(case)
+        });
+        let least = bounds.filter_map(|it| it.max).min_by(f64::total_cmp)?;
+        Some((case.clone(), least))
+    };
+    cases.iter().filter_map(of_case).collect()
 }

@@ -166,10 +166,20 @@ pub struct Ladder {
     pub throughput: MetricRef,
     /// What is on the vertical axis: a time to first token in milliseconds.
     pub latency: MetricRef,
-    /// Bound of the latency metric, where the grid has one.
+    /// Bound of the latency metric at every load, where the grid has one: the SLO's.
     pub limit: Option<f64>,
+    /// Bounds of the latency metric at one load each, by case: those of constraints.
+    pub limits: Vec<(String, f64)>,
     /// One for each configuration that has at least one step.
     pub paths: Vec<Path>,
+}
+
+impl Ladder {
+    /// The bound of the latency metric at the load of a case.
+    pub fn limit_of(&self, case: &str) -> Option<f64> {
+        let own = self.limits.iter().find(|(of, _)| of == case).map(|(_, limit)| *limit);
+        own.or(self.limit)
+    }
 }
 
 /// The steps of one configuration, in the order of the load.
@@ -227,8 +237,13 @@ pub struct Effects {
     pub axes: Vec<Axis>,
     /// Pairs of axes whose effects are shown not to add up.
     pub interactions: Vec<Interaction>,
-    /// Why nothing can be said of axes, where that is so.
+    /// Why nothing can be said of any axis, where that is so.
     pub without: Option<String>,
+    /// Axes of which nothing can be said, where that is possible of others: their values
+    /// always change together with those of other axes.
+    pub confounded: Vec<String>,
+    /// Configurations that the effects rest on.
+    pub configurations: usize,
     /// Configurations with a figure that are left out, since each alone has a value of several
     /// axes: which of them makes its difference cannot be seen.
     pub left_out: Vec<usize>,
@@ -353,8 +368,14 @@ pub struct Use {
     pub metric: MetricRef,
     /// Which way is better.
     pub goal: Goal,
-    /// What has the best figure; `None` where no configuration has one.
+    /// What has the best figure, of the objective the ranking's candidate; `None` where no
+    /// configuration has one.
     pub best: Option<usize>,
+    /// Whether `best` is there as the ranking's candidate, though another one has a better
+    /// mean: the two are not distinguishable.
+    pub by_ranking: bool,
+    /// What `best` is compared with: what the baseline ran as. `None` without a baseline.
+    pub against: Option<usize>,
     /// Its figure.
     pub figure: Option<Figure>,
     /// The baseline's figure.
@@ -365,7 +386,8 @@ pub struct Use {
     /// Whether that difference is shown at the 5 % level, over all uses and configurations
     /// that were compared (Holm). Without it the baseline is kept.
     pub shown: bool,
-    /// Why nothing is said of this use, where that is so: its workload was not measured.
+    /// Why nothing is said of this use, where that is so: its workload was not measured, or the
+    /// baseline has no rank.
     pub without: Option<String>,
 }
 
@@ -378,8 +400,8 @@ pub struct Separation {
     pub second: usize,
     /// Their estimated difference as a ratio.
     pub ratio: f64,
-    /// Launches of each that show a difference of that size four times out of five; `None`
-    /// where no number below 200 does.
+    /// Launches of each that show a difference of that size four times out of five, at the
+    /// 5 % level over all comparisons of the ranking; `None` where no number up to 200 does.
     pub launches: Option<usize>,
     /// Launches of each that there are.
     pub have: usize,

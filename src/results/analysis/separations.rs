@@ -4,6 +4,7 @@
 use super::Separation;
 use super::source::Source;
 use crate::results::confirmable::cost;
+use crate::statistics::SIGNIFICANCE;
 use crate::strategy::confirm::{Cost, Noise, launches_to_show};
 
 /// Launches of each at most.
@@ -69,6 +70,15 @@ fn separation(
     // Where no time is known, the machine is taken as calm between launches.
     let cost = cost(source.record, names).unwrap_or(Cost { boot: 0.0, repeat: 0.0 });
     let repeats = u32::try_from(repeats).unwrap_or(u32::MAX).max(1);
-    let launches = launches_to_show(cost, noise, repeats, ratio.ln(), POWER, MOST);
+    let asked = (level(source), POWER);
+    let launches = launches_to_show(cost, noise, repeats, ratio.ln(), asked, MOST);
     Some(Separation { first, second, ratio, launches: launches.map(|it| it as usize), have })
+}
+
+/// The level at which one comparison is shown where all ranked ones are compared with the
+/// first, or with the baseline: ranks and claims are adjusted over as many. Equal parts
+/// (Bonferroni), since how many of the others will be shown is not known.
+fn level(source: &Source<'_>) -> f64 {
+    let ranked = source.ranking.rows.iter().filter(|row| row.eligible).count();
+    SIGNIFICANCE / ranked.saturating_sub(1).max(1) as f64
 }

@@ -4,8 +4,9 @@
 
 use super::source::{Source, metric};
 use super::{Figure, Use};
+use crate::history::record::LaunchRecord;
 use crate::history::values::{case_of, value};
-use crate::metric::{Counted, Goal, MetricRef, Scale, Status};
+use crate::metric::{Counted, Goal, Measurement, MetricRef, Scale, Status};
 use crate::results::arm::{self, Arm};
 use crate::results::measured::Measured;
 use crate::results::sheet::{self, Read};
@@ -49,7 +50,7 @@ pub(super) fn uses(source: &Source<'_>) -> Vec<Use> {
     for question in &QUESTIONS {
         let judged = Judged::of(source, question);
         let made = answer(question, judged.as_ref(), &rows, baseline);
-        if let (Some(judged), Some(base)) = (&judged, baseline) {
+        if let (Some(judged), Some(base), None) = (&judged, baseline, &made.without) {
             let others = rows.iter().filter(|row| **row != base);
             let p = others.filter_map(|row| Some((uses.len(), *row, judged.p_better(*row, base)?)));
             tested.extend(p);
@@ -84,6 +85,8 @@ fn answer(
         metric,
         goal: question.goal,
         best: None,
+        by_ranking: false,
+        against: baseline,
         figure: None,
         baseline: None,
         ratio: None,
@@ -98,6 +101,12 @@ fn answer(
         };
         return without(MetricRef::of(question.workload, question.metric), why);
     };
+    // What has no rank is compared with nothing, however good its figure is.
+    let excluded = baseline.map(|row| &judged.source.ranking.rows[row]).filter(|it| !it.eligible);
+    if let Some(row) = excluded {
+        let reason = row.reason().unwrap_or_else(|| "it has no rank".to_owned());
+        return without(judged.metric.clone(), &format!("the baseline is not ranked: {reason}"));
+    }
     let figures: Vec<(usize, Figure)> =
         rows.iter().filter_map(|row| Some((*row, judged.figure(*row)?))).collect();
     let better = |a: f64, b: f64| match question.goal {
@@ -116,6 +125,7 @@ fn answer(
     }
     // Of the objective it is what the ranking says to take.
     let candidate = candidate_of(judged, &figures);
+    let by_ranking = candidate.zip(best).is_some_and(|(own, best)| own.0 != best.0);
     let best = candidate.or(best);
     let of_baseline = figures.iter().find(|(row, _)| Some(*row) == baseline).map(|it| it.1);
     let row = best.map(|(row, _)| row);
@@ -125,6 +135,8 @@ fn answer(
         metric: judged.metric.clone(),
         goal: question.goal,
         best: row,
+        by_ranking,
+        against: baseline,
         figure: best.map(|(_, figure)| figure),
         baseline: of_baseline,
         ratio: ratio.and_then(|(row, base)| judged.ratio(row, base)),
@@ -230,7 +242,7 @@ impl<'s> Judged<'s> {
             let ranking = self.source.ranking;
             let is_overruled =
                 !ranking.overruled.is_empty() && self.source.candidate() == Some(row);
-            return ranking.rows[row].p_baseline.filter(|_| !is_overruled);
+            return ranking.rows[row].p_baseline_alone.filter(|_| !is_overruled);
         }
         let p = if self.shares.is_some() {
             (2.0 * self.share(row)?.p_of_difference(self.share(base)?)).min(1.0)
@@ -270,21 +282,12 @@ fn busiest(source: &Source<'_>, question: &Question) -> Option<String> {
 /// By launch, the mean over all cases of each repeat that has all of them.
 fn over_cases(arm: &Arm<'_>, metric: &MetricRef, cases: &[String]) -> GroupedValues {
     let is_ratio = metric.known().is_none_or(|known| known.scale == Scale::Ratios);
-    let of_launch = |launch: &&crate::history::record::LaunchRecord| {
-        let valid = || {
-            launch.measurements.iter().filter(|it| {
-                it.repeat >= 1 && it.status == Status::Ok && it.is_of(&metric.workload)
-            })
-        };
-        let most = valid().map(|it| it.repeat).max().unwrap_or_default();
+    let of_launch = |launch: &&LaunchRecord| {
+        let most = launch.measurements.iter().map(|it| it.repeat).max().unwrap_or_default();
         let of_repeat = |repeat: u32| -> Option<f64> {
-            let of_case = |case: &String| {
-                let found = valid().find(|it| it.repeat == repeat && it.case == *case)?;
-                let value = value(found, &metric.name)?;
-                Some(if is_ratio { value.ln() } else { value })
-            };
-            let values: Vec<f64> = cases.iter().map(of_case).collect::<Option<_>>()?;
-            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let values = of_all_cases(launch, metric, cases, repeat)?;
+            let of = |it: &f64| if is_ratio { it.ln() } else { *it };
+            let mean = values.iter().map(of).sum::<f64>() / values.len() as f64;
             Some(if is_ratio { mean.exp() } else { mean }).filter(|it| it.is_finite())
         };
         (1..=most).filter_map(of_repeat).collect()
@@ -292,9 +295,29 @@ fn over_cases(arm: &Arm<'_>, metric: &MetricRef, cases: &[String]) -> GroupedVal
     GroupedValues::new(arm.launches.iter().map(of_launch).collect())
 }
 
-/// What was right of what was asked, over all cases.
+/// The values of a repeat in all cases; `None` where it lacks one.
+fn of_all_cases(
+    launch: &LaunchRecord,
+    metric: &MetricRef,
+    cases: &[String],
+    repeat: u32,
+) -> Option<Vec<f64>> {
+    let is_valid = |it: &&Measurement| {
+        it.repeat == repeat && it.status == Status::Ok && it.is_of(&metric.workload)
+    };
+    let of_case = |case: &String| {
+        let mut valid = launch.measurements.iter().filter(is_valid);
+        value(valid.find(|it| it.case == *case)?, &metric.name)
+    };
+    if repeat == 0 { None } else { cases.iter().map(of_case).collect() }
+}
+
+/// What was right of what was asked, over all cases: of repeats that have all of them, since
+/// a launch that ended after an easy case says nothing of the others.
 fn shared(arm: &Arm<'_>, metric: &MetricRef, cases: &[String], counted: Counted) -> Option<Share> {
-    let of_case = |case: &String| arm::share(&arm.launches, metric, case, counted);
+    let is_whole =
+        |launch: &LaunchRecord, repeat: u32| of_all_cases(launch, metric, cases, repeat).is_some();
+    let of_case = |case: &String| arm::share_of(&arm.launches, metric, case, counted, is_whole);
     let add =
         |a: Share, b: Share| Share { happened: a.happened + b.happened, tried: a.tried + b.tried };
     cases.iter().filter_map(of_case).reduce(add)

@@ -6,6 +6,7 @@ mod browser;
 mod html;
 mod large;
 mod made;
+mod words;
 mod written;
 
 use std::collections::BTreeSet;

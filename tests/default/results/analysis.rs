@@ -14,11 +14,11 @@ use vllm_grid::workload::Workload;
 use super::builder::{Building as _, around, conversations, measured, sweep};
 
 /// Without any file.
-fn of(record: &SweepRecord) -> Analysis {
+pub(crate) fn of(record: &SweepRecord) -> Analysis {
     Analysis::of(record, &rank(record), Path::new("/nonexistent"))
 }
 
-fn row(ranking: &Ranking, name: &str) -> usize {
+pub(crate) fn row(ranking: &Ranking, name: &str) -> usize {
     ranking.rows.iter().position(|row| row.name == name).expect("a row")
 }
 
@@ -201,8 +201,8 @@ fn axes_that_always_change_together_are_named() {
     let effects = of(&record).effects;
     assert_eq!(effects.axes.len(), 1);
     assert_eq!(effects.axes[0].name, "enable-prefix-caching");
-    let why = effects.without.unwrap();
-    assert!(why.contains("max-num-seqs") && why.contains("max-num-batched-tokens"), "{why}");
+    assert_eq!(effects.without, None, "something is said of one axis");
+    assert_eq!(effects.confounded, ["max-num-seqs", "max-num-batched-tokens"]);
     // Two configurations that differ in everything.
     let mut two = sweep(&["a", "b"])
         .flags("a", json!({"max-num-seqs": 8, "max-num-batched-tokens": 2048}))
@@ -226,6 +226,7 @@ fn what_alone_has_values_of_several_axes_is_left_out_and_named() {
     let (ranking, effects) = (rank(&record), of(&record).effects);
     assert_eq!(effects.left_out, [row(&ranking, "plain")]);
     assert_eq!((effects.axes.len(), effects.without), (3, None));
+    assert_eq!(effects.configurations, 12, "of thirteen");
     assert!(effects.axes.iter().all(|axis| axis.values.iter().all(|it| it.value != "not set")));
 }
 
@@ -293,10 +294,10 @@ fn load(case: &str, repeat: u32, throughput: f64, ttft: f64) -> Measurement {
 }
 
 /// Concurrency, throughput and latency of a step.
-type Step = (u64, f64, f64);
+pub(crate) type Step = (u64, f64, f64);
 
 /// Two launches of each configuration, each with the steps that it has.
-fn loads(steps: &[(&str, &[Step])]) -> SweepRecord {
+pub(crate) fn loads(steps: &[(&str, &[Step])]) -> SweepRecord {
     let names: Vec<&str> = steps.iter().map(|(name, _)| *name).collect();
     let mut record = sweep(&names);
     let options = json!({"concurrency": [64, 1, 8], "rate": [2]});
@@ -329,7 +330,11 @@ fn the_ladder_is_in_the_order_of_the_load_and_ends_where_it_was_ended() {
     .constraint("load[concurrency=8].median_ttft_ms", None, Some(500.0));
     let (ranking, analysis) = (rank(&record), of(&record));
     let ladder = analysis.ladder.unwrap();
-    assert_eq!((ladder.latency.name.as_str(), ladder.limit), ("median_ttft_ms", Some(500.0)));
+    assert_eq!((ladder.latency.name.as_str(), ladder.limit), ("median_ttft_ms", None));
+    // A constraint is of one case.
+    assert_eq!(ladder.limits, [("concurrency=8".to_owned(), 500.0)]);
+    let limits = ["concurrency=8", "concurrency=64"].map(|case| ladder.limit_of(case));
+    assert_eq!(limits, [Some(500.0), None]);
     let path = |name: &str| {
         let path = ladder.paths.iter().find(|it| it.configuration == row(&ranking, name)).unwrap();
         path.steps.iter().map(|step| step.case.as_str()).collect::<Vec<_>>()
@@ -358,66 +363,21 @@ fn neither_of_two_that_are_each_better_in_one_is_off_the_front() {
     }
 }
 
+/// Within the SLO is nearly every request: a median that is below it says less.
 #[test]
-fn a_use_keeps_the_baseline_unless_a_difference_is_shown() {
-    let mut record = loads(&[
-        ("base", &[(8, 100.0, 50.0)]),
-        ("same", &[(8, 100.5, 50.0)]),
-        ("more", &[(8, 150.0, 50.0)]),
-    ])
-    .baseline("base");
-    let throughput = |record: &SweepRecord| {
-        let uses = of(record).uses;
-        uses.into_iter().find(|it| it.name == "throughput").unwrap()
-    };
-    let it = throughput(&record);
-    assert_eq!((it.best, it.shown), (Some(row(&rank(&record), "more")), true), "{it:?}");
-    let ratio = it.ratio.unwrap();
-    assert!((ratio.value - 1.5).abs() < 0.01 && ratio.launches == 4, "{ratio:?}");
-    // It is the objective: nothing else is said of it than in the ranking.
-    let ranked = &rank(&record).rows[it.best.unwrap()];
-    assert_eq!(ratio.interval, ranked.baseline_ratio.map(|it| it.interval));
-    assert_eq!(it.figure.map(|it| it.value), ranked.estimates[0].map(|it| it.mean));
-    record.launches.retain(|it| it.configuration != "more");
-    let it = throughput(&record);
-    assert_eq!((it.best, it.shown), (Some(row(&rank(&record), "same")), false), "{it:?}");
-    assert!(it.ratio.unwrap().interval.unwrap().contains(1.0));
-    record.launches.retain(|it| it.configuration != "same");
-    let it = throughput(&record);
-    assert_eq!((it.best, it.ratio), (Some(row(&rank(&record), "base")), None), "{it:?}");
-}
-
-#[test]
-fn a_use_with_several_cases_is_judged_over_all_of_them() {
-    let mut record = sweep(&["base", "quick"]).baseline("base");
-    let workload = Workload::from_options("reasoning", &serde_json::Map::new()).unwrap();
-    let cases = workload.cases();
+fn an_slo_is_no_bound_of_a_median() {
+    let mut record = loads(&[("a", &[(1, 20.0, 40.0), (8, 150.0, 60.0)])]);
+    let options = json!({"concurrency": [1, 8], "slo-ttft-ms": 100});
+    let workload = Workload::from_options("load", options.as_object().unwrap()).unwrap();
     record.manifest.workloads = vec![workload];
-    record.manifest.objective.metric =
-        format!("reasoning[{}].mean_e2el_ms", cases[0]).parse().unwrap();
-    for off in [0.99, 1.01, 1.0] {
-        for (name, level) in [("base", 1000.0), ("quick", 800.0)] {
-            record = record.launch(name, &[]);
-            for (at, case) in cases.iter().enumerate() {
-                for repeat in 1..=2 {
-                    let value = off * level * (1.0 + at as f64) * (1.0 + 0.01 * f64::from(repeat));
-                    record = record.measurement(Measurement {
-                        workload: "reasoning".to_owned(),
-                        case: case.clone(),
-                        ..measured(repeat, "mean_e2el_ms", value)
-                    });
-                }
-            }
-        }
+    let ladder = of(&record).ladder.unwrap();
+    assert_eq!((ladder.latency.name.as_str(), ladder.limit), ("median_ttft_ms", None));
+    for repeat in record.launches.iter_mut().flat_map(|it| &mut it.measurements) {
+        let p95 = Some(MetricValue::Number(90.0));
+        repeat.metrics.insert("p95_ttft_ms".to_owned(), p95);
     }
-    let uses = of(&record).uses;
-    let it = uses.iter().find(|it| it.name == "reasoning").unwrap();
-    assert_eq!((it.metric.case.as_ref(), it.shown), (None, true), "{it:?}");
-    let ratio = it.ratio.unwrap();
-    assert!((ratio.value - 0.8).abs() < 0.005, "{ratio:?}");
-    // The geometric mean of 1, 2 and 3 times the level.
-    let mean = 6.0_f64.powf(1.0 / 3.0) * 800.0 * 1.015;
-    assert!((it.figure.unwrap().value / mean - 1.0).abs() < 0.01, "{it:?}");
+    let ladder = of(&record).ladder.unwrap();
+    assert_eq!((ladder.latency.name.as_str(), ladder.limit), ("p95_ttft_ms", Some(100.0)));
 }
 
 #[test]
@@ -442,6 +402,16 @@ fn fewer_launches_separate_what_differs_more() {
     assert!(far < near && near < 200, "{far} {near}");
     // 80 % power for a difference of next to nothing takes more than can be launched.
     assert_eq!(needed(99.99), None);
+    // With more that are compared, ranks and claims are adjusted over more.
+    let mut many = record(94.0);
+    for name in ["c", "d", "e", "f", "g", "h"] {
+        many.manifest.configurations.push(super::builder::configuration(name, &json!({})));
+        for off in [0.96, 1.04, 1.0, 1.0] {
+            many = many.launch(name, &around(150.0 * off));
+        }
+    }
+    let found = of(&many).separations;
+    assert!(found[0].launches.unwrap() > near, "{found:?} {near}");
 }
 
 #[test]

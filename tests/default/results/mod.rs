@@ -1,7 +1,7 @@
 //! What a sweep means and how it is shown, from synthetic sweeps.
 
 mod aa;
-mod analysis;
+pub(crate) mod analysis;
 mod blocks;
 pub(crate) mod builder;
 mod claims;
@@ -27,6 +27,7 @@ mod reading_repeated;
 mod simulated_drift;
 mod table;
 mod unfinished;
+mod uses;
 mod why;
 mod witness;
 mod worse;
