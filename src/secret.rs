@@ -22,6 +22,11 @@ use texts::Texts;
 /// What stands in the place of a secret.
 pub const MASK: &str = "***";
 
+/// Whether a value lacks a part that was hidden: it cannot be used.
+pub fn is_masked(value: &str) -> bool {
+    value.contains(MASK)
+}
+
 /// Shortest value that is masked wherever it appears; a shorter one is masked only
 /// where its name stands.
 pub const MIN_LENGTH: usize = 8;

@@ -75,6 +75,9 @@ fn refused(text: &str) -> CommandError {
 
 fn failed(error: &ApplyError) -> CommandError {
     let exit = if error.is_mistake() { Exit::Usage } else { Exit::Environment };
+    if matches!(error, ApplyError::HalfWritten { .. }) {
+        return CommandError::message(exit, error.to_string());
+    }
     CommandError::message(exit, format!("nothing was written: {error}"))
 }
 
@@ -267,18 +270,20 @@ fn said(target: &Target, found: &Checked) -> Result<Exit, CommandError> {
     }
     let differences = found.differences().count();
     let of = &target.of;
-    let exit = if differences == 0 {
-        let proven = found.all.iter().filter(|it| it.proof != "unknown").count();
-        let _ = writeln!(
-            text,
-            "equal: {} runs with {of} ({proven} of {} are shown)",
-            found.what,
-            found.all.len()
-        );
-        Exit::Done
-    } else {
+    let (shown, all) = (found.shown().count(), found.all.len());
+    let exit = if differences > 0 {
         let _ = writeln!(text, "different: {} differs from {of} in {differences}", found.what);
         Exit::DIFFERENT
+    } else if found.is_equal() {
+        let _ = writeln!(text, "equal: {} runs with {of} (all {all} are shown)", found.what);
+        Exit::Done
+    } else {
+        let _ = writeln!(
+            text,
+            "nothing is shown to differ: of {all} that were tested with {of}, {shown} are shown of {}",
+            found.what
+        );
+        Exit::Done
     };
     print(&text)?;
     Ok(exit)
@@ -287,6 +292,9 @@ fn said(target: &Target, found: &Checked) -> Result<Exit, CommandError> {
 fn compared(row: &Compared) -> String {
     let runs = row.runs.as_deref().unwrap_or("not shown");
     match (&row.tested, row.differs) {
+        (Some(tested), true) if row.runs.is_none() => {
+            format!("DIFFERS: runs without it, tested {tested}")
+        }
         (Some(tested), true) => format!("DIFFERS: runs {runs}, tested {tested} ({})", row.proof),
         (None, true) => format!("DIFFERS: runs {runs}, and was not a part of what was tested"),
         _ => format!("{runs} ({})", row.proof),

@@ -75,10 +75,20 @@ fn said(ran: &Ran) -> String {
 }
 
 fn run(place: &Workplace, daemon: &Daemon, arguments: &[&str]) -> Ran {
+    run_with(place, daemon, arguments, &[])
+}
+
+fn run_with(
+    place: &Workplace,
+    daemon: &Daemon,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Ran {
     let mut command = place.command(arguments);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(place.path("tools")).chain(std::env::split_paths(&path));
     command.env("PATH", std::env::join_paths(folders).unwrap()).env("DOCKER_HOST", daemon.host());
+    command.envs(variables.iter().copied());
     Ran::of(command.output().unwrap())
 }
 
@@ -111,7 +121,7 @@ fn an_override_has_what_was_tested_and_the_rest_as_it_is_written() {
     }
     let deploy = ran.out.lines().find_map(|line| line.strip_prefix("deploy:  ")).unwrap();
     let files = format!("-f {} -f {}", place.path("c.yaml").display(), over.display());
-    assert_eq!(deploy, format!("docker compose {files} up -d llm"));
+    assert_eq!(deploy, format!("docker compose {files} up -d --no-deps llm"));
     assert_eq!(std::fs::read_to_string(place.path("c.yaml")).unwrap(), COMPOSE, "it is the user's");
 
     // A variable goes into a private file, and the text of the command stays.
@@ -154,6 +164,31 @@ fn what_changed_since_the_sweep_a_secret_and_a_foreign_file_are_refused() {
     let ran = apply(COMPOSE, &["--output", "mine.yaml"], 2);
     assert!(said(&ran).contains("is not a file that `apply` wrote"), "{}", ran.err);
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "services: {}\n");
+    let ran = apply(COMPOSE, &["--output", "x.env"], 2);
+    assert!(said(&ran).contains("by another ending"), "{}", ran.err);
+    assert!(!place.path("x.env").exists());
+}
+
+#[test]
+fn what_only_this_shell_or_nobody_says_is_carried_or_said() {
+    let place = place(GRID);
+    let daemon = Daemon::start(|_| Life::Serves);
+    run(&place, &daemon, &["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let arguments = ["apply", "run", "--configuration", "more"];
+    let ran = run_with(&place, &daemon, &arguments, &[("COMPOSE_PROJECT_NAME", "prod")]).expect(0);
+    for line in ["deploy:  ", "back:    "] {
+        let line = ran.out.lines().find_map(|it| it.strip_prefix(line)).unwrap();
+        assert!(line.ends_with(" --project-name prod up -d --no-deps llm"), "{line}");
+    }
+    assert!(!said(&ran).contains("whether the service changed"), "{}", ran.err);
+    // A sweep of an older version did not note what the service was made of.
+    let path = place.path("run/manifest.json");
+    let mut manifest: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    manifest.as_object_mut().unwrap().remove("service_parts").unwrap();
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let ran = run(&place, &daemon, &arguments).expect(0);
+    assert!(said(&ran).contains("whether the service changed since"), "{}", ran.err);
 }
 
 #[test]

@@ -59,6 +59,15 @@ pub(super) fn found(tested: &Tested, now: &Now<'_>, configuration: &Configuratio
     found
 }
 
+/// What a person should know where the sweep's files do not say what the service was.
+pub(super) fn not_compared(tested: &Tested) -> Option<String> {
+    tested.parts.is_none().then(|| {
+        "whether the service changed since the sweep is not known: the sweep's files do not say what \
+         it was made of"
+            .to_owned()
+    })
+}
+
 /// The parts of the configuration's own stack. Those of several are marked with what they are.
 fn own(all: &BTreeMap<String, String>, configuration: &Configuration) -> BTreeMap<String, String> {
     let mark = format!(" ({})", configuration.stack);
@@ -182,5 +191,14 @@ mod tests {
         let of_own = found(&tested, &now, &configuration());
         assert_eq!(of_own, ["its image i:1 was sha256:aa, and is sha256:bb"]);
         assert!(found(&tested, &now, &of_stack).contains(&"shm_size changed".to_owned()));
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_said() {
+        let same = spec("m --max-num-seqs 4");
+        let noted = Tested { parts: Some(parts::of(&same)), image_id: None };
+        assert_eq!(not_compared(&noted), None);
+        let said = not_compared(&Tested::default()).expect("it is said");
+        assert!(said.contains("is not known"), "{said}");
     }
 }

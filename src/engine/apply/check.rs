@@ -67,6 +67,18 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// What of it is shown.
+    pub fn shown(&self) -> impl Iterator<Item = &Compared> {
+        self.all.iter().filter(|it| it.proof != FlagProof::Unknown.as_str())
+    }
+
+    /// Whether all of it is shown, and nothing differs.
+    pub fn is_equal(&self) -> bool {
+        !self.all.is_empty()
+            && self.differences().next().is_none()
+            && self.shown().count() == self.all.len()
+    }
+
     /// What is shown to differ.
     pub fn differences(&self) -> impl Iterator<Item = &Compared> {
         self.all.iter().filter(|it| it.differs)
@@ -132,12 +144,13 @@ fn compared(
     }
     rows(configuration, &proof, &seen.process, &mut all);
     for row in &mut all {
-        // Without the process's own environment the container's record has it.
-        if row.proof == FlagProof::Unknown.as_str()
-            && let Some(value) = seen.environment.get(&row.name)
-        {
-            row.differs = row.tested.as_ref() != Some(value);
-            (row.runs, row.proof) = (Some(value.clone()), "inspected");
+        // Without the process's own environment the container's record has it. That is whole:
+        // what is not in it was not set.
+        let is_variable = configuration.environment.contains_key(&row.name);
+        if is_variable && row.proof == FlagProof::Unknown.as_str() {
+            let value = seen.environment.get(&row.name);
+            row.differs = row.tested.as_ref() != value;
+            (row.runs, row.proof) = (value.cloned(), "inspected");
         }
     }
     Checked { what: String::new(), all, notes: proof.notes }
@@ -275,6 +288,42 @@ mod tests {
             environment: std::collections::BTreeMap::new(),
         };
         compared(&seen, EffectiveValues::new(), &configuration(), Some("sha256:1"))
+    }
+
+    /// One whose process cannot be read, with what the container's record has.
+    fn recorded(variables: &[(&str, &str)]) -> Checked {
+        let flags = Flags::from([("max-num-seqs".to_owned(), json!(8))]);
+        let own = variables.iter().map(|(name, it)| ((*name).to_owned(), (*it).to_owned()));
+        let seen = Running {
+            name: "c".to_owned(),
+            endpoint: None,
+            inspected: Inspected { image: "sha256:1".to_owned(), flags },
+            model: Some("m".to_owned()),
+            process: ProcessReading::Unreadable("another user's".to_owned()),
+            environment: own.collect(),
+        };
+        compared(&seen, EffectiveValues::new(), &configuration(), Some("sha256:1"))
+    }
+
+    #[test]
+    fn a_variable_that_the_container_s_record_lacks_differs() {
+        let checked = recorded(&[]);
+        assert_eq!(differing(&checked), ["A"]);
+        let row = checked.differences().next().expect("one");
+        assert_eq!((row.runs.as_deref(), row.proof), (None, "inspected"));
+        assert_eq!(differing(&recorded(&[("A", "2")])), ["A"]);
+        assert_eq!(differing(&recorded(&[("A", "1")])), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_all_shown_is_not_equal() {
+        let whole = running(&[("max-num-seqs", json!(8)), ("seed", json!(1))], "1");
+        assert!(whole.is_equal(), "{whole:?}");
+        let part = recorded(&[("A", "1")]);
+        assert!(!part.is_equal() && part.differences().next().is_none(), "{part:?}");
+        assert!(part.shown().count() < part.all.len(), "nothing shows the flags");
+        let nothing = Checked { all: Vec::new(), ..part };
+        assert!(!nothing.is_equal(), "nothing is shown");
     }
 
     fn differing(checked: &Checked) -> Vec<&str> {

@@ -6,7 +6,7 @@ use crate::engine::command::overlay;
 use crate::engine::service_view;
 use crate::flags::{self, is_secret};
 use crate::grid::{DockerBlock, ProcessBlock};
-use crate::secret::{MASK, Secrets, is_in_arguments};
+use crate::secret::{Secrets, is_in_arguments, is_masked};
 
 use super::ApplyError;
 
@@ -18,6 +18,9 @@ pub struct Line {
     /// As it was tested.
     pub line: String,
 }
+
+/// Where vLLM's server reads its key.
+const KEY: &str = "VLLM_API_KEY";
 
 const ADVICE: &str = "put it into a variable of the environment";
 
@@ -38,16 +41,19 @@ pub fn of_process(
     };
     let place = "the command of the engine `process`";
     check(&words, place, secrets)?;
-    let mut all = variables(configuration, secrets)?;
+    let own = variables(configuration, secrets)?;
+    let mut all: Vec<String> = own.iter().map(Variable::before_a_command).collect();
     if let Some(name) = &block.api_key_env {
-        all.push(format!("VLLM_API_KEY=\"${name}\""));
+        all.push(format!("{KEY}=\"${name}\""));
     }
     all.extend(words.iter().map(|word| quoted(word)));
     let before = block.command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
     Ok(Line { before: Some(before), line: all.join(" ") })
 }
 
-/// The command line that runs a container of a plain image, as the sweep does.
+/// The command line that runs a container of a plain image with the arguments, the variables
+/// and the published address of the sweep's. Secrets are taken from the shell by their names:
+/// what stands in the arguments, every user of the machine can read.
 ///
 /// # Errors
 /// A secret stands in the arguments.
@@ -57,17 +63,21 @@ pub fn of_image(
     configuration: &Configuration,
     secrets: &Secrets,
 ) -> Result<Line, ApplyError> {
-    let mut all = vec!["docker run".to_owned()];
+    let mut all = Vec::new();
+    let key = block.api_key_env.as_deref();
+    if let Some(name) = key.filter(|name| *name != KEY) {
+        all.push(format!("{KEY}=\"${name}\""));
+    }
+    all.push("docker run".to_owned());
     if block.gpus.unwrap_or(true) {
         all.push("--gpus all".to_owned());
     }
-    all.push("-p 8000:8000".to_owned());
+    // Without the address the server is open to the network.
+    all.push("-p 127.0.0.1:8000:8000".to_owned());
     for variable in variables(configuration, secrets)? {
-        all.push(format!("-e {variable}"));
+        all.push(format!("-e {}", variable.for_docker()));
     }
-    if let Some(name) = &block.api_key_env {
-        all.push(format!("-e VLLM_API_KEY=\"${name}\""));
-    }
+    all.extend(key.map(|_| format!("-e {KEY}")));
     all.push(quoted(block.image.as_deref().unwrap_or_default()));
     let mut words = Vec::new();
     if let Some(model) = &block.model {
@@ -84,7 +94,7 @@ pub fn of_image(
 fn check(words: &[String], place: &str, secrets: &Secrets) -> Result<(), ApplyError> {
     let is_found = is_in_arguments(words.iter().map(String::as_str))
         || words.iter().any(|word| secrets.find(word).is_some());
-    if words.iter().any(|word| word == MASK) {
+    if words.iter().any(|word| is_masked(word)) {
         return Err(ApplyError::Masked("the value of a flag".to_owned()));
     }
     if is_found {
@@ -94,20 +104,45 @@ fn check(words: &[String], place: &str, secrets: &Secrets) -> Result<(), ApplyEr
     Ok(())
 }
 
-/// `NAME=value` of each variable that the configuration sets.
-fn variables(configuration: &Configuration, secrets: &Secrets) -> Result<Vec<String>, ApplyError> {
-    let variable = |(name, value): (&String, &String)| {
-        if is_secret(name) {
-            return Ok(format!("{name}=\"${name}\""));
+/// A variable that the configuration sets.
+enum Variable<'a> {
+    Plain(&'a str, &'a str),
+    /// Its value is the shell's.
+    Secret(&'a str),
+}
+
+impl Variable<'_> {
+    fn before_a_command(&self) -> String {
+        match self {
+            Self::Plain(name, value) => format!("{name}={}", quoted(value)),
+            Self::Secret(name) => format!("{name}=\"${name}\""),
         }
-        if value == MASK {
+    }
+
+    fn for_docker(&self) -> String {
+        match self {
+            Self::Plain(name, value) => format!("{name}={}", quoted(value)),
+            Self::Secret(name) => (*name).to_owned(),
+        }
+    }
+}
+
+fn variables<'a>(
+    configuration: &'a Configuration,
+    secrets: &Secrets,
+) -> Result<Vec<Variable<'a>>, ApplyError> {
+    let variable = |(name, value): (&'a String, &'a String)| {
+        if is_secret(name) {
+            return Ok(Variable::Secret(name));
+        }
+        if is_masked(value) {
             return Err(ApplyError::Masked(format!("the value of {name}")));
         }
         if secrets.find(value).is_some() {
             let (place, what) = ("the grid".to_owned(), format!("the value of {name}"));
             return Err(ApplyError::Secret { place, what, advice: ADVICE });
         }
-        Ok(format!("{name}={}", quoted(value)))
+        Ok(Variable::Plain(name, value))
     };
     configuration.environment.iter().map(variable).collect()
 }
@@ -122,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::configuration::Flags;
+    use crate::secret::MASK;
 
     fn configuration() -> Configuration {
         let flags = Flags::from([
@@ -176,14 +212,50 @@ mod tests {
         let line = of_image(&block, true, &own, &Secrets::default()).expect("no secret").line;
         assert_eq!(
             line,
-            "docker run --gpus all -p 8000:8000 -e A='$1' vllm:1 org/m --host 0.0.0.0 --port 8000 \
+            "docker run --gpus all -p 127.0.0.1:8000:8000 -e A='$1' vllm:1 org/m --host 0.0.0.0 --port 8000 \
              --max-num-seqs 8 --speculative-config '{\"method\":\"it'\\''s\"}'"
         );
         let old = DockerBlock { gpus: Some(false), ..block };
         let line = of_image(&old, false, &own, &Secrets::default()).expect("no secret").line;
         assert!(
-            line.starts_with("docker run -p 8000:8000 ") && line.contains(" --model org/m "),
+            line.starts_with("docker run -p 127.0.0.1:8000:8000 ")
+                && line.contains(" --model org/m "),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_container_takes_secrets_by_name_and_none_stands_in_its_arguments() {
+        let block = DockerBlock {
+            image: Some("vllm:1".to_owned()),
+            api_key_env: Some("SERVE_KEY".to_owned()),
+            ..DockerBlock::default()
+        };
+        let of = |block: &DockerBlock| {
+            of_image(block, true, &configuration(), &Secrets::default()).expect("no secret").line
+        };
+        let line = of(&block);
+        let head = "VLLM_API_KEY=\"$SERVE_KEY\" docker run --gpus all ";
+        let arguments = line.strip_prefix(head).expect("the key stands before the command");
+        assert!(arguments.contains(" -e A='x y' -e HF_TOKEN -e VLLM_API_KEY vllm:1 "), "{line}");
+        assert!(!arguments.contains('$'), "{line}");
+        let own = DockerBlock { api_key_env: Some("VLLM_API_KEY".to_owned()), ..block };
+        let line = of(&own);
+        assert!(line.starts_with("docker run ") && line.contains(" -e VLLM_API_KEY "), "{line}");
+    }
+
+    #[test]
+    fn a_value_that_is_masked_in_part_is_refused() {
+        let block = DockerBlock { image: Some("vllm:1".to_owned()), ..DockerBlock::default() };
+        let partly = format!("https://{MASK}@host/x");
+        let flags = Flags::from([("override".to_owned(), json!(partly))]);
+        let environment = [("A".to_owned(), partly)].into();
+        for own in [
+            Configuration { flags, ..Configuration::default() },
+            Configuration { environment, ..Configuration::default() },
+        ] {
+            let refused = of_image(&block, true, &own, &Secrets::default());
+            assert!(matches!(refused, Err(ApplyError::Masked(_))), "{refused:?}");
+        }
     }
 }

@@ -92,6 +92,23 @@ pub enum ApplyError {
         /// Why not.
         error: std::io::Error,
     },
+    /// One of two files was written, and the other was not.
+    #[error(
+        "{written} was written, and {path} was not ({error}): deploy neither before `apply` ran to its end"
+    )]
+    HalfWritten {
+        /// What was written.
+        written: PathBuf,
+        /// What was not.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+    /// The override and the file of its variables would be one file.
+    #[error(
+        "{0} is the file of the override's variables: name the override by another ending, as `.yaml`"
+    )]
+    SamePath(PathBuf),
     /// A value that the sweep's files do not have.
     #[error("the sweep's files do not have {0}: secrets are masked in them; set it in the service")]
     Masked(String),
@@ -102,7 +119,7 @@ impl ApplyError {
     pub fn is_mistake(&self) -> bool {
         match self {
             Self::Compose(error) => error.is_mistake(),
-            Self::Engine(_) | Self::Io { .. } => false,
+            Self::Engine(_) | Self::Io { .. } | Self::HalfWritten { .. } => false,
             _ => true,
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, Draft};
 use super::{ApplyError, env_file};
-use crate::engine::compose::{ComposeSource, Tool};
+use crate::engine::compose::{ComposeSource, Tool, project_is_exported, project_name};
 
 /// The service's files with what is written beside them.
 pub(super) struct Placed {
@@ -16,6 +16,8 @@ pub(super) struct Placed {
     own: Vec<PathBuf>,
     /// Ours, where it takes one more.
     ours: Option<PathBuf>,
+    /// The project, where the files alone do not say it: a later shell may not export it.
+    project: Option<String>,
     /// Variables that stand before the command in its place.
     front: BTreeMap<String, String>,
 }
@@ -31,7 +33,9 @@ impl Placed {
         let own: Vec<PathBuf> = own.collect();
         let has_none = source.variables.is_empty();
         let in_front = !has_none && tool == Tool::V1 && !own.is_empty();
+        let exported = || project_is_exported().then(|| project_name(source));
         Ok(Self {
+            project: source.project.clone().or_else(exported),
             source: source.clone(),
             tool,
             own,
@@ -64,7 +68,8 @@ impl Placed {
         source
     }
 
-    /// The command that makes the container, with our files or as it was.
+    /// The command that makes the container, with our files or as it was, and nothing that it
+    /// depends on, as the sweep does.
     pub(super) fn line(&self, over: Option<&Path>) -> String {
         let quoted = |text: &str| shell_words::quote(text).into_owned();
         let path = |path: &Path| quoted(&path.to_string_lossy());
@@ -81,10 +86,13 @@ impl Placed {
         if let Some(folder) = &self.source.project_directory {
             option("--project-directory", path(folder));
         }
+        if let Some(project) = &self.project {
+            option("--project-name", quoted(project));
+        }
         for profile in &self.source.profiles {
             option("--profile", quoted(profile));
         }
-        words.extend(["up", "-d"].map(str::to_owned));
+        words.extend(["up", "-d", "--no-deps"].map(str::to_owned));
         words.push(quoted(&self.source.service));
         words.join(" ")
     }
@@ -92,5 +100,27 @@ impl Placed {
     /// The service's files alone.
     pub(super) fn without_ours(self) -> Self {
         Self { ours: None, front: BTreeMap::new(), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_makes_this_service_alone_in_the_project_that_was_read() {
+        let source = ComposeSource {
+            files: vec![PathBuf::from("/srv/c.yaml")],
+            project: Some("prod".to_owned()),
+            service: "llm".to_owned(),
+            ..ComposeSource::default()
+        };
+        let placed = Placed::of(&source, Tool::V1, Path::new("/run/o.env")).expect("no variable");
+        assert_eq!(
+            placed.line(Some(Path::new("/run/o.yaml"))),
+            "docker-compose -f /srv/c.yaml -f /run/o.yaml --project-name prod up -d --no-deps llm"
+        );
+        let back = placed.without_ours().line(None);
+        assert_eq!(back, "docker-compose -f /srv/c.yaml --project-name prod up -d --no-deps llm");
     }
 }

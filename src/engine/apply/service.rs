@@ -23,7 +23,7 @@ use crate::engine::service::{described, place_of};
 use crate::engine::service_view::view_of;
 use crate::engine::stack::{with_image, with_model};
 use crate::grid::DockerBlock;
-use crate::secret::{MASK, Secrets, is_in_arguments, is_secret};
+use crate::secret::{Secrets, is_in_arguments, is_masked, is_secret};
 
 /// What is to be deployed, and where its files go.
 pub struct Order<'a> {
@@ -92,6 +92,9 @@ pub async fn of_service(
     let Order { block, configuration, output, secrets, .. } = order;
     let output = &std::path::absolute(output).unwrap_or_else(|_| output.to_path_buf());
     let variables_at = &output.with_extension("env");
+    if variables_at == output {
+        return Err(ApplyError::SamePath(output.clone()));
+    }
     source.reveal_to(secrets);
     check_masked(configuration)?;
     check_variables(&source.variables, secrets)?;
@@ -112,6 +115,7 @@ pub async fn of_service(
     if !changed.is_empty() {
         return Err(ApplyError::Changed(changed));
     }
+    notes.extend(changed::not_compared(order.tested));
     for path in [output, variables_at] {
         files::check(path)?;
     }
@@ -141,8 +145,7 @@ pub async fn of_service(
         return Err(ApplyError::NotTheSame { path: output.clone(), parts: differing });
     }
     let difference = shown(&overriding, &described_spec, &read, &source, variables_at);
-    let mut files = vec![draft.keep()?];
-    files.extend(variables.map(Draft::keep).transpose()?);
+    let files = files::keep(draft, variables)?;
     if placed.is_in_front() {
         notes.push(
             "`docker-compose` (v1) takes one file of variables, and the service has one: the \
@@ -349,14 +352,12 @@ const ADVICE: &str = "move it into a variable (`${NAME}` of the compose file, or
 
 /// Values that the sweep's files do not have.
 fn check_masked(configuration: &Configuration) -> Result<(), ApplyError> {
-    let variable = configuration
-        .environment
-        .iter()
-        .find(|(name, value)| is_secret(name) || value.contains(MASK));
+    let variable =
+        configuration.environment.iter().find(|(name, value)| is_secret(name) || is_masked(value));
     if let Some((name, _)) = variable {
         return Err(ApplyError::Masked(format!("the value of {name}")));
     }
-    let flag = configuration.varied.iter().find(|(_, value)| value.to_string().contains(MASK));
+    let flag = configuration.varied.iter().find(|(_, value)| is_masked(&value.to_string()));
     match flag {
         Some((name, _)) => Err(ApplyError::Masked(format!("the value of --{name}"))),
         None => Ok(()),
@@ -367,9 +368,9 @@ fn check_variables(
     variables: &BTreeMap<String, String>,
     secrets: &Secrets,
 ) -> Result<(), ApplyError> {
-    let found = variables.iter().find(|(name, value)| {
-        is_secret(name) || value.contains(MASK) || secrets.find(value).is_some()
-    });
+    let found = variables
+        .iter()
+        .find(|(name, value)| is_secret(name) || is_masked(value) || secrets.find(value).is_some());
     match found {
         Some((name, _)) => Err(ApplyError::Secret {
             place: "the grid's `variables`".to_owned(),

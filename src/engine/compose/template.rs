@@ -140,17 +140,27 @@ impl Template {
 
     /// As a compose file writes it: expressions as they are, any other `$` doubled.
     pub fn raw(&self) -> String {
-        let pieces = self.0.iter().map(|piece| match piece {
-            Piece::Text(text) => text.replace('$', "$$"),
-            Piece::Expression { raw, .. } => raw.clone(),
-        });
-        pieces.collect()
+        self.written(|text| text.replace('$', "$$"))
     }
 
     /// For a person: expressions as they are, and each `$` once.
     pub fn shown(&self) -> String {
-        let pieces = self.0.iter().map(|piece| match piece {
-            Piece::Text(text) | Piece::Expression { raw: text, .. } => text.as_str(),
+        self.written(str::to_owned)
+    }
+
+    fn written(&self, plain: impl Fn(&str) -> String) -> String {
+        let pieces = self.0.iter().enumerate().map(|(at, piece)| match piece {
+            Piece::Text(text) => plain(text),
+            Piece::Expression { raw, .. } => match (raw.strip_prefix('$'), self.0.get(at + 1)) {
+                // What follows would be read as a part of the name: in its file a quote stood
+                // between them.
+                (Some(name), Some(Piece::Text(text)))
+                    if !name.starts_with('{') && text.starts_with(is_of_name) =>
+                {
+                    format!("${{{name}}}")
+                }
+                _ => raw.clone(),
+            },
         });
         pieces.collect()
     }

@@ -97,6 +97,19 @@ fn a_text_is_split_as_a_shell_splits_it_and_loses_what_is_no_part_of_a_word() {
     assert!(template("a 'b").words().is_none());
 }
 
+#[test]
+fn a_name_ends_where_its_quotes_ended() {
+    let own = template("--name $A\"b\" $A'_c' $A\"-d\" \"$A\"$A");
+    let (words, lost) = own.words().expect("its quotes end");
+    let raw: Vec<String> = words.iter().map(Template::raw).collect();
+    assert_eq!(raw, ["--name", "${A}b", "${A}_c", "$A-d", "$A$A"]);
+    assert_eq!(lost, [""; 0]);
+    for (word, raw) in words.iter().zip(&raw) {
+        assert_eq!(template(raw).text(), word.text(), "it is read as it was");
+    }
+    assert_eq!(words[1].shown(), "${A}b");
+}
+
 mod properties {
     use proptest::prelude::*;
 
@@ -119,6 +132,13 @@ mod properties {
             let own: Vec<Template> = raw.iter().map(|it| template(it)).collect();
             let followed = words_followed_by(&own, &target);
             prop_assert_eq!(followed.iter().map(Template::text).collect::<Vec<_>>(), target);
+        }
+
+        #[test]
+        fn words_are_read_as_they_were(raw in "[ab '\"\\\\$A{}-]{0,30}") {
+            for word in template(&raw).words().map(|(words, _)| words).unwrap_or_default() {
+                prop_assert_eq!(template(&word.raw()).text(), word.text(), "{}", word.raw());
+            }
         }
 
         #[test]
