@@ -75,7 +75,7 @@ pub(super) fn table(input: &Input<'_>, table: &Table) -> Markup {
         (0..table.head.len()).map(|at| column_target(table, at)).collect();
     html! {
         div.scroll tabindex="0" role="group" aria-label=(plain(&table.caption)) {
-            table data-sort[table.is_sorted] {
+            table.tight[is_tight(table)] data-sort[table.is_sorted] {
                 caption { (plain(&table.caption)) }
                 thead { tr { @for (at, text) in table.head.iter().enumerate() {
                     (head(input, text, above[at], is_of_numbers(table, at)))
@@ -106,6 +106,33 @@ fn head(input: &Input<'_>, text: &str, to: Option<&To>, is_of_numbers: bool) -> 
             @else { (plain(text)) }
         }
     }
+}
+
+/// Letters in a line of a window of 1000 pixels, the room between columns counted.
+const LINE: usize = 118;
+/// Letters of the room between two columns.
+const GAP: usize = 3;
+
+/// Whether a table has room in a line once its figures break before their intervals. One that
+/// has to scroll all the same keeps each row on one line.
+fn is_tight(table: &Table) -> bool {
+    let widest =
+        |text: &str| text.split([' ', '-']).map(|it| it.chars().count()).max().unwrap_or(0);
+    let piece = |span: &Span| match span {
+        Span::Text(text) | Span::Code(text) | Span::Strong(text) | Span::Link(text, _) => {
+            let (mean, interval) = text.split_once(" [").unwrap_or((text, ""));
+            widest(mean).max(interval.chars().count())
+        }
+    };
+    let cell = |cell: &Cell| match cell.spans.iter().map(piece).max() {
+        _ if cell.is_long() => LINE / 2,
+        widest => widest.unwrap_or(0),
+    };
+    let column = |(at, head): (usize, &String)| {
+        let cells = table.rows.iter().filter_map(|row| row.get(at)).map(cell).max();
+        cells.unwrap_or(0).max(widest(head)) + GAP
+    };
+    table.head.iter().enumerate().map(column).sum::<usize>() <= LINE
 }
 
 /// The heads of figures that are compared row by row stand above them, at the same side.
