@@ -124,9 +124,8 @@ fn is_tight(table: &Table) -> bool {
             widest(mean).max(interval.chars().count())
         }
     };
-    let cell = |cell: &Cell| match cell.spans.iter().map(piece).max() {
-        _ if cell.is_long() => LINE / 2,
-        widest => widest.unwrap_or(0),
+    let cell = |cell: &Cell| {
+        if cell.is_long() { LINE / 2 } else { cell.spans.iter().map(piece).max().unwrap_or(0) }
     };
     let column = |(at, head): (usize, &String)| {
         let cells = table.rows.iter().filter_map(|row| row.get(at)).map(cell).max();
@@ -267,5 +266,39 @@ fn behind(input: &Input<'_>, picture: &Picture) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(figures: usize) -> Table {
+        let figure = || Cell::figure("11012 tokens/s [10567, 11476]", To::Configuration(0));
+        let head = ["use", "judged by"].into_iter().chain(std::iter::repeat_n("figure", figures));
+        let row = [Cell::text("throughput"), Cell::text("load.output_throughput")];
+        Table {
+            caption: String::new(),
+            head: head.map(str::to_owned).collect(),
+            rows: vec![row.into_iter().chain((0..figures).map(|_| figure())).collect()],
+            is_sorted: true,
+        }
+    }
+
+    #[test]
+    fn a_table_is_tight_where_it_fits_by_that() {
+        assert!(is_tight(&of(4)));
+        assert!(!is_tight(&of(8)), "it scrolls all the same");
+        let mut remarked = of(4);
+        remarked.rows[0][1] =
+            Cell::text("a remark that is a sentence and has fifty letters or more");
+        assert!(!is_tight(&remarked));
+    }
+
+    #[test]
+    fn a_figure_breaks_before_its_interval_only() {
+        let html = |text| figure(text).into_string();
+        assert_eq!(html("1 [0, 2], seen"), "1 <span class=\"i\">[0, 2]</span>, seen");
+        assert_eq!((html("3 x 2"), html("a [b")), ("3 x 2".to_owned(), "a [b".to_owned()));
     }
 }
