@@ -12,7 +12,7 @@ use vllm_grid::history::record::SweepRecord;
 use vllm_grid::input;
 use vllm_grid::report::content::{self, Input, MOST_COMPARED, files};
 use vllm_grid::report::{export, markdown, page, pictures};
-use vllm_grid::results::analysis::Analysis;
+use vllm_grid::results::analysis::{Analysis, Records};
 use vllm_grid::results::ranking::{self, Ranking};
 use vllm_grid::results::reading::Reading;
 
@@ -59,7 +59,8 @@ fn once(args: &ReportArgs) -> Result<Exit, CommandError> {
     let ranking = ranking::rank(&record);
     let compared = named(&ranking, &args.configurations)?;
     let from = args.output.as_deref().map_or(folder.path(), parent);
-    let material = Material::of(&folder, from, &record, &ranking, Writer::Others)?;
+    let analysis = Analysis::of(&record, &ranking, folder.path());
+    let material = Material::of(&folder, from, &record, &ranking, analysis, Writer::Others)?;
     let input = material.input(&record, &ranking, &compared);
     let text = match args.format {
         ReportFormat::Markdown => markdown::render(&input),
@@ -103,7 +104,8 @@ pub(super) fn write(
     writer: Writer,
 ) -> Result<Vec<PathBuf>, CommandError> {
     let compared = content::compared(ranking);
-    let material = Material::of(folder, target, record, ranking, writer)?;
+    let analysis = Analysis::of(record, ranking, folder.path());
+    let material = Material::of(folder, target, record, ranking, analysis, writer)?;
     let input = material.input(record, ranking, &compared);
     let written =
         [(PAGE, page::render(&input)), (MARKDOWN, markdown::render(&input))].map(|(name, text)| {
@@ -172,11 +174,11 @@ impl Material {
         from: &Path,
         record: &SweepRecord,
         ranking: &Ranking,
+        analysis: Analysis,
         writer: Writer,
     ) -> Result<Self, CommandError> {
         let place = show::place(folder, record, ranking, writer)?;
         let reading = Reading::of(ranking, &record.manifest, &place);
-        let analysis = Analysis::of(record, ranking, folder.path());
         let grid = input::read(&folder.grid_path(), MAX_GRID).ok();
         let grid = grid.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Ok(Self {
@@ -229,31 +231,41 @@ fn base(from: &Path, to: &Path) -> String {
 async fn follow(args: &ReportArgs) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
     let path = args.output.clone().unwrap_or_else(|| folder.path().join(PAGE));
+    // A server is measured meanwhile, on this machine as a rule: this thread comes behind it.
+    let _ = rustix::process::nice(10);
     let mut seen = Seen::default();
+    let mut records = Records::default();
     loop {
         // Whether somebody writes is asked first: what comes between both is seen next time.
         let works = journal::is_written_in(folder.path());
         if !works {
             // Whoever worked on it has written its own page by now.
-            let ranking = rewrite(args, &folder, &path)?;
+            let ranking = rewrite(args, &folder, &path, &mut records)?;
             return Ok(show::outcome(&ranking));
         }
         let news = seen
             .has_news(&folder.journal_path())
             .map_err(|error| CommandError::new(Exit::Environment, error))?;
         if news {
-            rewrite(args, &folder, &path)?;
+            rewrite(args, &folder, &path, &mut records)?;
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
 /// Writes the page, and says so.
-fn rewrite(args: &ReportArgs, folder: &Folder, path: &Path) -> Result<Ranking, CommandError> {
+fn rewrite(
+    args: &ReportArgs,
+    folder: &Folder,
+    path: &Path,
+    records: &mut Records,
+) -> Result<Ranking, CommandError> {
     let (record, _) = folder.read()?;
     let ranking = ranking::rank(&record);
     let compared = named(&ranking, &args.configurations)?;
-    let material = Material::of(folder, parent(path), &record, &ranking, Writer::Others)?;
+    let analysis = Analysis::of_cached(&record, &ranking, folder.path(), records);
+    let from = parent(path);
+    let material = Material::of(folder, from, &record, &ranking, analysis, Writer::Others)?;
     let input = material.input(&record, &ranking, &compared);
     put(path, &page::render(&input))?;
     let over = record.all_launches().filter(|(_, it)| it.is_over()).count();

@@ -2,9 +2,9 @@
 //! folder gets its name, and how a file is written whole or not at all.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{DirBuilder, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -22,6 +22,11 @@ use crate::secret::Secrets;
 mod leftovers;
 mod lost;
 mod output;
+mod whole;
+
+#[cfg(test)]
+pub(crate) use whole::DISK_IS_FULL;
+pub(crate) use whole::{can_write, write_whole};
 
 /// Bytes of a launch's configuration in the name of its folder at most.
 const LONGEST: usize = 100;
@@ -435,58 +440,6 @@ pub(crate) fn file_word(text: &str) -> String {
         word.push_str(&hexadecimal(&Sha256::digest(text.as_bytes())[..4]));
     }
     word
-}
-
-/// Writes a file under a temporary name in the same folder, makes it durable and
-/// renames it: whoever reads `path` sees the old file or the whole new one.
-///
-/// # Errors
-/// When `content` or the file system refuses; the file that was there before stays.
-pub(crate) fn write_whole(
-    path: &Path,
-    content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> io::Result<()> {
-    let temporary = temporary(path)?;
-    let write = || {
-        let mut writer = BufWriter::new(create_file(&temporary)?);
-        content(&mut writer)?;
-        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        #[cfg(test)]
-        crate::crash::point("file: before rename")?;
-        std::fs::rename(&temporary, path)?;
-        #[cfg(test)]
-        crate::crash::point("file: after rename")?;
-        journal::sync_folder(path)
-    };
-    write().inspect_err(|_| {
-        // What is left of it is of no use, and the first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-    })
-}
-
-/// Whether [`write_whole`] may write there; what is there stays.
-///
-/// # Errors
-/// When it may not.
-pub(crate) fn can_write(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    let temporary = temporary(path)?;
-    create_file(&temporary)?;
-    std::fs::remove_file(&temporary)
-}
-
-fn create_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(PRIVATE_FILE).open(path)
-}
-
-/// Where a file is until it is whole.
-fn temporary(path: &Path) -> io::Result<PathBuf> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    Ok(path.with_file_name(format!(".{}.tmp", name.to_string_lossy())))
 }
 
 fn no_manifest(path: &Path, error: &InputError) -> HistoryError {

@@ -18,6 +18,34 @@ fn a_failed_write_leaves_the_old_file_and_nothing_else() {
 }
 
 #[test]
+fn two_writers_of_one_file_do_not_disturb_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.html");
+    // The second writes and renames while the first is in the middle of it.
+    write_whole(&path, |file| {
+        file.write_all(b"the first, ")?;
+        write_whole(&path, |file| file.write_all(b"the second"))?;
+        assert_eq!(std::fs::read_to_string(&path)?, "the second");
+        file.write_all(b"whole")
+    })
+    .unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "the first, whole");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_link_under_a_name_that_can_be_guessed_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.html");
+    let theirs = folder.path().join("theirs");
+    std::fs::write(&theirs, "theirs").unwrap();
+    std::os::unix::fs::symlink(&theirs, folder.path().join(".report.html.tmp")).unwrap();
+    write_whole(&path, |file| file.write_all(b"ours")).unwrap();
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "theirs");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "ours");
+}
+
+#[test]
 fn a_manifest_of_another_version_is_not_called_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = |text: String| {

@@ -116,7 +116,7 @@ impl Text<'_> {
         let rows: Vec<Vec<String>> = table
             .rows
             .iter()
-            .map(|row| row.iter().map(|cell| self.spans(&cell.spans)).collect())
+            .map(|row| row.iter().map(|cell| self.inline(&cell.spans, true)).collect())
             .collect();
         let is_number = |at: usize| {
             let mut cells = table.rows.iter().filter_map(|row| row.get(at));
@@ -128,12 +128,17 @@ impl Text<'_> {
     }
 
     fn spans(&self, spans: &[Span]) -> String {
+        self.inline(spans, false)
+    }
+
+    /// `is_cell`: in a table.
+    fn inline(&self, spans: &[Span], is_cell: bool) -> String {
         let text = |span: &Span| match span {
             // The launches are in the page alone.
             Span::Text(text) | Span::Link(text, To::Configuration(_) | To::Launch(_)) => {
                 escaped(text)
             }
-            Span::Code(text) => code(text),
+            Span::Code(text) => code(text, is_cell),
             Span::Strong(text) => format!("**{}**", escaped(text)),
             Span::Link(text, To::File(path)) => {
                 format!("[{}]({}{})", escaped(text), self.input.base, link(path))
@@ -223,11 +228,20 @@ fn space_at(is_there: bool) -> &'static str {
     if is_there { " " } else { "" }
 }
 
-/// A piece of code, whatever backticks it has.
-fn code(text: &str) -> String {
-    let text = clean::plain(text).replace('|', "\\|");
+/// A piece of code, whatever backticks it has. In a table, where a bar would end the cell in code
+/// too and a backslash before it would be lost, one with bars is HTML.
+fn code(text: &str, is_cell: bool) -> String {
+    let text = clean::plain(text);
     if text.trim().is_empty() {
         return String::new();
+    }
+    if is_cell && text.contains('|') {
+        let letter = |it: char| match it {
+            '-' | '=' => it.to_string(),
+            it if it.is_ascii_punctuation() => format!("&#{};", u32::from(it)),
+            it => it.to_string(),
+        };
+        return format!("<code>{}</code>", text.chars().map(letter).collect::<String>());
     }
     let fence = "`".repeat(longest_run(&text) + 1);
     let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
@@ -244,4 +258,17 @@ fn fenced(text: &str) -> String {
 /// The longest run of backticks.
 fn longest_run(text: &str) -> usize {
     text.split(|it| it != '`').map(str::len).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_in_code_is_itself_outside_of_a_table_and_ends_no_cell_inside() {
+        assert_eq!(code("a|b", false), "`a|b`");
+        assert_eq!(code(r"a\|b", false), r"`a\|b`");
+        assert_eq!(code(r"--a=x\|*b*", true), "<code>--a=x&#92;&#124;&#42;b&#42;</code>");
+        assert_eq!(code("a`b", true), "``a`b``", "without a bar it is code");
+    }
 }

@@ -95,6 +95,7 @@ impl Write for SystemErrors<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::folder::DISK_IS_FULL;
     use polars::prelude::{Column, NamedFrom, Series};
 
     fn frame(rows: usize) -> DataFrame {
@@ -122,9 +123,10 @@ mod tests {
                 ("results.csv", write_csv),
             ] {
                 let path = folder.path().join(name);
-                let temporary = folder.path().join(format!(".{name}.tmp"));
-                std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
-                let error: ResultsError = write(&path, &mut frame(rows)).unwrap_err();
+                DISK_IS_FULL.set(true);
+                let written = write(&path, &mut frame(rows));
+                DISK_IS_FULL.set(false);
+                let error: ResultsError = written.unwrap_err();
                 let full = format!("{}: No space left on device (os error 28): ", path.display());
                 let said = error.to_string();
                 assert!(said.starts_with(&full) && said.contains("free some, and try"), "{said}");

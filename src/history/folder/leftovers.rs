@@ -40,11 +40,16 @@ fn in_folder(path: &Path) -> usize {
     ours.filter(|entry| std::fs::remove_file(entry.path()).is_ok()).count()
 }
 
-/// Whether a file of ours has this name until it is whole.
+/// Whether a file of ours has this name until it is whole: `.NAME.RANDOM.tmp`, and `.NAME.tmp`
+/// in folders of earlier versions.
 fn is_temporary(name: &str) -> bool {
-    let whole = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
-    let ends_so = |whole: &str| {
-        ENDINGS.iter().any(|ending| whole.len() > ending.len() && whole.ends_with(ending))
+    let Some(whole) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")) else {
+        return false;
     };
-    whole.is_some_and(ends_so)
+    let is_random = |word: &str| word.len() == 16 && word.bytes().all(|it| it.is_ascii_hexdigit());
+    let whole = match whole.rsplit_once('.') {
+        Some((name, word)) if is_random(word) => name,
+        _ => whole,
+    };
+    ENDINGS.iter().any(|ending| whole.len() > ending.len() && whole.ends_with(ending))
 }

@@ -90,7 +90,7 @@ pub(in crate::report) struct Table {
     pub(in crate::report) is_sorted: bool,
 }
 
-/// Bytes from which a cell is a sentence.
+/// Letters from which a cell is a sentence.
 const LONG: usize = 48;
 
 /// A cell of a table.
@@ -130,12 +130,17 @@ impl Cell {
 
     /// Whether it is a sentence, which needs room.
     pub(in crate::report) fn is_long(&self) -> bool {
+        self.letters() > LONG
+    }
+
+    /// Letters in it.
+    pub(in crate::report) fn letters(&self) -> usize {
         let length = |span: &Span| match span {
             Span::Text(text) | Span::Code(text) | Span::Strong(text) | Span::Link(text, _) => {
-                text.len()
+                text.chars().count()
             }
         };
-        self.spans.iter().map(length).sum::<usize>() > LONG
+        self.spans.iter().map(length).sum()
     }
 
     /// Nothing was measured.

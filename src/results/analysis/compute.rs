@@ -6,7 +6,7 @@ use std::path::Path;
 use super::files::Files;
 use super::source::Source;
 use super::{
-    Analysis, Repeat, course, distributions, effects, hits, ladder, neighbours, pareto,
+    Analysis, Records, Repeat, course, distributions, effects, hits, ladder, neighbours, pareto,
     separations, turns, uses,
 };
 use crate::history::record::SweepRecord;
@@ -20,10 +20,32 @@ impl Analysis {
     ///
     /// Reads the records of all kept repeats, by at most four threads.
     pub fn of(record: &SweepRecord, ranking: &Ranking, folder: &Path) -> Self {
+        Self::made(record, ranking, folder, None)
+    }
+
+    /// The same of a sweep that goes on: what `records` has is not read again, and the rest by
+    /// this thread alone, since a server is measured meanwhile. `records` begins empty and is
+    /// of this sweep only.
+    pub fn of_cached(
+        record: &SweepRecord,
+        ranking: &Ranking,
+        folder: &Path,
+        records: &mut Records,
+    ) -> Self {
+        Self::made(record, ranking, folder, Some(records))
+    }
+
+    fn made(
+        record: &SweepRecord,
+        ranking: &Ranking,
+        folder: &Path,
+        mut records: Option<&mut Records>,
+    ) -> Self {
         let source = Source::new(record, ranking);
         let files = Files::of(folder);
-        let (distributions, mut notes) = distributions::distributions(&source, &files);
-        let (course, more) = course::course(&source, &files);
+        let known = records.as_deref_mut();
+        let (distributions, mut notes) = distributions::distributions(&source, &files, known);
+        let (course, more) = course::course(&source, &files, records);
         notes.extend(more);
         let (ladder, more) = ladder::ladder(&source);
         notes.extend(more);

@@ -6,14 +6,18 @@ use jiff::Timestamp;
 use super::files::Files;
 use super::series;
 use super::source::Source;
-use super::{Course, Span};
+use super::{Course, Records, Span};
 use crate::gate::GateVerdict;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::LaunchRecord;
 use crate::statistics::Interval;
 
 /// The course, and what of its files could not be read.
-pub(super) fn course(source: &Source<'_>, files: &Files) -> (Course, Vec<String>) {
+pub(super) fn course(
+    source: &Source<'_>,
+    files: &Files,
+    records: Option<&mut Records>,
+) -> (Course, Vec<String>) {
     let launched: Vec<(u32, &LaunchRecord)> = source
         .record
         .all_launches()
@@ -21,7 +25,7 @@ pub(super) fn course(source: &Source<'_>, files: &Files) -> (Course, Vec<String>
         .collect();
     let launches: Vec<Span> =
         launched.iter().map(|(block, launch)| span(source, *block, launch)).collect();
-    let (series, notes) = series::series(&launches, &launched, files);
+    let (series, notes) = series::series(&launches, &launched, files, records);
     let machine = source.ranking.machine.as_ref();
     let jumps = machine.into_iter().flat_map(|it| &it.jumps).filter_map(|jump| jump.at);
     (Course { launches, level: level(source), jumps: jumps.collect(), series }, notes)

@@ -1,7 +1,9 @@
 //! Distributions of the times to first token, from the records of requests: by workload,
 //! case and configuration, kept valid repeats only. Each file is read once, the columns that
-//! are needed; of a long sweep a random part of the values is kept.
+//! are needed; of a long sweep a random part of the values is kept. What [`Records`] has of an
+//! earlier analysis is not read again.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
@@ -10,8 +12,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::files::{Files, Unread, parallel};
+use super::seen::{Kept, room};
 use super::source::Source;
-use super::{Curve, Distribution};
+use super::{Curve, Distribution, Records};
 use crate::history::record::LaunchRecord;
 use crate::metric::{Measurement, Status};
 use crate::statistics::distribution;
@@ -66,6 +69,7 @@ const CACHE: &[Quantity] = &[
 pub(super) fn distributions(
     source: &Source<'_>,
     files: &Files,
+    records: Option<&mut Records>,
 ) -> (Vec<Distribution>, Vec<String>) {
     let places = places(source);
     let rows: Vec<usize> = (0..source.count()).filter(|row| !source.is_another(*row)).collect();
@@ -75,7 +79,13 @@ pub(super) fn distributions(
                     left out";
         return (Vec::new(), has_values.then(|| note.to_owned()).into_iter().collect());
     }
-    let read = parallel(rows.len(), |at| Row::read(source, files, &places, rows[at]));
+    let read = match records {
+        None => parallel(rows.len(), |at| {
+            let mut kept = empty(source, &places, rows[at], KEPT);
+            Row::read(source, files, &places, rows[at], &mut kept)
+        }),
+        Some(records) => again(source, files, &places, &rows, records),
+    };
     let mut unread = Unread::default();
     let mut lost = 0;
     let mut found: Vec<Distribution> = places
@@ -103,6 +113,41 @@ pub(super) fn distributions(
         notes.push(format!("{lost} {what} left out: half of the requests or more failed"));
     }
     (found, notes)
+}
+
+/// The rows, where an earlier analysis of the sweep may have read most of their files.
+fn again(
+    source: &Source<'_>,
+    files: &Files,
+    places: &[Place<'_>],
+    rows: &[usize],
+    records: &mut Records,
+) -> Vec<Row> {
+    let quantities: usize = places.iter().map(|it| it.quantities.len()).sum();
+    let room = room(source.arms.len() * quantities, KEPT);
+    let name = |row: usize| source.ranking.rows[row].name.as_str();
+    // What became another configuration's has no curve any more.
+    records.requests.retain(|known, _| rows.iter().any(|row| name(*row) == known));
+    let mut read = Vec::new();
+    for &row in rows {
+        let kept = records.requests.entry(name(row).to_owned());
+        let kept = kept.or_insert_with(|| empty(source, places, row, room));
+        let one = Row::read(source, files, places, row, kept);
+        records.files += one.files;
+        read.push(one);
+    }
+    read
+}
+
+/// Nothing yet of any place.
+fn empty(source: &Source<'_>, places: &[Place<'_>], row: usize, room: usize) -> Vec<Kept> {
+    // A row's place in the ranking changes with each launch.
+    let seed = source.arm_index(row).unwrap_or(row);
+    let kept = |place: &Place<'_>| Kept {
+        repeats: BTreeSet::new(),
+        values: place.quantities.iter().map(|_| Reservoir::new(seed, room)).collect(),
+    };
+    places.iter().map(kept).collect()
 }
 
 fn places<'a>(source: &Source<'a>) -> Vec<Place<'a>> {
@@ -138,34 +183,58 @@ struct Row {
     unread: Unread,
     /// Curves that are left out, since half of their requests failed.
     without_median: usize,
+    /// Files that were read.
+    files: usize,
 }
 
 impl Row {
-    fn read(source: &Source<'_>, files: &Files, places: &[Place<'_>], row: usize) -> Self {
-        let mut unread = Unread::default();
-        let mut curves = Vec::new();
-        let mut without_median = 0;
-        for place in places {
-            let mut kept: Vec<Reservoir> =
-                place.quantities.iter().map(|_| Reservoir::new(row)).collect();
-            for launch in source.launches(row) {
-                for repeat in valid(launch, place) {
-                    let path = files.records(launch, repeat);
-                    let requests = path.as_deref().and_then(|path| Requests::read(path).ok());
-                    match requests {
-                        Some(requests) => requests.into_all(place.quantities, &mut kept),
-                        None => unread.count(path.as_deref()),
-                    }
-                }
+    /// Adds to `kept` what it lacks; it has an element for each place.
+    fn read(
+        source: &Source<'_>,
+        files: &Files,
+        places: &[Place<'_>],
+        row: usize,
+        kept: &mut [Kept],
+    ) -> Self {
+        let mut this =
+            Self { curves: Vec::new(), unread: Unread::default(), without_median: 0, files: 0 };
+        for (place, kept) in places.iter().zip(kept) {
+            let repeats = || {
+                source
+                    .launches(row)
+                    .iter()
+                    .flat_map(|launch| valid(launch, place).map(move |it| (*launch, it)))
+            };
+            let wanted: BTreeSet<(u32, u32)> =
+                repeats().map(|(launch, it)| (launch.launch, it.repeat)).collect();
+            // What counted may not count any more.
+            if !kept.repeats.is_subset(&wanted) {
+                kept.repeats.clear();
+                kept.values.iter_mut().for_each(Reservoir::clear);
             }
-            for reservoir in kept {
+            for (launch, repeat) in repeats() {
+                let key = (launch.launch, repeat.repeat);
+                if kept.repeats.contains(&key) {
+                    continue;
+                }
+                let path = files.records(launch, repeat);
+                let requests = path.as_deref().and_then(|path| Requests::read(path).ok());
+                let Some(requests) = requests else {
+                    this.unread.count(path.as_deref());
+                    continue;
+                };
+                requests.into_all(place.quantities, &mut kept.values);
+                kept.repeats.insert(key);
+                this.files += 1;
+            }
+            for reservoir in &kept.values {
                 let has_requests = reservoir.seen + reservoir.lost > 0;
                 let curve = reservoir.curve(row);
-                without_median += usize::from(has_requests && curve.is_none());
-                curves.push(curve);
+                this.without_median += usize::from(has_requests && curve.is_none());
+                this.curves.push(curve);
             }
         }
-        Self { curves, unread, without_median }
+        this
     }
 }
 
@@ -232,8 +301,11 @@ impl Requests {
 
 /// A random part of many values (J. S. Vitter, *Random sampling with a reservoir*, ACM
 /// Trans. Math. Softw. 11, 1985, algorithm R).
-struct Reservoir {
+#[derive(Debug)]
+pub(super) struct Reservoir {
     values: Vec<f64>,
+    /// Values at most.
+    room: usize,
     seen: usize,
     /// Requests that failed: they took for ever.
     lost: usize,
@@ -241,14 +313,19 @@ struct Reservoir {
 }
 
 impl Reservoir {
-    fn new(seed: usize) -> Self {
+    fn new(seed: usize, room: usize) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(seed as u64);
-        Self { values: Vec::new(), seen: 0, lost: 0, rng }
+        Self { values: Vec::new(), room, seen: 0, lost: 0, rng }
+    }
+
+    fn clear(&mut self) {
+        self.values.clear();
+        (self.seen, self.lost) = (0, 0);
     }
 
     fn add(&mut self, value: f64) {
         self.seen += 1;
-        if self.values.len() < KEPT {
+        if self.values.len() < self.room {
             self.values.push(value);
             return;
         }
@@ -259,19 +336,20 @@ impl Reservoir {
     }
 
     /// The curve; `None` without a median.
-    fn curve(mut self, configuration: usize) -> Option<Curve> {
-        self.values.sort_by(f64::total_cmp);
-        let (kept, requests) = (self.values.len(), self.seen + self.lost);
+    fn curve(&self, configuration: usize) -> Option<Curve> {
+        let mut values = self.values.clone();
+        values.sort_by(f64::total_cmp);
+        let (kept, requests) = (values.len(), self.seen + self.lost);
         if kept == 0 {
             return None;
         }
         let lost = (self.lost as f64 * kept as f64 / self.seen as f64).round() as usize;
-        let all = distribution::Distribution::of(self.values.iter().copied()).with_lost(lost);
+        let all = distribution::Distribution::of(values.iter().copied()).with_lost(lost);
         let answered = self.seen as f64 / requests as f64;
         Some(Curve {
             configuration,
             requests,
-            points: points(&self.values, answered),
+            points: points(&values, answered),
             p50: all.median()?,
             p95: if requests >= FOR_P95 { all.p95() } else { None },
         })

@@ -4,7 +4,7 @@ use crate::results::records::{ParquetRecords, file_name};
 use crate::telemetry::sink::{RecordSink as _, RepeatKey};
 
 fn filled(values: impl IntoIterator<Item = f64>, lost: usize) -> Reservoir {
-    let mut reservoir = Reservoir::new(1);
+    let mut reservoir = Reservoir::new(1, KEPT);
     for value in values {
         reservoir.add(value);
     }
@@ -79,7 +79,7 @@ fn requests_are_split_by_what_they_were_for_and_what_prepared_a_repeat_is_left_o
     ParquetRecords::in_launch(folder.path()).store(&key, &records).unwrap();
     let path = folder.path().join("records").join(file_name(&key));
     let split = |quantities: &[Quantity]| -> Vec<(Vec<f64>, usize)> {
-        let mut kept: Vec<Reservoir> = quantities.iter().map(|_| Reservoir::new(1)).collect();
+        let mut kept: Vec<Reservoir> = quantities.iter().map(|_| Reservoir::new(1, KEPT)).collect();
         Requests::read(&path).unwrap().into_all(quantities, &mut kept);
         kept.into_iter().map(|it| (it.values, it.lost)).collect()
     };

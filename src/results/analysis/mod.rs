@@ -14,6 +14,7 @@ mod hits;
 mod ladder;
 mod neighbours;
 mod pareto;
+mod seen;
 mod separations;
 mod series;
 mod source;
@@ -21,6 +22,8 @@ mod turns;
 mod uses;
 
 use jiff::Timestamp;
+
+pub use seen::Records;
 
 use crate::metric::{Goal, MetricRef};
 use crate::statistics::Interval;

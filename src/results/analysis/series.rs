@@ -12,7 +12,7 @@ use polars::prelude::{
 };
 
 use super::files::{Files, Unread, parallel};
-use super::{Quantity, Series, Span};
+use super::{Quantity, Records, Series, Span};
 use crate::history::record::LaunchRecord;
 
 /// Points of one series at most, gaps included.
@@ -32,9 +32,17 @@ const READ: [(&str, Quantity); 5] = [
 /// A quantity, of one GPU where it is of one.
 type Key = (Quantity, u32);
 
+/// The samples of one launch, thinned out.
+#[derive(Clone, Debug)]
+pub(super) struct OfLaunch {
+    /// Points that it was thinned out to.
+    points: usize,
+    series: BTreeMap<Key, Vec<Around>>,
+}
+
 /// What is known around one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Around {
+pub(super) struct Around {
     at: f64,
     mean: f64,
     most: f64,
@@ -46,16 +54,23 @@ pub(super) fn series(
     spans: &[Span],
     launches: &[(u32, &LaunchRecord)],
     files: &Files,
+    records: Option<&mut Records>,
 ) -> (Vec<Series>, Vec<String>) {
     if files.is_empty() {
         return (Vec::new(), Vec::new());
     }
     let shares = shares(spans);
-    let read = parallel(spans.len(), |at| {
-        let path = files.telemetry(spans[at].launch);
-        let found = path.as_deref().map(|path| of_launch(path, shares[at]));
-        (found.and_then(Result::ok), path)
-    });
+    let path = |at: usize| files.telemetry(spans[at].launch);
+    let read = |at: usize| of_launch(&path(at)?, shares[at]).ok();
+    let read: Vec<_> = match records {
+        None => parallel(spans.len(), |at| (read(at), path(at))),
+        Some(records) => (0..spans.len())
+            .map(|at| {
+                let is_over = launches[at].1.is_over();
+                (records.samples_of(spans[at].launch, shares[at], is_over, || read(at)), path(at))
+            })
+            .collect(),
+    };
     let mut unread = Unread::default();
     let mut all: BTreeMap<Key, Vec<Vec<Around>>> = BTreeMap::new();
     for ((found, path), (_, launch)) in read.into_iter().zip(launches) {
@@ -77,6 +92,34 @@ pub(super) fn series(
         points: joined(launches),
     });
     (made.collect(), unread.notes("telemetry"))
+}
+
+impl Records {
+    /// The samples of a launch around so many times: those that are known, else as `read`. A
+    /// launch's part of the time becomes less as others follow it.
+    fn samples_of(
+        &mut self,
+        launch: u32,
+        points: usize,
+        is_over: bool,
+        read: impl FnOnce() -> Option<BTreeMap<Key, Vec<Around>>>,
+    ) -> Option<BTreeMap<Key, Vec<Around>>> {
+        if let Some(known) = self.samples.get(&launch).filter(|it| it.points >= points) {
+            let thin = |(key, all): (&Key, &Vec<Around>)| {
+                let each = all.len().div_ceil(points).max(1);
+                let merged =
+                    all.chunks(each).filter_map(|it| it.iter().copied().reduce(Around::with));
+                (*key, merged.collect())
+            };
+            return Some(known.series.iter().map(thin).collect());
+        }
+        let series = read()?;
+        self.files += 1;
+        if is_over {
+            self.samples.insert(launch, OfLaunch { points, series: series.clone() });
+        }
+        Some(series)
+    }
 }
 
 fn name((quantity, gpu): Key) -> String {

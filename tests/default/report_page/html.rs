@@ -126,6 +126,33 @@ impl Page {
         found
     }
 
+    /// The links of each table's rows, its head first: where each leads, and whether the keyboard
+    /// stops at it.
+    pub(crate) fn links_of_tables(&self) -> Vec<Vec<Vec<(String, bool)>>> {
+        let mut tables: Vec<Vec<Vec<(String, bool)>>> = Vec::new();
+        let mut is_inside = false;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Open(tag) if tag.name == "table" => {
+                    is_inside = true;
+                    tables.push(Vec::new());
+                }
+                Piece::Close(name) if name == "table" => is_inside = false,
+                Piece::Open(tag) if is_inside && tag.name == "tr" => {
+                    tables.last_mut().expect("a table").push(Vec::new());
+                }
+                Piece::Open(tag) if is_inside && tag.name == "a" => {
+                    let rows = tables.last_mut().expect("a table");
+                    let stops = tag.attribute("tabindex").as_deref() != Some("-1");
+                    let href = tag.attribute("href").expect("a link leads somewhere");
+                    rows.last_mut().expect("a row").push((href, stops));
+                }
+                _ => {}
+            }
+        }
+        tables
+    }
+
     pub(crate) fn text_of_class(&self, class: &str) -> String {
         self.contents(|tag| tag.attribute("class").as_deref() == Some(class)).join(" ")
     }

@@ -85,6 +85,23 @@ fn every_configuration_and_every_launch_has_its_place() {
 }
 
 #[test]
+fn the_keyboard_reaches_the_launches_of_every_figure() {
+    let tables = Page::of(&Made::example().page()).links_of_tables();
+    let mut figures = 0;
+    for rows in &tables {
+        let head = rows.first().expect("a head");
+        for row in rows {
+            for (href, _) in row.iter().filter(|(_, stops)| !stops) {
+                let mut others = row.iter().chain(head);
+                assert!(others.any(|it| *it == (href.clone(), true)), "{href}: {row:?}");
+                figures += 1;
+            }
+        }
+    }
+    assert!(figures > 100, "figures are links: {figures}");
+}
+
+#[test]
 fn the_summary_has_the_words_of_the_block() {
     for made in [Made::example(), Made::hostile(), Made::partial(State::Interrupted)] {
         let words = |text: &str| {

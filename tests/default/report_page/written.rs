@@ -2,7 +2,9 @@
 
 use std::process::Stdio;
 
-use crate::support::{Workplace, until};
+use rustix::process::Signal;
+
+use crate::support::{Workplace, signal, until};
 
 const GRID: &str = "
 name: small
@@ -56,4 +58,24 @@ fn a_page_follows_a_sweep_to_its_end() {
     assert!(printed.trim_end().ends_with("the end: live.html"), "{printed}");
     let page = std::fs::read_to_string(place.path("live.html")).unwrap();
     assert!(!page.contains("data-reload") && !page.contains("partial, as of"), "{printed}");
+}
+
+#[test]
+fn ctrl_c_ends_following_quietly_and_leaves_a_whole_page() {
+    let place = Workplace::new(&GRID.replace("speed: 200", "speed: 2"));
+    let mut sweep = place.start(&["sweep", "grid.yaml", "--output", "run"]);
+    place.wait_for("run", "launch_started", 1);
+    let mut follow = place.command(&["report", "run", "--follow", "--output", "live.html"]);
+    let follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("there is a page", || place.path("live.html").is_file());
+    signal(&follow, Signal::INT);
+    let output = follow.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.as_ref()), (Some(4), ""));
+    let page = std::fs::read_to_string(place.path("live.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
+    assert!(page.contains("data-reload"), "the sweep goes on");
+    assert!(place.path("run/journal.jsonl").is_file() && sweep.try_wait().unwrap().is_none());
+    signal(&sweep, Signal::INT);
+    assert_eq!(sweep.wait().unwrap().code(), Some(4));
 }

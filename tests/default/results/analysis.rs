@@ -7,7 +7,7 @@ use vllm_grid::history::folder::Folder;
 use vllm_grid::history::launch::{FailureClass, LaunchOutcome};
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Goal, Measurement, MetricValue, Status};
-use vllm_grid::results::analysis::{Analysis, Axis, Quantity};
+use vllm_grid::results::analysis::{Analysis, Axis, Quantity, Records};
 use vllm_grid::results::ranking::{Ranking, rank};
 use vllm_grid::workload::Workload;
 
@@ -108,6 +108,42 @@ fn the_shipped_example_has_everything_that_was_measured() {
     assert!(throughput.ratio.unwrap().interval.unwrap().low > 1.0);
     let reasoning = analysis.uses.iter().find(|it| it.name == "reasoning").unwrap();
     assert_eq!((reasoning.best, reasoning.without.is_some()), (None, true));
+}
+
+#[test]
+fn a_report_that_follows_a_sweep_reads_the_files_of_new_launches_only() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("runs/example");
+    let whole = Folder::existing(&folder).unwrap().record().unwrap();
+    let mut records = Records::default();
+    let files_of = |number: u32| {
+        let launches = std::fs::read_dir(folder.join("launches")).unwrap().flatten();
+        let begins = format!("{number}-");
+        let own = launches.filter(|it| it.file_name().to_string_lossy().starts_with(&begins));
+        // A warm-up is of no distribution.
+        let is_kept = |it: &std::fs::DirEntry| !it.file_name().to_string_lossy().contains("-0.");
+        let files = |path: &Path| {
+            std::fs::read_dir(path).into_iter().flatten().flatten().filter(is_kept).count()
+        };
+        let count = |path: &Path| {
+            files(&path.join("records")) + usize::from(path.join("telemetry.parquet").is_file())
+        };
+        own.map(|it| count(&it.path())).sum::<usize>()
+    };
+    for count in 1..=whole.launches.len() {
+        let mut record = whole.clone();
+        record.launches.truncate(count);
+        let before = records.files_read();
+        let analysis = Analysis::of_cached(&record, &rank(&record), &folder, &mut records);
+        let new = files_of(record.launches[count - 1].launch);
+        assert_eq!(records.files_read() - before, new, "launch {count}");
+        let fresh = Analysis::of(&record, &rank(&record), &folder);
+        assert_eq!(analysis.distributions, fresh.distributions, "launch {count}");
+        assert_eq!(analysis.notes, fresh.notes, "launch {count}");
+        let names =
+            |it: &Analysis| it.course.series.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&analysis), names(&fresh));
+        assert!(analysis.course.series.iter().all(|it| it.points.len() <= 600));
+    }
 }
 
 #[test]

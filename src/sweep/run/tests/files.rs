@@ -249,10 +249,17 @@ async fn a_resume_removes_what_a_killed_process_left_half_written() {
     let left = [
         ".manifest.json.tmp",
         ".results.csv.tmp",
+        ".report.html.0123456789abcdef.tmp",
         "launches/1-c0/.telemetry.parquet.tmp",
         "launches/1-c0/records/.kv-cache-1.parquet.tmp",
     ];
-    let theirs = [".notes.tmp", "launches/.x.parquet.tmp", "x.parquet.tmp", ".parquet.tmp"];
+    let theirs = [
+        ".notes.0123456789abcdef.tmp",
+        ".notes.tmp",
+        "launches/.x.parquet.tmp",
+        "x.parquet.tmp",
+        ".parquet.tmp",
+    ];
     for name in left.iter().chain(&theirs) {
         std::fs::write(run.join(name), "half").expect("written");
     }
