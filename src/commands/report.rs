@@ -16,6 +16,7 @@ use vllm_grid::results::analysis::Analysis;
 use vllm_grid::results::ranking::{self, Ranking};
 use vllm_grid::results::reading::Reading;
 
+use super::report_file;
 use super::show::{self, Writer};
 use crate::cli::{ExportArgs, Format, ReportArgs, ReportFormat};
 use crate::exit::{CommandError, Exit, print, print_with};
@@ -58,14 +59,18 @@ fn once(args: &ReportArgs) -> Result<Exit, CommandError> {
     let record = show::read(&folder)?;
     let ranking = ranking::rank(&record);
     let compared = named(&ranking, &args.configurations)?;
-    let from = args.output.as_deref().map_or(folder.path(), parent);
+    let output = args.output.as_deref().filter(|it| !report_file::is_standard_output(it));
+    if let Some(path) = output {
+        report_file::check(path, folder.path())?;
+    }
+    let from = output.map_or(folder.path(), parent);
     let material = Material::of(&folder, from, &record, &ranking, Writer::Others)?;
     let input = material.input(&record, &ranking, &compared);
     let text = match args.format {
         ReportFormat::Markdown => markdown::render(&input),
         _ => page::render(&input),
     };
-    match &args.output {
+    match output {
         Some(path) => {
             put(path, &text)?;
             print(&format!("{}\n", path.display()))?;
@@ -119,7 +124,7 @@ fn put(path: &Path, text: &str) -> Result<(), CommandError> {
         .map_err(|error| CommandError::new(Exit::Environment, error))
 }
 
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -229,6 +234,11 @@ fn base(from: &Path, to: &Path) -> String {
 async fn follow(args: &ReportArgs) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
     let path = args.output.clone().unwrap_or_else(|| folder.path().join(PAGE));
+    if report_file::is_standard_output(&path) {
+        let what = "--follow writes a file: name one with --output, or leave it out";
+        return Err(CommandError::message(Exit::Usage, what));
+    }
+    report_file::check(&path, folder.path())?;
     let mut seen = Seen::default();
     loop {
         // Whether somebody writes is asked first: what comes between both is seen next time.

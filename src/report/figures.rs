@@ -41,7 +41,7 @@ pub fn render(
     }
     let more = if exported { "results.csv" } else { "what `export` writes" };
     let note = format!(
-        "mean [95%] in the order of the ranking; metrics without a value are left out, and \
+        "mean [95%], candidate and baseline first, then in the order of the ranking; metrics without a value are left out, and \
          counts and states are in {more}"
     );
     blocks.push(wrap(&note, columns, "  "));
@@ -74,10 +74,9 @@ fn table(ranking: &Ranking, short: &Names, kind: &Kind, case: &str, columns: usi
         Some(unit) => format!("{} {unit}", metric.name),
     };
     let labels = Field::new(title, metrics.iter().map(label).collect());
-    let fields: Vec<Field> = ranking
-        .rows
-        .iter()
-        .zip(&short.shown)
+    let rows = first_candidate_and_baseline(ranking).into_iter();
+    let fields: Vec<Field> = rows
+        .map(|at| (&ranking.rows[at], &short.shown[at]))
         .filter(|(row, _)| metrics.iter().any(|(index, _)| row.estimates[*index].is_some()))
         .map(|(row, name)| {
             let cell = |(index, _): &(usize, &MetricRef)| {
@@ -88,6 +87,19 @@ fn table(ranking: &Ranking, short: &Names, kind: &Kind, case: &str, columns: usi
         })
         .collect();
     folded(&labels, &fields, columns)
+}
+
+/// All rows in the order of the ranking, but the candidate and the baseline first: side by side
+/// where two have space.
+pub(super) fn first_candidate_and_baseline(ranking: &Ranking) -> Vec<usize> {
+    let candidate = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+    let candidate = ranking.rows.iter().position(|row| candidate == Some(row.name.as_str()));
+    let baseline = ranking.rows.iter().position(|row| row.baseline);
+    let mut order: Vec<usize> = candidate.into_iter().chain(baseline).collect();
+    order.extend(0..ranking.rows.len());
+    let mut seen = vec![false; ranking.rows.len()];
+    order.retain(|at| !std::mem::replace(&mut seen[*at], true));
+    order
 }
 
 /// `#1 plain`; `- starved` of one without a rank.
