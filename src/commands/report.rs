@@ -266,10 +266,12 @@ fn rewrite(args: &ReportArgs, folder: &Folder, path: &Path) -> Result<Ranking, C
     let material = Material::of(folder, parent(path), &record, &ranking, Writer::Others)?;
     let input = material.input(&record, &ranking, &compared);
     put(path, &page::render(&input))?;
-    let over = record.all_launches().filter(|(_, it)| it.is_over()).count();
+    // As the page counts them: a trial that was launched twice is over once.
+    let extent = material.place.extent.as_ref();
+    let over = extent.map_or_else(String::new, |it| format!("{} of {}", it.done, it.of));
     let now = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();
     let state =
-        if material.place.extent.as_ref().is_some_and(content::goes_on) { "" } else { ", the end" };
+        if extent.is_some_and(content::goes_on) { "" } else { ", the end" };
     print(&format!("{now} UTC  {over} launches are over{state}: {}\n", path.display()))?;
     Ok(ranking)
 }

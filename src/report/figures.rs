@@ -73,7 +73,8 @@ fn table(ranking: &Ranking, short: &Names, kind: &Kind, case: &str, columns: usi
         Some(unit) if metric.name.ends_with(&format!("_{unit}")) => metric.name.clone(),
         Some(unit) => format!("{} {unit}", metric.name),
     };
-    let labels = Field::new(title, metrics.iter().map(label).collect());
+    let labels = std::iter::once("rank".to_owned()).chain(metrics.iter().map(label));
+    let labels = Field::new(title, labels.collect());
     let rows = first_candidate_and_baseline(ranking).into_iter();
     let fields: Vec<Field> = rows
         .map(|at| (&ranking.rows[at], &short.shown[at]))
@@ -83,7 +84,8 @@ fn table(ranking: &Ranking, short: &Names, kind: &Kind, case: &str, columns: usi
                 let estimate = row.estimates[*index].as_ref();
                 estimate.map_or("-".to_owned(), |estimate| number::estimate(estimate, ""))
             };
-            Field::new(heading(row, name), metrics.iter().map(cell).collect()).right()
+            let cells = std::iter::once(role(ranking, row)).chain(metrics.iter().map(cell));
+            Field::new(name.clone(), cells.collect()).right()
         })
         .collect();
     folded(&labels, &fields, columns)
@@ -102,7 +104,13 @@ pub(super) fn first_candidate_and_baseline(ranking: &Ranking) -> Vec<usize> {
     order
 }
 
-/// `#1 plain`; `- starved` of one without a rank.
-fn heading(row: &RankedConfiguration, name: &str) -> String {
-    row.rank.map_or_else(|| format!("- {name}"), |rank| format!("#{rank} {name}"))
+/// `#1 candidate`, `#6 baseline`, `#3`; `-` of one without a rank.
+fn role(ranking: &Ranking, row: &RankedConfiguration) -> String {
+    let rank = row.rank.map_or_else(|| "-".to_owned(), |rank| format!("#{rank}"));
+    let candidate = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+    match (candidate == Some(row.name.as_str()), row.baseline) {
+        (_, true) => format!("{rank} baseline"),
+        (true, false) => format!("{rank} candidate"),
+        (false, false) => rank,
+    }
 }

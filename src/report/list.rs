@@ -111,6 +111,7 @@ fn phrase(verdict: &Statement) -> String {
             NoDecision::NotLaunched { .. } => "nothing measured",
             NoDecision::Unswept(_) => "confirmations only",
             NoDecision::Missing(_) => "no decision: metric missing",
+            NoDecision::AllFailed { not_launched: 1.., .. } => "nothing measured",
             NoDecision::AllFailed { .. } => "all failed",
             NoDecision::BoundsBroken { .. } => "all break a bound",
             NoDecision::NotCarried { .. } => "nothing decided",

@@ -270,6 +270,16 @@ fn every_launch_failed() {
 }
 
 #[test]
+fn what_was_not_launched_did_not_fail() {
+    let mut record = sweep(&["a", "b"]).failed("a", FailureClass::OutOfMemory, "no memory");
+    record = record.failed("b", FailureClass::OutOfMemory, "");
+    let reason = "a needs less and failed".to_owned();
+    record.launches[1].outcome = Some(LaunchOutcome::Skipped { reason, by_strategy: false });
+    let text = block(&record);
+    assert!(text.contains("1 of 2 configurations failed, and 1 was not launched"), "{text}");
+}
+
+#[test]
 fn values_are_missing_for_most() {
     insta::assert_snapshot!(block(&missing()));
 }
