@@ -270,8 +270,7 @@ fn rewrite(args: &ReportArgs, folder: &Folder, path: &Path) -> Result<Ranking, C
     let extent = material.place.extent.as_ref();
     let over = extent.map_or_else(String::new, |it| format!("{} of {}", it.done, it.of));
     let now = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();
-    let state =
-        if extent.is_some_and(content::goes_on) { "" } else { ", the end" };
+    let state = if extent.is_some_and(content::goes_on) { "" } else { ", the end" };
     print(&format!("{now} UTC  {over} launches are over{state}: {}\n", path.display()))?;
     Ok(ranking)
 }

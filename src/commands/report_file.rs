@@ -43,7 +43,8 @@ pub(super) fn check(path: &Path, run: &Path) -> Result<(), CommandError> {
 
 /// A sweep's own files have other endings.
 fn has_name_of_report(path: &Path) -> bool {
-    path.extension().is_some_and(|it| ["html", "htm", "md", "markdown"].iter().any(|own| it == *own))
+    path.extension()
+        .is_some_and(|it| ["html", "htm", "md", "markdown"].iter().any(|own| it == *own))
 }
 
 fn is_below(path: &Path, run: &Path) -> bool {
@@ -80,7 +81,8 @@ mod tests {
             }
             check(&path, &run).is_ok()
         };
-        let page = "<!DOCTYPE html><html><head><meta name=\"generator\" content=\"vllm-grid\"></head>";
+        let page =
+            "<!DOCTYPE html><html><head><meta name=\"generator\" content=\"vllm-grid\"></head>";
         assert!(may("new.txt", None) && may("empty.md", Some("")));
         assert!(may("page.html", Some(page)) && may("run/report.html", Some(page)));
         assert!(may("a.md", Some("# Sweep a (simulated)\n\n## Summary (simulated)\n")));

@@ -236,7 +236,9 @@ fn all_failed(of: usize, not_launched: usize) -> String {
         (_, 0) => format!("all {of} configurations failed"),
         (0, _) => format!("0 of {of} configurations were launched"),
         (_, 1) => format!("{failed} of {of} configurations failed, and 1 was not launched"),
-        _ => format!("{failed} of {of} configurations failed, and {not_launched} were not launched"),
+        _ => {
+            format!("{failed} of {of} configurations failed, and {not_launched} were not launched")
+        }
     }
 }
 

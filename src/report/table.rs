@@ -197,9 +197,7 @@ impl Layout {
         }
         let mut shown = Shown { units: false, bars: None, numbers: false, bounds: false, ..all };
         (shown.differences, shown.lost, shown.failures) = (false, false, false);
-        let space = |shown| {
-            Self::with(ranking, manifest, shown, forms[0].clone()).space(columns)
-        };
+        let space = |shown| Self::with(ranking, manifest, shown, forms[0].clone()).space(columns);
         // An empty name identifies nothing.
         shown.effect &= space(shown) >= MIN_NAME;
         let space = space(shown);
@@ -208,12 +206,7 @@ impl Layout {
         Self::with(ranking, manifest, shown, names)
     }
 
-    fn with(
-        ranking: &Ranking,
-        manifest: &Manifest,
-        shown: Shown,
-        names: Names,
-    ) -> Self {
+    fn with(ranking: &Ranking, manifest: &Manifest, shown: Shown, names: Names) -> Self {
         let rows = &ranking.rows;
         let cells = |read: &dyn Fn(&RankedConfiguration) -> String| -> Vec<String> {
             rows.iter().map(read).collect()

@@ -4,7 +4,7 @@ use serde_json::json;
 use unicode_width::UnicodeWidthStr;
 use vllm_grid::grid::Window;
 use vllm_grid::history::extent::{Extent, State, Waits};
-use vllm_grid::history::launch::FailureClass;
+use vllm_grid::history::launch::{FailureClass, LaunchOutcome};
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Constraint, Goal};
 use vllm_grid::report::reading::render;
