@@ -49,7 +49,7 @@ fn has_name_of_report(path: &Path) -> bool {
 
 fn is_below(path: &Path, run: &Path) -> bool {
     let folder = super::report::parent(path).canonicalize();
-    matches!((folder, run.canonicalize()), (Ok(folder), Ok(run)) if folder.starts_with(run))
+    matches!((folder, run.canonicalize()), (Ok(folder), Ok(run)) if folder.starts_with(&run))
 }
 
 /// Whether the file begins as a page or a Markdown report of ours does.
