@@ -295,7 +295,7 @@ pub(crate) struct ReportArgs {
     /// four at most (default: candidate, baseline, and what is not distinguishable)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) configurations: Vec<String>,
-    /// With markdown or html: write to this file
+    /// With markdown or html: write to this file, a new one or an earlier report; - is standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Write the page (report.html in the sweep's folder, or --output) again after each launch,

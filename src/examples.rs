@@ -37,7 +37,12 @@ pub(crate) const REPORT: &str = "\
 Examples:
   vllm-grid report runs/example
   vllm-grid report runs/example --workload load
-  vllm-grid report runs/example --format json";
+  vllm-grid report runs/example --format json
+  vllm-grid report runs/example --format markdown --configurations plain,prefix-util0.82-seqs64
+  vllm-grid report runs/example --format html --output page.html
+  vllm-grid report runs/example --follow
+
+While a sweep runs, --follow writes report.html in its folder again after each launch.";
 
 pub(crate) const LIST: &str = "\
 Examples:

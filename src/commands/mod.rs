@@ -27,6 +27,7 @@ mod plan;
 mod production;
 mod recover;
 mod report;
+mod report_file;
 mod show;
 mod simulate;
 mod sweep;

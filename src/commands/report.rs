@@ -16,6 +16,7 @@ use vllm_grid::results::analysis::{Analysis, Records};
 use vllm_grid::results::ranking::{self, Ranking};
 use vllm_grid::results::reading::Reading;
 
+use super::report_file;
 use super::show::{self, Writer};
 use crate::cli::{ExportArgs, Format, ReportArgs, ReportFormat};
 use crate::exit::{CommandError, Exit, print, print_with};
@@ -58,7 +59,11 @@ fn once(args: &ReportArgs) -> Result<Exit, CommandError> {
     let record = show::read(&folder)?;
     let ranking = ranking::rank(&record);
     let compared = named(&ranking, &args.configurations)?;
-    let from = args.output.as_deref().map_or(folder.path(), parent);
+    let output = args.output.as_deref().filter(|it| !report_file::is_standard_output(it));
+    if let Some(path) = output {
+        report_file::check(path, folder.path())?;
+    }
+    let from = output.map_or(folder.path(), parent);
     let analysis = Analysis::of(&record, &ranking, folder.path());
     let material = Material::of(&folder, from, &record, &ranking, analysis, Writer::Others)?;
     let input = material.input(&record, &ranking, &compared);
@@ -66,7 +71,7 @@ fn once(args: &ReportArgs) -> Result<Exit, CommandError> {
         ReportFormat::Markdown => markdown::render(&input),
         _ => page::render(&input),
     };
-    match &args.output {
+    match output {
         Some(path) => {
             put(path, &text)?;
             print(&format!("{}\n", path.display()))?;
@@ -121,7 +126,7 @@ fn put(path: &Path, text: &str) -> Result<(), CommandError> {
         .map_err(|error| CommandError::new(Exit::Environment, error))
 }
 
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -231,6 +236,11 @@ fn base(from: &Path, to: &Path) -> String {
 async fn follow(args: &ReportArgs) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
     let path = args.output.clone().unwrap_or_else(|| folder.path().join(PAGE));
+    if report_file::is_standard_output(&path) {
+        let what = "--follow writes a file: name one with --output, or leave it out";
+        return Err(CommandError::message(Exit::Usage, what));
+    }
+    report_file::check(&path, folder.path())?;
     // A server is measured meanwhile, on this machine as a rule: this thread comes behind it.
     let _ = rustix::process::nice(10);
     let mut seen = Seen::default();
@@ -268,10 +278,11 @@ fn rewrite(
     let material = Material::of(folder, from, &record, &ranking, analysis, Writer::Others)?;
     let input = material.input(&record, &ranking, &compared);
     put(path, &page::render(&input))?;
-    let over = record.all_launches().filter(|(_, it)| it.is_over()).count();
+    // As the page counts them: a trial that was launched twice is over once.
+    let extent = material.place.extent.as_ref();
+    let over = extent.map_or_else(String::new, |it| format!("{} of {}", it.done, it.of));
     let now = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();
-    let state =
-        if material.place.extent.as_ref().is_some_and(content::goes_on) { "" } else { ", the end" };
+    let state = if extent.is_some_and(content::goes_on) { "" } else { ", the end" };
     print(&format!("{now} UTC  {over} launches are over{state}: {}\n", path.display()))?;
     Ok(ranking)
 }

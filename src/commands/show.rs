@@ -113,15 +113,21 @@ pub(crate) fn schema() -> Result<Exit, CommandError> {
 /// `completions`: a shell's script.
 pub(crate) fn completions(shell: Shell) -> Result<Exit, CommandError> {
     let mut cli = Cli::command();
-    let shell = match shell {
+    let generator = match shell {
         Shell::Bash => clap_complete::Shell::Bash,
         Shell::Zsh => clap_complete::Shell::Zsh,
         Shell::Fish => clap_complete::Shell::Fish,
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut cli, "vllm-grid", &mut script);
+    clap_complete::generate(generator, &mut cli, "vllm-grid", &mut script);
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Bash {
+        // clap_complete spells a name with `-` in two ways, so that no subcommand's branch is
+        // ever reached.
+        script = script.replace("vllm__subcmd__grid", "vllm__grid");
+    }
     // Made of our own help alone: tabs and escapes of the shell stay as they are.
-    print_with(|out| out.write_all(&script))?;
+    print_with(|out| out.write_all(script.as_bytes()))?;
     Ok(Exit::Done)
 }
 

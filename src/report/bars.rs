@@ -22,13 +22,17 @@ pub(super) struct Bars {
 }
 
 impl Bars {
-    /// For a terminal of so many columns; `None` in a narrow one, and where fewer than two
-    /// configurations have a figure or all figures are the same.
+    /// Columns of a bar, where nothing else needs them, in a terminal of so many columns; `None`
+    /// in a narrow one, and where fewer than two configurations have a figure or all figures are
+    /// the same.
+    pub(super) fn full(ranking: &Ranking, columns: usize) -> Option<usize> {
+        let full = (columns / 5).clamp(20, 30);
+        (columns >= FROM && Scale::of(ranking, full).is_some()).then_some(full)
+    }
+
+    /// Bars of so many columns, or of as many as the ends of the scale need.
     pub(super) fn of(ranking: &Ranking, columns: usize) -> Option<Self> {
-        if columns < FROM {
-            return None;
-        }
-        let scale = Scale::of(ranking, (columns / 5).clamp(20, 30))?;
+        let scale = Scale::of(ranking, columns)?;
         let confirmed: Vec<bool> =
             ranking.rows.iter().map(|row| is_confirmed(ranking, row)).collect();
         let rows = ranking.rows.iter().zip(&confirmed);
@@ -65,7 +69,9 @@ impl Scale {
             return None;
         }
         let logarithmic = low > 0.0 && high / low > DECADE;
-        let scale = Self { low, high, logarithmic, columns, baseline: None };
+        let mut scale = Self { low, high, logarithmic, columns, baseline: None };
+        let ends = scale.ends();
+        scale.columns = columns.max(width(&ends[0]) + 1 + width(&ends[1]));
         let baseline = ranking.rows.iter().find(|row| row.baseline && row.eligible);
         let baseline = baseline.and_then(estimate).map(|it| scale.position(it.mean));
         Some(Self { baseline, ..scale })
@@ -81,13 +87,16 @@ impl Scale {
         (part * last).round().clamp(0.0, last) as usize
     }
 
-    /// The ends of the scale, at the ends of the column.
-    fn header(&self) -> String {
-        let end = |it: f64| {
+    fn ends(&self) -> [String; 2] {
+        [self.low, self.high].map(|it| {
             let decimals = number::decimals(it);
             if number::is_huge(it) { format!("{it:.0e}") } else { format!("{it:.decimals$}") }
-        };
-        let (low, high) = (end(self.low), end(self.high));
+        })
+    }
+
+    /// The ends of the scale, at the ends of the column.
+    fn header(&self) -> String {
+        let [low, high] = self.ends();
         let space = self.columns.saturating_sub(width(&low) + width(&high));
         let middle = if self.logarithmic && space >= 5 { "log" } else { "" };
         format!("{low}{middle:^space$}{high}")

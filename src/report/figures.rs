@@ -41,7 +41,7 @@ pub fn render(
     }
     let more = if exported { "results.csv" } else { "what `export` writes" };
     let note = format!(
-        "mean [95%] in the order of the ranking; metrics without a value are left out, and \
+        "mean [95%], candidate and baseline first, then in the order of the ranking; metrics without a value are left out, and \
          counts and states are in {more}"
     );
     blocks.push(wrap(&note, columns, "  "));
@@ -73,24 +73,44 @@ fn table(ranking: &Ranking, short: &Names, kind: &Kind, case: &str, columns: usi
         Some(unit) if metric.name.ends_with(&format!("_{unit}")) => metric.name.clone(),
         Some(unit) => format!("{} {unit}", metric.name),
     };
-    let labels = Field::new(title, metrics.iter().map(label).collect());
-    let fields: Vec<Field> = ranking
-        .rows
-        .iter()
-        .zip(&short.shown)
+    let labels = std::iter::once("rank".to_owned()).chain(metrics.iter().map(label));
+    let labels = Field::new(title, labels.collect());
+    let rows = first_candidate_and_baseline(ranking).into_iter();
+    let fields: Vec<Field> = rows
+        .map(|at| (&ranking.rows[at], &short.shown[at]))
         .filter(|(row, _)| metrics.iter().any(|(index, _)| row.estimates[*index].is_some()))
         .map(|(row, name)| {
             let cell = |(index, _): &(usize, &MetricRef)| {
                 let estimate = row.estimates[*index].as_ref();
                 estimate.map_or("-".to_owned(), |estimate| number::estimate(estimate, ""))
             };
-            Field::new(heading(row, name), metrics.iter().map(cell).collect()).right()
+            let cells = std::iter::once(role(ranking, row)).chain(metrics.iter().map(cell));
+            Field::new(name.clone(), cells.collect()).right()
         })
         .collect();
     folded(&labels, &fields, columns)
 }
 
-/// `#1 plain`; `- starved` of one without a rank.
-fn heading(row: &RankedConfiguration, name: &str) -> String {
-    row.rank.map_or_else(|| format!("- {name}"), |rank| format!("#{rank} {name}"))
+/// All rows in the order of the ranking, but the candidate and the baseline first: side by side
+/// where two have space.
+pub(super) fn first_candidate_and_baseline(ranking: &Ranking) -> Vec<usize> {
+    let candidate = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+    let candidate = ranking.rows.iter().position(|row| candidate == Some(row.name.as_str()));
+    let baseline = ranking.rows.iter().position(|row| row.baseline);
+    let mut order: Vec<usize> = candidate.into_iter().chain(baseline).collect();
+    order.extend(0..ranking.rows.len());
+    let mut seen = vec![false; ranking.rows.len()];
+    order.retain(|at| !std::mem::replace(&mut seen[*at], true));
+    order
+}
+
+/// `#1 candidate`, `#6 baseline`, `#3`; `-` of one without a rank.
+fn role(ranking: &Ranking, row: &RankedConfiguration) -> String {
+    let rank = row.rank.map_or_else(|| "-".to_owned(), |rank| format!("#{rank}"));
+    let candidate = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+    match (candidate == Some(row.name.as_str()), row.baseline) {
+        (_, true) => format!("{rank} baseline"),
+        (true, false) => format!("{rank} candidate"),
+        (false, false) => rank,
+    }
 }

@@ -91,7 +91,10 @@ fn state(extent: &Extent) -> String {
 /// The verdict in a few words; the candidate has a column of its own.
 fn phrase(verdict: &Statement) -> String {
     match verdict {
-        Statement::Better { baseline, .. } => format!("better than {}", plain(baseline)),
+        Statement::Better { baseline, confirmed, .. } => {
+            let mark = if *confirmed { "" } else { ", unconfirmed" };
+            format!("better than {}{mark}", plain(baseline))
+        }
         Statement::NotConfirmed { worse: false, .. } => "not confirmed".to_owned(),
         Statement::NotConfirmed { worse: true, .. } => "worse on fresh launches".to_owned(),
         Statement::NotShown { .. } => "no difference shown".to_owned(),
@@ -108,6 +111,7 @@ fn phrase(verdict: &Statement) -> String {
             NoDecision::NotLaunched { .. } => "nothing measured",
             NoDecision::Unswept(_) => "confirmations only",
             NoDecision::Missing(_) => "no decision: metric missing",
+            NoDecision::AllFailed { not_launched: 1.., .. } => "nothing measured",
             NoDecision::AllFailed { .. } => "all failed",
             NoDecision::BoundsBroken { .. } => "all break a bound",
             NoDecision::NotCarried { .. } => "nothing decided",

@@ -217,8 +217,7 @@ fn undecided(cause: &NoDecision) -> String {
                 missing.of
             )
         }
-        NoDecision::AllFailed { of: 1 } => "the only configuration failed".to_owned(),
-        NoDecision::AllFailed { of } => format!("all {of} configurations failed"),
+        NoDecision::AllFailed { of, not_launched } => all_failed(*of, *not_launched),
         NoDecision::BoundsBroken { of: 1 } => "the only configuration breaks a bound".to_owned(),
         NoDecision::BoundsBroken { of } => format!("all {of} configurations break a bound"),
         NoDecision::NotCarried { configurations } => match configurations.as_slice() {
@@ -226,6 +225,20 @@ fn undecided(cause: &NoDecision) -> String {
             several => format!("nothing is shown between {} configurations", several.len()),
         },
         NoDecision::Excluded { of } => format!("0 of {of} configurations have a rank"),
+    }
+}
+
+/// What was not launched did not fail.
+fn all_failed(of: usize, not_launched: usize) -> String {
+    let failed = of.saturating_sub(not_launched);
+    match (failed, not_launched) {
+        (1, 0) => "the only configuration failed".to_owned(),
+        (_, 0) => format!("all {of} configurations failed"),
+        (0, _) => format!("0 of {of} configurations were launched"),
+        (_, 1) => format!("{failed} of {of} configurations failed, and 1 was not launched"),
+        _ => {
+            format!("{failed} of {of} configurations failed, and {not_launched} were not launched")
+        }
     }
 }
 

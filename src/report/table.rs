@@ -120,9 +120,15 @@ struct Shown {
     lost: bool,
     /// The figures' unit; the title has it otherwise.
     units: bool,
-    /// Intervals as bars.
-    bars: bool,
+    /// Intervals as bars of so many columns.
+    bars: Option<usize>,
 }
+
+/// Columns of bars that leave space for more, beside the figures with their unit.
+const NARROWER: [usize; 3] = [20, 16, 12];
+
+/// The same, of the last bars before there are none.
+const NARROWEST: [usize; 6] = [20, 16, 14, 12, 11, 10];
 
 impl Shown {
     /// Everything that there is.
@@ -136,24 +142,32 @@ impl Shown {
             failures: rows.iter().any(|row| row.failures > 0),
             lost: rows.iter().any(lost),
             units: true,
-            bars: Bars::of(ranking, columns).is_some(),
+            bars: Bars::full(ranking, columns),
         }
     }
 
-    /// With one column less each, in the order in which they fall away. The change
-    /// against the baseline stays. `below`: a table below has the bounds, so that their column
-    /// gives way to the bars.
+    /// With one column less each, or narrower bars, in the order in which they fall away. The
+    /// change against the baseline stays. `below`: a table below has the bounds, so that their
+    /// column gives way to bars for which there is no other space.
     fn fewer(self, below: bool) -> Vec<Self> {
         let differences = Self { differences: false, ..self };
         let lost = Self { lost: false, ..differences };
         let failures = Self { failures: false, ..lost };
         let units = Self { units: false, ..failures };
-        let drawn = (below && units.bars).then_some(Self { bounds: false, ..units });
-        let bars = Self { bars: false, ..units };
+        let drawn = (below && units.bars.is_some()).then_some(Self { bounds: false, ..units });
+        let bars = Self { bars: None, ..units };
         let numbers = Self { numbers: false, ..bars };
         let bounds = Self { bounds: false, ..numbers };
-        let first = [self, differences, lost, failures, units].into_iter();
+        let first = [self, differences, lost, failures].into_iter();
+        let first = first.chain(failures.narrower(&NARROWER));
+        let first = first.chain([units]).chain(units.narrower(&NARROWEST));
         first.chain(drawn).chain([bars, numbers, bounds]).collect()
+    }
+
+    /// With bars of fewer columns, where there are bars.
+    fn narrower(self, widths: &'static [usize]) -> impl Iterator<Item = Self> {
+        let narrower = widths.iter().filter(move |it| self.bars.is_some_and(|full| **it < full));
+        narrower.map(move |width| Self { bars: Some(*width), ..self })
     }
 }
 
@@ -167,7 +181,7 @@ impl Layout {
         let all = Shown::all(ranking, manifest, columns);
         let below = ranking.rows.len() <= BOUND_ROWS && bounds::render(ranking, columns).is_some();
         for shown in all.fewer(below) {
-            let layout = |names| Self::with(ranking, manifest, (shown, columns), names);
+            let layout = |names| Self::with(ranking, manifest, shown, names);
             let space = layout(Names::whole(&whole)).space(columns);
             if let Some(names) = forms.iter().find(|names| names.width().max(MIN_NAME) <= space) {
                 return layout(names.clone());
@@ -181,25 +195,18 @@ impl Layout {
                 return layout(names);
             }
         }
-        let mut shown = Shown { units: false, bars: false, numbers: false, bounds: false, ..all };
+        let mut shown = Shown { units: false, bars: None, numbers: false, bounds: false, ..all };
         (shown.differences, shown.lost, shown.failures) = (false, false, false);
-        let space = |shown| {
-            Self::with(ranking, manifest, (shown, columns), forms[0].clone()).space(columns)
-        };
+        let space = |shown| Self::with(ranking, manifest, shown, forms[0].clone()).space(columns);
         // An empty name identifies nothing.
         shown.effect &= space(shown) >= MIN_NAME;
         let space = space(shown);
         let names = forms.iter().find_map(|names| names.within(space));
         let names = names.unwrap_or_else(|| forms[1].forced(space));
-        Self::with(ranking, manifest, (shown, columns), names)
+        Self::with(ranking, manifest, shown, names)
     }
 
-    fn with(
-        ranking: &Ranking,
-        manifest: &Manifest,
-        (shown, columns): (Shown, usize),
-        names: Names,
-    ) -> Self {
+    fn with(ranking: &Ranking, manifest: &Manifest, shown: Shown, names: Names) -> Self {
         let rows = &ranking.rows;
         let cells = |read: &dyn Fn(&RankedConfiguration) -> String| -> Vec<String> {
             rows.iter().map(read).collect()
@@ -230,7 +237,7 @@ impl Layout {
             let header = if marked { notes::CHANGE } else { notes::UNCONFIRMED };
             fields.push(Field::new(header, cells(&effect)).right());
         }
-        let bars = Bars::of(ranking, columns).filter(|_| shown.bars);
+        let bars = shown.bars.and_then(|width| Bars::of(ranking, width));
         let note = bars.as_ref().map(|bars| bars.note.clone());
         fields.extend(bars.map(|bars| bars.field));
         if shown.bounds {

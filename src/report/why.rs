@@ -3,6 +3,7 @@
 //! metrics these are is decided in [`crate::results::why`].
 
 use super::fields::{Field, folded};
+use super::figures::first_candidate_and_baseline;
 use super::names::narrow;
 use super::text::{plain, wrap};
 use crate::results::number;
@@ -21,10 +22,7 @@ pub fn render(ranking: &Ranking, kind: &Kind, cases: &[WhyCase], columns: usize)
     let candidate = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
     let candidate = ranking.rows.iter().position(|row| candidate == Some(row.name.as_str()));
     let baseline = ranking.rows.iter().position(|row| row.baseline);
-    let mut order: Vec<usize> = candidate.into_iter().chain(baseline).collect();
-    order.extend(0..ranking.rows.len());
-    let mut seen = vec![false; ranking.rows.len()];
-    order.retain(|at| !std::mem::replace(&mut seen[*at], true));
+    let order = first_candidate_and_baseline(ranking);
     let names: Vec<String> = ranking.rows.iter().map(|row| plain(&row.name)).collect();
     let short = narrow(&names, baseline, NAME..=columns / 2);
     let role = |at: usize| match (Some(at) == candidate, Some(at) == baseline) {

@@ -26,6 +26,8 @@ use crate::statistics::{
     self, Belief, Chances, Components, Events, Interval, Prior, Share, Uncertainty, two_sided_p,
 };
 
+mod shown;
+
 /// A mean that is nearly the best one is at most this many times it, or this part of it.
 const NEAR: f64 = 1.05;
 
@@ -40,8 +42,8 @@ pub(super) struct Measured {
     /// Of events that were counted in every repeat: the spread relative to each arm's
     /// mean, pooled.
     relative: Option<Components>,
-    /// The smallest possible value.
-    minimum: f64,
+    /// The smallest and the largest possible value.
+    range: Interval,
     /// The case that it is of; `None` where it names none and there are several.
     pub(super) case: Option<String>,
     /// Values by arm, as far as there is a case.
@@ -80,7 +82,8 @@ impl Measured {
         let Read { metric, case, by_arm: values } = read;
         let known = metric.known();
         let signed = known.is_none_or(Metric::may_be_negative);
-        let minimum = if signed { f64::NEG_INFINITY } else { 0.0 };
+        let low = if signed { f64::NEG_INFINITY } else { 0.0 };
+        let high = if known.is_some_and(|it| it.unit == "share") { 1.0 } else { f64::INFINITY };
         let share = |a: &Arm<'_>| match scale {
             Scale::Share(counted) => arm::share(&a.launches, metric, case.as_ref()?, counted),
             Scale::Ratios | Scale::Differences | Scale::Events => None,
@@ -95,13 +98,12 @@ impl Measured {
         let own = arms.iter().zip(&logs).filter(|(arm, _)| arm.same_as.is_none());
         let components = Components::pool(own.filter_map(|(_, logs)| logs.as_ref()), Prior::LOG);
         let shares = arms.iter().map(share).collect();
-        let (is_switched, level, relative) = (false, None, None);
         let mut measured = Self {
             scale,
-            is_switched,
-            level,
-            relative,
-            minimum,
+            is_switched: false,
+            level: None,
+            relative: None,
+            range: Interval { low, high },
             case,
             arms: values,
             shares,
@@ -231,7 +233,7 @@ impl Measured {
         let values = self.values(index)?;
         let own = self.own(values);
         let spread = own.interval(values).filter(|interval| interval.high > interval.low);
-        let spread = spread.map(|it| Interval { low: it.low.max(self.minimum), ..it });
+        let spread = spread.map(|it| Interval { low: it.low.max(self.range.low), ..it });
         let share = self.shares[index];
         let exact = match self.scale {
             Scale::Share(_) => share.map(Share::interval),

@@ -218,8 +218,10 @@ impl Evidence<'_> {
         };
         let missing = missing(self, index, &constraints).iter().map(|it| it.count).sum::<usize>();
         let lived = Survival::of(arm);
-        let estimates: Vec<Option<Estimate>> =
-            self.measured.iter().map(|measured| measured.estimate(index)).collect();
+        // The first one is the objective's, which is compared.
+        let objective = self.measured.iter().take(1).map(|it| it.estimate(index));
+        let others = self.measured.iter().skip(1).map(|it| it.shown(index));
+        let estimates: Vec<Option<Estimate>> = objective.chain(others).collect();
         let mut aliases = arm.configuration.aliases.clone();
         for &further in &arm.further {
             let further = self.arms[further].configuration;

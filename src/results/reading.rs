@@ -207,6 +207,8 @@ pub enum NoDecision {
     AllFailed {
         /// Configurations.
         of: usize,
+        /// Those of them that were not launched, since what failed concerns them, too.
+        not_launched: usize,
     },
     /// Each one breaks a bound.
     BoundsBroken {

@@ -117,7 +117,7 @@ fn of_case(
     let metrics = known.into_iter().map(|metric| {
         let values: Vec<Option<WhyValue>> = if metric.form() == Form::Number {
             let measured = measured.next();
-            let of = |at: usize| measured.as_ref()?.estimate(at).map(WhyValue::Number);
+            let of = |at: usize| measured.as_ref()?.shown(at).map(WhyValue::Number);
             order.iter().map(|at| of((*at)?)).collect()
         } else {
             order.iter().map(|at| state(&arms[(*at)?], metric, &case)).collect()

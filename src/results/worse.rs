@@ -88,9 +88,15 @@ fn reason_against(it: &ComparedConfiguration) -> Option<(String, bool)> {
         }
         _ => {}
     }
-    // An assumed variance shows nothing; a second launch would.
+    // One launch shows nothing; a second one would. With one repeat in each of several launches
+    // the spread of repeats is assumed, and that of launches, which is what counts, is measured.
     let assumed = it.change.is_some_and(|change| change.assumed);
-    assumed.then(|| ("launched once in one of the sweeps: nothing can be shown".to_owned(), false))
+    let once = [first, last]
+        .into_iter()
+        .flatten()
+        .any(|standing| standing.figure.as_ref().is_some_and(|figure| figure.launches < 2));
+    (assumed && once)
+        .then(|| ("launched once in one of the sweeps: nothing can be shown".to_owned(), false))
 }
 
 /// Limit and bound of a ratio.

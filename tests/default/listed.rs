@@ -59,6 +59,7 @@ fn runs_are_listed_newest_first_and_broken_ones_with_the_reason() {
     let text = place.run(&["list"]).expect(0).out;
     assert!(text.contains("2026-11-28 23:59") && text.contains("SIMULATED"), "{text}");
     assert!(text.contains("prefix-util0.82-seqs64 (unconfirmed)"), "{text}");
+    assert!(text.contains("better than plain, unconfirmed"), "{text}");
     assert!(text.contains("cannot be read"), "{text}");
     assert!(text.contains("runs/lost: "), "{text}");
 }

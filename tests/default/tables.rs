@@ -28,6 +28,9 @@ fn the_examples_that_only_read_work_in_a_checkout() {
     for name in READING.iter().chain(&["plan"]) {
         let help = run(&[name, "--help"]).expect(0).out;
         for line in help.lines().filter(|line| line.starts_with("  vllm-grid ")) {
+            if line.contains(" --output ") || line.contains(" --follow") {
+                continue;
+            }
             let words = shell_words::split(line).unwrap();
             let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
             let result = run(&words);
@@ -55,6 +58,45 @@ fn completions_of_each_shell_know_commands_and_options() {
         }
     }
     assert!(run(&["completions", "tcsh"]).expect(2).err.contains("fish"));
+}
+
+#[test]
+fn bash_completes_the_options_of_a_subcommand() {
+    let script = run(&["completions", "bash"]).expect(0).out;
+    let complete = |words: &str, current: &str, previous: &str| {
+        let ask = format!(
+            "{script}\nCOMP_WORDS=(vllm-grid {words})\nCOMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _vllm__grid vllm-grid '{current}' {previous}\necho \"${{COMPREPLY[@]}}\"\n"
+        );
+        let ran = Command::new("bash").args(["--norc", "-c", &ask]).output().unwrap();
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let options = complete("report --", "--", "report");
+    assert!(options.contains("--follow") && options.contains("--configurations"), "{options}");
+    assert_eq!(complete("report --format h", "h", "--format"), "html\n");
+    assert!(complete("comp", "comp", "vllm-grid").contains("compare"));
+}
+
+#[test]
+fn a_report_replaces_nothing_but_a_report() {
+    let place = tempfile::tempdir().unwrap();
+    let notes = place.path().join("notes.md");
+    std::fs::write(&notes, "mine\n").unwrap();
+    let write = |format: &str, to: &str| {
+        run(&["report", "runs/example", "--format", format, "--output", to])
+    };
+    let refused = write("markdown", notes.to_str().unwrap()).expect(2);
+    assert!(refused.err.contains("no report of vllm-grid"), "{}", refused.err);
+    assert_eq!(std::fs::read_to_string(&notes).unwrap(), "mine\n");
+    write("html", "runs/example/journal.jsonl").expect(2);
+    write("html", "/dev/full").expect(2);
+    // What it wrote itself it writes again, in either format.
+    let page = place.path().join("page");
+    for format in ["html", "html", "markdown", "markdown", "html"] {
+        write(format, page.to_str().unwrap()).expect(0);
+    }
+    assert!(write("markdown", "-").expect(0).out.starts_with("# Sweep "));
+    assert!(!checkout().join("-").exists());
 }
 
 #[test]

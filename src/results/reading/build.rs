@@ -224,7 +224,8 @@ fn cause(ranking: &Ranking, groups: &[FailedGroup]) -> NoDecision {
     } else if groups.iter().filter(|it| it.cause.is_launch()).map(FailedGroup::count).sum::<usize>()
         == of
     {
-        NoDecision::AllFailed { of }
+        let skipped = groups.iter().filter(|it| matches!(it.cause, Cause::Skipped { .. }));
+        NoDecision::AllFailed { of, not_launched: skipped.map(FailedGroup::count).sum() }
     } else if let Some(missing) = excluded_by_missing(ranking, |_| true) {
         NoDecision::Missing(missing.clone())
     } else {

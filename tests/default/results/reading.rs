@@ -4,7 +4,7 @@ use serde_json::json;
 use unicode_width::UnicodeWidthStr;
 use vllm_grid::grid::Window;
 use vllm_grid::history::extent::{Extent, State, Waits};
-use vllm_grid::history::launch::FailureClass;
+use vllm_grid::history::launch::{FailureClass, LaunchOutcome};
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Constraint, Goal};
 use vllm_grid::report::reading::render;
@@ -267,6 +267,16 @@ fn every_launch_failed() {
         record = record.failed(name, class, "it ended");
     }
     insta::assert_snapshot!(block(&record));
+}
+
+#[test]
+fn what_was_not_launched_did_not_fail() {
+    let mut record = sweep(&["a", "b"]).failed("a", FailureClass::OutOfMemory, "no memory");
+    record = record.failed("b", FailureClass::OutOfMemory, "");
+    let reason = "a needs less and failed".to_owned();
+    record.launches[1].outcome = Some(LaunchOutcome::Skipped { reason, by_strategy: false });
+    let text = block(&record);
+    assert!(text.contains("1 of 2 configurations failed, and 1 was not launched"), "{text}");
 }
 
 #[test]

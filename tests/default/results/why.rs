@@ -45,6 +45,29 @@ fn candidate_and_baseline_come_first_with_states_and_figures() {
     insta::assert_snapshot!(text);
 }
 
+/// By an assumed spread alone a share of 0.99 would reach beyond 1.
+#[test]
+fn the_interval_of_a_share_ends_at_1() {
+    let mut record = sweep(&["a", "b"]);
+    for name in ["a", "b", "a", "b"] {
+        record = record.launch(name, &around(200.0)).and("hit_tokens_share", &[0.99; 5]);
+    }
+    let (ranking, kind) = (rank(&record), record.manifest.workloads[0].kind());
+    let cases = why::of(&record, &ranking, kind);
+    let values = cases[0].metrics.iter().flat_map(|it| it.values.iter().flatten());
+    let shares: Vec<_> = values
+        .filter_map(|it| match it {
+            WhyValue::Number(estimate) => Some(*estimate),
+            WhyValue::State { .. } => None,
+        })
+        .collect();
+    assert_eq!(shares.len(), 2);
+    for share in shares {
+        let interval = share.interval.unwrap();
+        assert!(interval.low < 0.99 && interval.high.to_bits() == 1.0_f64.to_bits(), "{share:?}");
+    }
+}
+
 #[test]
 fn nothing_is_shown_where_nothing_may_explain_anything() {
     let record = sweep(&["a"]).launch("a", &around(200.0));

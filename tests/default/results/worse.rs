@@ -189,6 +189,13 @@ fn what_cannot_be_answered_is_not_called_not_shown() {
     let once = sweep(&["a"]).launch("a", &around(400.0));
     let worse = judged(&first, &once, 0.05);
     assert_eq!(worse.outcome, Outcome::NotComparable, "{worse:?}");
+    // Launched three times with one repeat each: the spread of launches is measured.
+    let nights = |value: f64| {
+        [0.99, 1.0, 1.01].iter().fold(sweep(&["a"]), |it, factor| it.launch("a", &[value * factor]))
+    };
+    let worse = judged(&nights(200.0), &nights(400.0), 0.05);
+    assert_eq!((worse.outcome, worse.not_judged.len()), (Outcome::Worse, 0), "{worse:?}");
+    assert_eq!(judged(&nights(200.0), &nights(201.0), 0.05).outcome, Outcome::NotShown);
     // A simulated sweep says nothing about a real one.
     let mut real = night(&[("a", 400.0), ("b", 600.0)]);
     real.manifest.simulated = false;
