@@ -20,7 +20,7 @@ use crate::bench::traffic::{Sent, settle};
 use crate::client::error::is_too_long;
 use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::client::{Order, Slot};
-use crate::gate::repetition::Sample;
+
 use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
 use crate::workload::metrics::LOAD as METRICS;
@@ -36,7 +36,7 @@ use self::observations::LoadObservations;
 use self::open::OpenLoop;
 use self::outcome::{LoopResult, void_of_lag};
 use self::prompts::{Prompts, Recipe, Shared, Texts};
-use self::sample::Sampler;
+use self::sample::{Judged, Sampler};
 use self::selection::Selection;
 use self::step::Extent;
 
@@ -397,7 +397,7 @@ impl Run<'_, '_> {
         &mut self,
         mut result: LoopResult,
         shared: Option<u64>,
-        sample: Option<Sample>,
+        sample: Option<Judged>,
     ) -> RepeatResult {
         let LoadObservations { counters, readings, ran, foreign } =
             std::mem::take(&mut result.observations);
