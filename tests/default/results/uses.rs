@@ -78,8 +78,13 @@ fn a_use_that_is_the_objective_is_adjusted_once() {
         if !(0.015..0.05).contains(&p) {
             continue;
         }
+        let it = use_of(&record, "throughput");
+        // Below 1 % the baseline may be preferred.
+        if it.best != Some(row(&ranking, "more")) {
+            continue;
+        }
         tried += 1;
-        assert!(use_of(&record, "throughput").shown, "{p}");
+        assert!(it.shown, "{p}");
     }
     assert!(tried > 0, "no difference had such a p-value");
 }
