@@ -37,7 +37,7 @@ pub(super) fn folder_of(path: &Path) -> Result<(), ApplyError> {
 const DRAFT: &str = ".vllm-grid-draft-";
 
 /// What is older was left by an `apply` that was killed: none takes so long.
-const STALE: Duration = Duration::from_secs(3600);
+const STALE: Duration = Duration::from_hours(1);
 
 /// Removes the drafts of `name` that nobody works on any more.
 fn remove_stale(path: &Path, name: &str) {
