@@ -28,7 +28,7 @@ fn sampled(repeat: u32, repeating: f64, of: f64) -> Measurement {
     let values = values.map(|(name, it)| (name.to_owned(), Some(MetricValue::Number(it))));
     Measurement {
         workload: "load".to_owned(),
-        case: "concurrency=8".to_owned(),
+        case: String::new(),
         metrics: MetricValues::from(values),
         ..measured(repeat, "sampled_answers", of)
     }
