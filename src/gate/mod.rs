@@ -199,6 +199,7 @@ impl Finding {
     }
 
     /// The same of a prompt with this role.
+    #[must_use]
     pub fn with_role(self, role: Option<Role>) -> Self {
         Self { role, ..self }
     }

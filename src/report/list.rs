@@ -108,10 +108,11 @@ fn phrase(verdict: &Statement) -> String {
         Statement::LaunchedOnce { .. } => "launched once".to_owned(),
         Statement::NoDecision { cause } => match cause {
             NoDecision::NoConfiguration => "no configuration",
-            NoDecision::NotLaunched { .. } => "nothing measured",
             NoDecision::Unswept(_) => "confirmations only",
             NoDecision::Missing(_) => "no decision: metric missing",
-            NoDecision::AllFailed { not_launched: 1.., .. } => "nothing measured",
+            NoDecision::NotLaunched { .. } | NoDecision::AllFailed { not_launched: 1.., .. } => {
+                "nothing measured"
+            }
             NoDecision::AllFailed { .. } => "all failed",
             NoDecision::BoundsBroken { .. } => "all break a bound",
             NoDecision::NotCarried { .. } => "nothing decided",

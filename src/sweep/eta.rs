@@ -238,19 +238,21 @@ impl Left {
         if all.is_empty() {
             return None;
         }
-        let side = |of: fn((f64, f64)) -> f64| if let Some(each) = &self.each {
-            let each = all.iter().zip(each);
-            each.map(|(it, n)| {
-                of(it.each) * f64::from(*n) + of(it.once) * f64::from(*n.min(&1))
-            })
-            .sum::<f64>()
-        } else {
-            let mean = all.iter().map(|it| of(it.each)).sum::<f64>() / all.len() as f64;
-            // No more configurations can have their first launch than there are launches.
-            let first: Vec<f64> =
-                all.iter().map(|it| of(it.once)).filter(|it| *it > 0.0).collect();
-            let share = (f64::from(self.count) / first.len().max(1) as f64).min(1.0);
-            mean * f64::from(self.count) + first.iter().sum::<f64>() * share
+        let side = |of: fn((f64, f64)) -> f64| {
+            if let Some(each) = &self.each {
+                let each = all.iter().zip(each);
+                each.map(|(it, n)| {
+                    of(it.each) * f64::from(*n) + of(it.once) * f64::from(*n.min(&1))
+                })
+                .sum::<f64>()
+            } else {
+                let mean = all.iter().map(|it| of(it.each)).sum::<f64>() / all.len() as f64;
+                // No more configurations can have their first launch than there are launches.
+                let first: Vec<f64> =
+                    all.iter().map(|it| of(it.once)).filter(|it| *it > 0.0).collect();
+                let share = (f64::from(self.count) / first.len().max(1) as f64).min(1.0);
+                mean * f64::from(self.count) + first.iter().sum::<f64>() * share
+            }
         };
         Some((side(|it| it.0), side(|it| it.1)))
     }

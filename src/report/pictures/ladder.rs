@@ -172,7 +172,7 @@ impl<'a> View<'a> {
         let (named, pale): (Vec<&Path>, Vec<&Path>) = self.ladder.paths.iter().partition(named);
         let body = html! {
             (axis::upwards(&frame, &y, &axis::title(&metric(&self.ladder.latency), y_unit, &y)))
-            (self.lines(&limits, &frame, &y))
+            (Self::lines(&limits, &frame, &y))
             @for path in pale.iter().chain(named.iter().rev()) { (self.path(path, &x, &y)) }
             (self.labels(&named, &frame, &x, &y, room))
             (axis::across(&frame, &x, &axis::title(&metric(&self.ladder.throughput), x_unit, &x)))
@@ -194,7 +194,7 @@ impl<'a> View<'a> {
     }
 
     /// A line for each bound; its words where they cover no other ones, the caption has all.
-    fn lines(&self, limits: &[(f64, String)], frame: &Frame, y: &Scale) -> Markup {
+    fn lines(limits: &[(f64, String)], frame: &Frame, y: &Scale) -> Markup {
         let mut free = f64::NEG_INFINITY;
         html! {
             @for (limit, words) in limits {

@@ -184,7 +184,7 @@ impl Run<'_, '_> {
             LoadCase::MaxRate => self.search(recipe, expected).await?,
         };
         let sample = Sampler::judged_apart(result.sampler.as_ref()).await;
-        Ok(self.judge(result, shared, sample))
+        Ok(self.judge(result, shared, sample.as_ref()))
     }
 
     /// Whether a repeat is void in which the client itself was the bottleneck.
@@ -397,7 +397,7 @@ impl Run<'_, '_> {
         &mut self,
         mut result: LoopResult,
         shared: Option<u64>,
-        sample: Option<Judged>,
+        sample: Option<&Judged>,
     ) -> RepeatResult {
         let LoadObservations { counters, readings, ran, foreign } =
             std::mem::take(&mut result.observations);
@@ -414,7 +414,7 @@ impl Run<'_, '_> {
             let counters = counters.as_ref().map(|(before, after)| (before, after));
             figures::counted(counters, &readings, &mut metrics);
         }
-        metrics.extend(sample.iter().flat_map(sample::metrics));
+        metrics.extend(sample.into_iter().flat_map(sample::metrics));
         self.repeat.counted(counters);
         let void = foreign.or_else(|| self.missed(&result.records));
         let outcome = result.outcome(self.spec.output_tokens, void);
@@ -428,7 +428,7 @@ impl Run<'_, '_> {
         if let Some(reason) = &result.no_window {
             reasons.extend(absent::without_window(reason, &metrics));
         }
-        reasons.extend(sample.iter().flat_map(sample::reasons));
+        reasons.extend(sample.into_iter().flat_map(sample::reasons));
         RepeatResult { outcome, metrics, reasons, records: result.into_records() }
     }
 
