@@ -126,7 +126,7 @@ fn put(path: &Path, text: &str) -> Result<(), CommandError> {
         .map_err(|error| CommandError::new(Exit::Environment, error))
 }
 
-pub(super) fn parent(path: &Path) -> &Path {
+fn parent(path: &Path) -> &Path {
     path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

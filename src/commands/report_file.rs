@@ -48,7 +48,8 @@ fn has_name_of_report(path: &Path) -> bool {
 }
 
 fn is_below(path: &Path, run: &Path) -> bool {
-    let folder = super::report::parent(path).canonicalize();
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
     matches!((folder, run.canonicalize()), (Ok(folder), Ok(run)) if folder.starts_with(&run))
 }
 

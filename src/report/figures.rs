@@ -71,6 +71,8 @@ fn table(ranking: &Ranking, short: &Names, kind: &Kind, case: &str, columns: usi
         None | Some("1") => metric.name.clone(),
         // `ttft_ms` has it in its name.
         Some(unit) if metric.name.ends_with(&format!("_{unit}")) => metric.name.clone(),
+        // Two configurations side by side have space in 80 columns then.
+        Some("tokens/s") => format!("{} tok/s", metric.name),
         Some(unit) => format!("{} {unit}", metric.name),
     };
     let labels = std::iter::once("rank".to_owned()).chain(metrics.iter().map(label));

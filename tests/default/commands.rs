@@ -54,7 +54,7 @@ fn a_report_shows_every_figure_of_a_workload() {
     let output = ran(&["report", "runs/example", "--workload", "load"]);
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
-    for word in ["SIMULATED", "median_ttft_ms", "output_throughput tokens/s", "#1 "] {
+    for word in ["SIMULATED", "median_ttft_ms", "output_throughput tok/s", "#1 "] {
         assert!(printed.contains(word), "{word}: {printed}");
     }
     let output = ran(&["report", "runs/example", "--workload", "reasoning"]);
