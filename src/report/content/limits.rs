@@ -12,6 +12,7 @@ use crate::history::record::LaunchRecord;
 use crate::metric::Status;
 use crate::report::notes;
 use crate::report::text::{cut, plain};
+use crate::results::ranking::RankingVerdict;
 
 /// Rows of a table of single launches or repeats.
 const MOST: usize = 60;
@@ -79,8 +80,12 @@ fn ties(input: &Input<'_>) -> Vec<Vec<Span>> {
         .map(|(index, _)| index)
         .collect();
     if tied.len() > 1 {
-        let mut spans =
-            vec![Span::text(format!("{} configurations are not distinguishable: ", tied.len()))];
+        let undecided = matches!(ranking.verdict, RankingVerdict::Undecided { .. });
+        let mut spans = vec![Span::text(if undecided {
+            format!("Nothing is decided between {} configurations: ", tied.len())
+        } else {
+            format!("{} configurations are not distinguishable: ", tied.len())
+        })];
         for (at, index) in tied.iter().enumerate() {
             if at > 0 {
                 spans.push(Span::text(", "));

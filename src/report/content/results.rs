@@ -48,7 +48,7 @@ fn ranking(input: &Input<'_>) -> Table {
     head.extend(["launches x repeats", "launches that failed", "remark"].map(str::to_owned));
     let row = |(index, row): (usize, &RankedConfiguration)| {
         let mut cells = vec![
-            name(index, row),
+            name(input, index, row),
             Cell::text(row.rank_label.clone().unwrap_or_else(|| "-".to_owned())),
             estimate(index, row.estimates.first().and_then(Option::as_ref), ""),
             effect(input, index, row),
@@ -75,12 +75,12 @@ fn ranking(input: &Input<'_>) -> Table {
 }
 
 /// The name with its marks.
-fn name(index: usize, row: &RankedConfiguration) -> Cell {
+fn name(input: &Input<'_>, index: usize, row: &RankedConfiguration) -> Cell {
     let mut spans = vec![Span::Link(row.name.clone(), To::Configuration(index))];
     if row.baseline {
         spans.push(Span::text(" (baseline)"));
     }
-    if row.preferred {
+    if input.ranking.is_candidate(row) {
         spans.push(Span::text(" (candidate)"));
     }
     Cell { spans, is_number: false }

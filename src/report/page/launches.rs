@@ -55,7 +55,7 @@ fn configuration(input: &Input<'_>, index: usize, row: &RankedConfiguration) -> 
             p {
                 (rank)
                 @if row.baseline { ", baseline" }
-                @if row.preferred { ", candidate" }
+                @if input.ranking.is_candidate(row) { ", candidate" }
                 @if !row.aliases.is_empty() { "; also " (plain(&row.aliases.join(", "))) }
                 "; id " code { (plain(&row.id)) }
                 @if let Some(reason) = row.reason() { "; " (plain(&cut(&reason, MESSAGE))) }

@@ -108,6 +108,15 @@ impl Palette {
         self.names.get(configuration).map_or("(no name)", String::as_str)
     }
 
+    /// Whether a sentence begins with the name of a configuration.
+    pub fn begins_with_name(&self, text: &str) -> bool {
+        let text = plain(text);
+        let forms = self.names.iter().flat_map(|it| [it.clone(), cut(it, 40.0 * super::COLUMN)]);
+        forms.filter(|it| !it.is_empty()).any(|name| {
+            text.strip_prefix(&name).is_some_and(|rest| rest.starts_with(' '))
+        })
+    }
+
     /// The same of at most so many units: the middle is left out of a longer one.
     pub fn short_name(&self, configuration: usize, units: f64) -> String {
         cut(self.name(configuration), units)
