@@ -149,6 +149,12 @@ fn titles_say_what_the_statistics_carry() {
     for picture in all(&analysis, &of) {
         assert!(picture.title.starts_with("Simulated: "), "{}", picture.title);
     }
+    // Nor does it carry an effect of an axis, whatever its p.
+    let main = &effects(&analysis, &of)[0].title;
+    assert!(
+        main.starts_with("Simulated: The measurement does not carry that an axis changes"),
+        "{main}"
+    );
 }
 
 #[test]
