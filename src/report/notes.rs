@@ -23,6 +23,8 @@ pub(super) struct Shown {
     pub(super) effect: bool,
     /// Whether some of these effects come from fresh launches.
     pub(super) confirmed: bool,
+    /// `*` beside the baseline's name.
+    pub(super) star: bool,
     /// Launches and repeats.
     pub(super) numbers: bool,
     /// Repeats that failed.
@@ -178,7 +180,9 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
             format!("every value of {metric} is 0: nothing was counted, and the order says nothing")
         }
         Finding::NothingDecided { causes } => causes.iter().join("; "),
-        Finding::Baseline { configuration } => format!("* baseline: {configuration}"),
+        Finding::Baseline { configuration } => {
+            format!("{}baseline: {configuration}", if shown.star { "* " } else { "" })
+        }
         Finding::Intervals(source) if shown.numbers => {
             format!("n: launches x repeats; [95%]: interval {}", interval(source))
         }

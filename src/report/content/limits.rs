@@ -43,14 +43,12 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     parts.push(Part::list(notes::below(
         &input.ranking.findings(),
         notes::Shown {
-            effect: true,
-            confirmed: input
-                .ranking
-                .rows
-                .iter()
-                .any(|row| crate::report::table::change_of(input.ranking, row).is_some()),
-            numbers: true,
-            lost: true,
+            // The tables' own words say these; there is no `*` and no column `lost`.
+            effect: false,
+            confirmed: false,
+            star: false,
+            numbers: false,
+            lost: false,
             bounds: true,
         },
     )));
