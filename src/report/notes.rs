@@ -23,6 +23,8 @@ pub(super) struct Shown {
     pub(super) effect: bool,
     /// Whether some of these effects come from fresh launches.
     pub(super) confirmed: bool,
+    /// `*` beside the baseline's name.
+    pub(super) star: bool,
     /// Launches and repeats.
     pub(super) numbers: bool,
     /// Repeats that failed.
@@ -35,6 +37,7 @@ pub(super) struct Shown {
 /// the figures are to be read. What the block above the tables said is not repeated.
 pub(super) fn below(findings: &[Finding], shown: Shown) -> Vec<String> {
     let mut notes = not_ranked(findings);
+    notes.extend(undecided(findings));
     // The block above has the candidate's confirmation.
     let candidate = findings.iter().find_map(|finding| match finding {
         Finding::Decision(decision) => Some(&decision.candidate.configuration),
@@ -67,6 +70,17 @@ pub(super) fn below(findings: &[Finding], shown: Shown) -> Vec<String> {
         notes.push("lost: repeats that failed; failed launches are counted separately".to_owned());
     }
     notes
+}
+
+/// What is not decided among the first ranks although the candidate's claim stands: the block
+/// above has the claim alone.
+fn undecided(findings: &[Finding]) -> Option<String> {
+    let claims = |it: &Finding| matches!(it, Finding::Decision(it) if it.claims());
+    findings.iter().any(claims).then_some(())?;
+    findings.iter().find_map(|it| match it {
+        Finding::Verdict(verdict @ RankingVerdict::Undecided { .. }) => Some(verdict.to_string()),
+        _ => None,
+    })
 }
 
 /// Places of [`place`].
@@ -166,7 +180,9 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
             format!("every value of {metric} is 0: nothing was counted, and the order says nothing")
         }
         Finding::NothingDecided { causes } => causes.iter().join("; "),
-        Finding::Baseline { configuration } => format!("* baseline: {configuration}"),
+        Finding::Baseline { configuration } => {
+            format!("{}baseline: {configuration}", if shown.star { "* " } else { "" })
+        }
         Finding::Intervals(source) if shown.numbers => {
             format!("n: launches x repeats; [95%]: interval {}", interval(source))
         }

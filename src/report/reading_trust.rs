@@ -35,9 +35,10 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     }
     for missing in trust.missing.iter().filter(|it| Some(&it.metric) != cause) {
         add(vec![format!(
-            "{} is missing in {} repeats, of {} of {} configurations.",
+            "{} is missing in {} repeat{}, of {} of {} configurations.",
             spoken::metric(&missing.metric),
             missing.repeats,
+            if missing.repeats == 1 { "" } else { "s" },
             missing.configurations.len(),
             missing.of
         )]);

@@ -53,7 +53,7 @@ pub(super) fn is_speed(metric: &MetricRef) -> bool {
 }
 
 /// `+41% [+36%, +46%]`, `x6.3 [x5.1, x7.9]`, `+12 tokens [-3, 27]`; and ` (better)` or
-/// ` (worse)` where the sign does not say it.
+/// ` (worse)` where the sign does not say it; neither where the interval has no effect in it.
 pub(super) fn gain(effect: Effect, goal: Goal, metric: &MetricRef) -> (String, &'static str) {
     let (text, plain, none) = match effect {
         Effect::Ratio(ratio) => {
@@ -69,8 +69,12 @@ pub(super) fn gain(effect: Effect, goal: Goal, metric: &MetricRef) -> (String, &
         Effect::Difference { .. } => number::unit(metric),
     };
     let text = if unit.is_empty() { text } else { format!("{text} {unit}") };
+    let (interval, nothing) = match effect {
+        Effect::Ratio(ratio) => (ratio.interval, 1.0),
+        Effect::Difference { interval, .. } => (interval, 0.0),
+    };
     let word = match effect.is_better(goal) {
-        _ if plain || none => "",
+        _ if plain || none || interval.contains(nothing) => "",
         true => " (better)",
         false => " (worse)",
     };
@@ -195,7 +199,13 @@ mod tests {
         assert_eq!(said(ratio(0.77), Goal::Minimize), "-23% [-33%, -13%] (better)");
         assert_eq!(said(ratio(1.2), Goal::Minimize), "+20% [+10%, +30%] (worse)");
         assert_eq!(said(ratio(1.2), Goal::Maximize), "+20% [+10%, +30%]");
-        assert_eq!(said(ratio(0.9), Goal::Maximize), "-10% [-20%, 0%] (worse)");
+        assert_eq!(said(ratio(0.85), Goal::Maximize), "-15% [-25%, -5%] (worse)");
+        // An interval with no effect in it shows no direction.
+        assert_eq!(said(ratio(0.97), Goal::Maximize), "-3% [-13%, +7%]");
+        assert_eq!(said(ratio(0.97), Goal::Minimize), "-3% [-13%, +7%]");
+        let interval = Interval { low: -3.0, high: 9.0 };
+        let few = Effect::Difference { difference: 3.0, interval };
+        assert_eq!(said(few, Goal::Minimize), "+3.00 [-3.00, 9.00] ms");
         assert_eq!(metric(&ms).replace(GLUE, " "), "median TTFT at 8 in flight");
         assert!(is_speed(&ms) && !is_speed(&"kv_cache.hit_tokens_share".parse().unwrap()));
     }

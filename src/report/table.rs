@@ -53,6 +53,7 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize, exported: 
     let shown = notes::Shown {
         effect: layout.shown.effect,
         confirmed: any_confirmed(ranking),
+        star: true,
         numbers: layout.shown.numbers,
         lost: layout.shown.lost,
         bounds: bounds.is_some(),

@@ -65,10 +65,13 @@ pub(crate) fn whole_percent(fraction: f64) -> String {
     }
 }
 
-/// A ratio as a change: `+41% [+36%, +46%]`; with a decimal where the interval would vanish.
+/// A ratio as a change: `+41% [+36%, +46%]`; with a decimal where the interval would vanish,
+/// and where the change is below 1 %.
 pub(crate) fn percent(ratio: f64, interval: Interval) -> String {
     let change = |ratio: f64| (ratio - 1.0) * 100.0;
-    let decimals = usize::from(change(interval.high) - change(interval.low) < 3.0);
+    let narrow = change(interval.high) - change(interval.low) < 3.0;
+    let small = (0.05..1.0).contains(&change(ratio).abs());
+    let decimals = usize::from(narrow || small);
     let text = |ratio: f64| match format!("{:+.decimals$}%", change(ratio)) {
         _ if is_huge(change(ratio)) => format!("{:+.2e}%", change(ratio)),
         // A minus would say that something was lost.
@@ -157,7 +160,8 @@ mod tests {
     fn changes_and_percentages_have_the_digits_that_they_carry() {
         let change = |value, low, high| percent(value, Interval { low, high });
         assert_eq!(change(1.412, 1.361, 1.464), "+41% [+36%, +46%]");
-        assert_eq!(change(0.998, 0.951, 1.047), "+0% [-5%, +5%]");
+        assert_eq!(change(0.998, 0.951, 1.047), "-0.2% [-4.9%, +4.7%]");
+        assert_eq!(change(1.0001, 0.951, 1.047), "+0% [-5%, +5%]");
         assert_eq!(change(1.041, 1.032, 1.05), "+4.1% [+3.2%, +5.0%]");
         assert_eq!(change(1e300, 1e299, 1e301), "+1.00e302% [+1.00e301%, +1.00e303%]");
         let metric = "kv_cache.ttft_resent_ms".parse().unwrap();

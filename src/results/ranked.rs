@@ -88,6 +88,19 @@ impl Ranking {
         self.confirmed.iter().rfind(of)
     }
 
+    /// Whether the measurement carries what its statistics show: false where the verdict is
+    /// undecided or a claim is overruled, and no claim against the baseline stands.
+    pub fn is_carried(&self) -> bool {
+        let undecided = matches!(self.verdict, RankingVerdict::Undecided { .. });
+        let claims = self.decision.as_ref().is_some_and(Decision::claims);
+        claims || (!undecided && self.overruled.is_empty())
+    }
+
+    /// Whether a row is what to take, or to confirm.
+    pub fn is_candidate(&self, row: &RankedConfiguration) -> bool {
+        self.decision.as_ref().is_some_and(|it| it.candidate.configuration == row.name)
+    }
+
     /// What keeps the comparison from being decided: a cause of each kind, those that overrule
     /// the claim first.
     pub fn not_decided_by(&self) -> Vec<&Undecided> {

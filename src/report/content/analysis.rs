@@ -46,7 +46,14 @@ fn effects(input: &Input<'_>) -> Vec<Part> {
             names.collect::<Vec<_>>().join(", ")
         )));
     }
-    parts.extend(effects.axes.iter().map(|axis| Part::Text(vec![said(axis)])));
+    let carried = input.ranking.is_carried();
+    parts.extend(effects.axes.iter().map(|axis| Part::Text(vec![said(axis, carried)])));
+    if !carried && !effects.axes.is_empty() {
+        parts.push(Part::text(
+            "The measurement carries no decision between configurations (section 6 says why): what follows \
+             from it for an axis is not shown either, whatever its p-value.",
+        ));
+    }
     if !effects.axes.is_empty() {
         let scale = if effects.ratios {
             "ratios to the mean over the axis's values"
@@ -62,11 +69,17 @@ fn effects(input: &Input<'_>) -> Vec<Part> {
                  size shows only large ones.",
             ),
             several => Part::text(format!(
-                "{} shown not to add up: read the combinations, not each axis alone.",
-                if several.len() == 1 {
-                    "1 pair of axes is".to_owned()
-                } else {
-                    format!("{} pairs of axes are", several.len())
+                "{} {} not to add up: read the combinations, not each axis alone.",
+                match (several.len(), carried) {
+                    (1, true) => "1 pair of axes is".to_owned(),
+                    (1, false) => "1 pair of axes".to_owned(),
+                    (more, true) => format!("{more} pairs of axes are"),
+                    (more, false) => format!("{more} pairs of axes"),
+                },
+                match (several.len(), carried) {
+                    (_, true) => "shown",
+                    (1, false) => "seems",
+                    (_, false) => "seem",
                 }
             )),
         });
@@ -79,8 +92,11 @@ fn effects(input: &Input<'_>) -> Vec<Part> {
     parts
 }
 
-fn said(axis: &Axis) -> super::parts::Span {
+fn said(axis: &Axis, carried: bool) -> super::parts::Span {
     let what = match axis.p {
+        Some(p) if p < crate::statistics::SIGNIFICANCE && !carried => {
+            format!("seems to act on the objective (p {}), which is not shown", p_value(p))
+        }
         Some(p) if p < crate::statistics::SIGNIFICANCE => {
             format!("acts on the objective (p {})", p_value(p))
         }

@@ -17,7 +17,7 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     if compared.is_empty() {
         return vec![Part::text("There is no configuration to compare.")];
     }
-    let names: Vec<String> = compared.iter().map(|(_, row)| named(row)).collect();
+    let names: Vec<String> = compared.iter().map(|(_, row)| named(input, row)).collect();
     let note = "Every figure is a mean with its 95 % interval and what it rests on (launches x repeats). \
                 Figures of two columns whose intervals do not overlap may still not be shown to differ: \
                 what is shown stands in the row \"against the baseline\".";
@@ -28,8 +28,8 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     ]
 }
 
-fn named(row: &RankedConfiguration) -> String {
-    let mark = match (row.baseline, row.preferred) {
+fn named(input: &Input<'_>, row: &RankedConfiguration) -> String {
+    let mark = match (row.baseline, input.ranking.is_candidate(row)) {
         (true, true) => " (baseline, candidate)",
         (true, false) => " (baseline)",
         (false, true) => " (candidate)",

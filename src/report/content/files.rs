@@ -1,10 +1,13 @@
 //! What lies on the disk of each launch, for relative links: request records, telemetry, the
-//! engine's log. Only files that are there are named. Nothing is read of them.
+//! engine's log. Only files that are there are named. Of the log its last lines are read.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use crate::history::folder::Folder;
+use crate::secret::Secrets;
 
 /// The files of one launch, as paths in the sweep's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +18,14 @@ pub struct LaunchFiles {
     pub telemetry: Option<String>,
     /// What the engine said.
     pub log: Option<String>,
+    /// Its last lines, at most 30, secrets masked.
+    pub tail: Vec<String>,
 }
+
+/// Lines of a log's end.
+const LINES: usize = 30;
+/// Bytes of a log's end that are read.
+const BYTES: u64 = 24 << 10;
 
 /// The files of every launch that has a folder, by its number.
 pub fn of(folder: &Folder) -> BTreeMap<u32, LaunchFiles> {
@@ -30,7 +40,28 @@ fn of_launch(folder: &Folder, name: &str) -> LaunchFiles {
         records: records.into_iter().map(|it| format!("launches/{name}/records/{it}")).collect(),
         telemetry: own("telemetry.parquet"),
         log: own("engine.log"),
+        tail: tail(&path.join("engine.log")).unwrap_or_default(),
     }
+}
+
+/// The last lines of a regular file; a link may lead out of the run.
+fn tail(path: &Path) -> Option<Vec<String>> {
+    if !path.symlink_metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut file = File::open(path).ok()?;
+    let size = file.metadata().ok()?.len();
+    let from = size.saturating_sub(BYTES);
+    file.seek(SeekFrom::Start(from)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(BYTES).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    // The first line may be a part of one.
+    let text = if from > 0 { text.split_once('\n').map_or("", |it| it.1) } else { &text };
+    let text = Secrets::default().mask(text).into_owned();
+    let lines: Vec<&str> = text.lines().filter(|it| !it.trim().is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(LINES)..];
+    Some(last.iter().map(|it| (*it).to_owned()).collect())
 }
 
 /// Names of the record files of a folder, in order.
@@ -64,6 +95,18 @@ pub fn link(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_its_last_whole_lines_without_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine.log");
+        let long: String = (0..3000).map(|at| format!("line {at}\n")).collect();
+        std::fs::write(&path, long + "HF_TOKEN=hf_abcdefghijklmnop\n").unwrap();
+        let lines = tail(&path).unwrap();
+        assert_eq!((lines.len(), lines[0].as_str()), (30, "line 2971"));
+        assert!(!lines[29].contains("hf_abc"), "{}", lines[29]);
+        assert_eq!(tail(&folder.path().join("none")), None);
+    }
 
     #[test]
     fn a_link_leads_to_the_file_of_that_name() {

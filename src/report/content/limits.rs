@@ -12,6 +12,7 @@ use crate::history::record::LaunchRecord;
 use crate::metric::Status;
 use crate::report::notes;
 use crate::report::text::{cut, plain};
+use crate::results::ranking::RankingVerdict;
 
 /// Rows of a table of single launches or repeats.
 const MOST: usize = 60;
@@ -42,14 +43,12 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     parts.push(Part::list(notes::below(
         &input.ranking.findings(),
         notes::Shown {
-            effect: true,
-            confirmed: input
-                .ranking
-                .rows
-                .iter()
-                .any(|row| crate::report::table::change_of(input.ranking, row).is_some()),
-            numbers: true,
-            lost: true,
+            // The tables' own words say these; there is no `*` and no column `lost`.
+            effect: false,
+            confirmed: false,
+            star: false,
+            numbers: false,
+            lost: false,
             bounds: true,
         },
     )));
@@ -79,8 +78,12 @@ fn ties(input: &Input<'_>) -> Vec<Vec<Span>> {
         .map(|(index, _)| index)
         .collect();
     if tied.len() > 1 {
-        let mut spans =
-            vec![Span::text(format!("{} configurations are not distinguishable: ", tied.len()))];
+        let undecided = matches!(ranking.verdict, RankingVerdict::Undecided { .. });
+        let mut spans = vec![Span::text(if undecided {
+            format!("Nothing is decided between {} configurations: ", tied.len())
+        } else {
+            format!("{} configurations are not distinguishable: ", tied.len())
+        })];
         for (at, index) in tied.iter().enumerate() {
             if at > 0 {
                 spans.push(Span::text(", "));

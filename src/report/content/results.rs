@@ -12,6 +12,8 @@ use crate::workload::Kind;
 
 /// Cells of all workloads' tables at most: what is beyond is in `ranking.csv`.
 const MOST_CELLS: usize = 9_000;
+/// Remarks that are read without being opened.
+const MOST_REMARKS: usize = 12;
 /// Configurations of a table at least.
 const FEWEST_ROWS: usize = 12;
 
@@ -22,6 +24,7 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     }
     parts.push(Part::Table(ranking(input)));
     parts.push(Part::text(note(input)));
+    parts.extend(remarks(input));
     parts.extend(super::pictures(input, "ranking"));
     let tables = tables(input);
     let cells: usize = tables.iter().map(|it| it.metrics.len() + it.resources.len()).sum();
@@ -45,10 +48,10 @@ fn ranking(input: &Input<'_>) -> Table {
     if bounds {
         head.push("bounds".to_owned());
     }
-    head.extend(["launches x repeats", "launches that failed", "remark"].map(str::to_owned));
+    head.extend(["launches x repeats", "launches that failed"].map(str::to_owned));
     let row = |(index, row): (usize, &RankedConfiguration)| {
         let mut cells = vec![
-            name(index, row),
+            name(input, index, row),
             Cell::text(row.rank_label.clone().unwrap_or_else(|| "-".to_owned())),
             estimate(index, row.estimates.first().and_then(Option::as_ref), ""),
             effect(input, index, row),
@@ -61,9 +64,6 @@ fn ranking(input: &Input<'_>) -> Table {
         let n = row.estimates.first().and_then(Option::as_ref);
         cells.push(Cell::number(n.map_or("-".to_owned(), |it| counts(it.launches, it.repeats))));
         cells.push(Cell::number(row.failures.to_string()));
-        let remarks = row.all_remarks().iter().map(ToString::to_string).collect::<Vec<_>>();
-        let reason = row.reason().map(|it| format!("no rank: {it}"));
-        cells.push(Cell::text(reason.unwrap_or_else(|| remarks.join("; "))));
         cells
     };
     Table {
@@ -74,13 +74,48 @@ fn ranking(input: &Input<'_>) -> Table {
     }
 }
 
+/// What is to be known of rows, one line for all of the same remark: a column of sentences would
+/// make the table wider than a page.
+fn remarks(input: &Input<'_>) -> Vec<Part> {
+    let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+    for (index, row) in input.rows() {
+        let remarks = row.all_remarks().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let reason = row.reason().map(|it| format!("no rank: {it}"));
+        let text = reason.unwrap_or_else(|| remarks.join("; "));
+        match groups.iter_mut().find(|(known, _)| *known == text) {
+            _ if text.is_empty() => {}
+            Some((_, rows)) => rows.push(index),
+            None => groups.push((text, vec![index])),
+        }
+    }
+    let line = |(text, rows): (String, Vec<usize>)| {
+        let mut spans = Vec::new();
+        for (at, index) in rows.into_iter().enumerate() {
+            if at > 0 {
+                spans.push(Span::text(", "));
+            }
+            spans.push(Span::Link(input.name(index).to_owned(), To::Configuration(index)));
+        }
+        spans.push(Span::text(format!(": {text}")));
+        spans
+    };
+    let lines: Vec<Vec<Span>> = groups.into_iter().map(line).collect();
+    match lines.len() {
+        0 => Vec::new(),
+        count if count > MOST_REMARKS => {
+            vec![Part::Folded(format!("Remarks: {count}"), vec![Part::List(lines)])]
+        }
+        _ => vec![Part::text("Remarks:"), Part::List(lines)],
+    }
+}
+
 /// The name with its marks.
-fn name(index: usize, row: &RankedConfiguration) -> Cell {
+fn name(input: &Input<'_>, index: usize, row: &RankedConfiguration) -> Cell {
     let mut spans = vec![Span::Link(row.name.clone(), To::Configuration(index))];
     if row.baseline {
         spans.push(Span::text(" (baseline)"));
     }
-    if row.preferred {
+    if input.ranking.is_candidate(row) {
         spans.push(Span::text(" (candidate)"));
     }
     Cell { spans, is_number: false }

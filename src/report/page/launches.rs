@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::super::content::Input;
-use super::super::content::files::link;
+use super::super::content::files::{LaunchFiles, link};
 use super::super::text::cut;
 use super::mark;
-use super::parts::{code, plain};
+use super::parts::{code, plain, ticked};
 use crate::gate::GateReport;
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
 use crate::history::record::LaunchRecord;
@@ -55,7 +55,7 @@ fn configuration(input: &Input<'_>, index: usize, row: &RankedConfiguration) -> 
             p {
                 (rank)
                 @if row.baseline { ", baseline" }
-                @if row.preferred { ", candidate" }
+                @if input.ranking.is_candidate(row) { ", candidate" }
                 @if !row.aliases.is_empty() { "; also " (plain(&row.aliases.join(", "))) }
                 "; id " code { (plain(&row.id)) }
                 @if let Some(reason) = row.reason() { "; " (plain(&cut(&reason, MESSAGE))) }
@@ -81,7 +81,9 @@ fn launch(input: &Input<'_>, block: u32, launch: &LaunchRecord) -> Markup {
                 (files(input, launch.launch))
             }
             @for report in &launch.gates { (gate(report)) }
-            @if let Some(LaunchOutcome::Failed(failure)) = &launch.outcome { (self::failure(failure)) }
+            @if let Some(LaunchOutcome::Failed(failure)) = &launch.outcome {
+                (self::failure(failure, input.files.get(&launch.launch)))
+            }
             (repeats(input, launch))
         }
     }
@@ -149,22 +151,35 @@ fn gate(report: &GateReport) -> Markup {
     }
 }
 
-fn failure(failure: &LaunchFailure) -> Markup {
+fn failure(failure: &LaunchFailure, files: Option<&LaunchFiles>) -> Markup {
     let from = failure.log_lines.len().saturating_sub(LOG_LINES);
     let lines: Vec<String> =
         failure.log_lines[from..].iter().map(|it| cut(&plain(it), LOG_COLUMNS)).collect();
+    let tail: Vec<String> = files.map_or_else(Vec::new, |it| {
+        it.tail.iter().map(|line| cut(&plain(line), LOG_COLUMNS)).collect()
+    });
+    // What the log's end has besides is shown with it; what it alone has, not twice.
+    let is_longer = tail.len() > lines.len();
+    let lines =
+        if is_longer && lines.iter().all(|it| tail.contains(it)) { Vec::new() } else { lines };
     html! {
         p.failure {
-            (plain(&cut(&failure.message, MESSAGE)))
+            (ticked(&cut(&failure.message, MESSAGE)))
             @if let Some(code) = failure.exit_code { " Exit code " (code) "." }
         }
         @if !lines.is_empty() {
             details {
                 summary {
-                    (lines.len()) " log lines"
+                    (lines.len()) @if lines.len() == 1 { " log line" } @else { " log lines" }
                     @if from > 0 { " of " (failure.log_lines.len()) }
                 }
                 (code("Log lines", &lines.join("\n")))
+            }
+        }
+        @if is_longer {
+            details {
+                summary { "The end of engine.log, " (tail.len()) " lines" }
+                (code("The end of engine.log", &tail.join("\n")))
             }
         }
     }

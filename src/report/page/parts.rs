@@ -43,11 +43,36 @@ pub(super) fn line(input: &Input<'_>, spans: &[Span]) -> Markup {
     html! {
         @for span in spans {
             @match span {
-                Span::Text(text) => (plain(text)),
+                Span::Text(text) => (ticked(text)),
                 Span::Code(text) => code { (plain(text)) },
                 Span::Strong(text) => strong { (plain(text)) },
                 Span::Link(text, to) => a href=(target(input, to)) { (shown(text)) },
             }
+        }
+    }
+}
+
+/// Words between backticks as code, where spaces or marks stand around them: a page has no
+/// backticks, and names from outside that have some keep them.
+pub(super) fn ticked(text: &str) -> Markup {
+    let text = plain(text);
+    let mut pieces: Vec<(&str, bool)> = Vec::new();
+    let (mut from, mut at) = (0, 0);
+    while let Some(open) = text[at..].find('`').map(|it| at + it) {
+        let Some(end) = text[open + 1..].find('`').map(|it| open + 1 + it) else { break };
+        let opens = text[..open].chars().next_back().is_none_or(|it| " (:\u{a0}".contains(it));
+        let closes = text[end + 1..].chars().next().is_none_or(|it| !it.is_alphanumeric());
+        if opens && closes && end > open + 1 {
+            pieces.extend([(&text[from..open], false), (&text[open + 1..end], true)]);
+            (from, at) = (end + 1, end + 1);
+        } else {
+            at = open + 1;
+        }
+    }
+    pieces.push((&text[from..], false));
+    html! {
+        @for (piece, is_code) in pieces {
+            @if is_code { code { (piece) } } @else { (piece) }
         }
     }
 }

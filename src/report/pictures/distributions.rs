@@ -98,7 +98,8 @@ fn caption(whole: &Distribution, curves: &[&Curve], palette: &Palette) -> String
     let unit = if whole.unit.is_empty() { String::new() } else { format!(" in {}", whole.unit) };
     let mut text = format!(
         "Share of the requests whose {}{unit} is at most the value on the axis; all launches and \
-         kept repeats pooled. Dot: median; upright stroke: 95th percentile.",
+         kept repeats pooled. Dot: median of all of them together, which differs from the tables' mean of \
+         the repeats' medians; upright stroke: 95th percentile.",
         whole.quantity
     );
     let names = |of: &dyn Fn(&&&Curve) -> bool| -> Vec<String> {
@@ -250,12 +251,16 @@ fn labels(
     });
     let taken: Vec<Area> = order.iter().flat_map(|at| along(&paths[*at])).collect();
     let room = (frame.width() / 2.0).min(230.0);
+    let medians: Vec<String> =
+        order.iter().map(|at| short_figure(curves[*at].p50, whole.unit)).collect();
+    let widest = medians.iter().map(|it| label::text_width(it)).fold(0.0, f64::max);
+    let shown: Vec<usize> = order.iter().map(|at| curves[*at].configuration).collect();
+    let names = palette.distinct_names(&shown, room - widest);
     let wanted: Vec<Label> = order
         .iter()
-        .map(|at| {
+        .zip(medians.iter().zip(&names))
+        .map(|(at, (median, name))| {
             let curve = curves[*at];
-            let median = short_figure(curve.p50, whole.unit);
-            let name = palette.short_name(curve.configuration, room - label::text_width(&median));
             let (x, y) = (across.at(curve.p50), upwards.at(50.0));
             Label { x, y, text: format!("{name} {median}"), class: "name" }
         })

@@ -29,6 +29,20 @@ fn the_title_compares_the_candidate_with_the_baseline() {
 }
 
 #[test]
+fn names_on_a_phone_can_be_told_apart() {
+    let names = ["prefix-util0.82-seqs64", "plain", "prefix-util0.82-seqs32"];
+    let picture = drawn(&distribution(3, 400), &ranking(&names));
+    let svg = svg(&picture);
+    let narrow = svg.split("<svg").nth(2).expect("the narrow one");
+    assert!(narrow.contains(">seqs64 ") && narrow.contains(">seqs32 "), "{narrow}");
+    // What does not fit even so keeps its end.
+    let palette = Palette::new(&ranking(&["a1-averylongone-x", "b", "a2-averylongone-y"]));
+    let short = palette.distinct_names(&[0, 2], 5.0 * super::super::COLUMN);
+    assert!(short[0] != short[1] && short.iter().all(|it| it.chars().count() <= 5), "{short:?}");
+    assert!(picture.caption.contains("mean of the repeats' medians"), "{}", picture.caption);
+}
+
+#[test]
 fn simulated_requests_are_marked() {
     let ranking = Ranking { simulated: true, ..many(3) };
     assert!(drawn(&distribution(3, 100), &ranking).title.starts_with("Simulated: "));

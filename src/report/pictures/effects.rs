@@ -97,7 +97,8 @@ fn main_effects(analysis: &Analysis, ranking: &Ranking) -> Picture {
         })
     });
     let table = [head].into_iter().chain(rows).collect();
-    let title = titled(ranking.simulated, answer(&effects.axes, &metric(objective)));
+    let title =
+        titled(ranking.simulated, answer(&effects.axes, &metric(objective), ranking.is_carried()));
     let zero = if effects.ratios { 1.0 } else { 0.0 };
     picture("effects", title, caption, table, |width| {
         draw(width, "effects", &panels, Some(zero), effects.ratios, (against, unit))
@@ -108,12 +109,16 @@ fn main_effects(analysis: &Analysis, ranking: &Ranking) -> Picture {
 fn said(effect: &Figure, ratios: bool, unit: &str) -> String {
     match effect.interval {
         Some(interval) if ratios => number::percent(effect.value, interval),
-        None if ratios => format!("{:+.0}%", (effect.value - 1.0) * 100.0),
+        None if ratios => {
+            let change = (effect.value - 1.0) * 100.0;
+            let decimals = usize::from((0.05..1.0).contains(&change.abs()));
+            format!("{change:+.decimals$}%")
+        }
         _ => figure(effect, unit),
     }
 }
 
-fn answer(axes: &[Axis], objective: &str) -> String {
+fn answer(axes: &[Axis], objective: &str, carried: bool) -> String {
     let list = |some: &mut dyn Iterator<Item = &Axis>| {
         some.map(|it| cut(&shown(&it.name), 300.0)).collect::<Vec<_>>().join(", ")
     };
@@ -122,6 +127,10 @@ fn answer(axes: &[Axis], objective: &str) -> String {
     let others = list(&mut axes.iter().filter(|it| !is_shown(it)));
     match (changes.is_empty(), others.is_empty()) {
         (true, _) => format!("No axis is shown to change {objective}: {others}"),
+        // Where nothing is decided between configurations, nothing is of their axes.
+        (false, _) if !carried => format!(
+            "The measurement does not carry that an axis changes {objective}: only {changes} seems to"
+        ),
         (false, true) => format!("Shown to change {objective}: {changes}"),
         (false, false) => format!("Shown to change {objective}: {changes}; not shown: {others}"),
     }
@@ -148,7 +157,13 @@ fn interaction(at: usize, interaction: &Interaction, ranking: &Ranking) -> Pictu
             None => panels.push(Panel { heading, rows: vec![row] }),
         }
     }
-    let title = format!("The effect of {first} depends on {second} ({})", p_value(interaction.p));
+    let (depends, not) = if ranking.is_carried() {
+        ("depends", "")
+    } else {
+        ("seems to depend", "; the measurement does not carry it")
+    };
+    let title =
+        format!("The effect of {first} {depends} on {second} ({}){not}", p_value(interaction.p));
     let caption = format!(
         "{} for each combination, with 95 % intervals (n: {}).",
         heading(&metric(objective), unit).replace(" [95 %]", ""),

@@ -2,6 +2,8 @@
 //! production in grey, the candidate in blue, the others in the ranking's order. No two
 //! have the same colour and the same shape. What the colours are is in `style.css`.
 
+use std::collections::BTreeSet;
+
 use super::super::names;
 use super::super::text::{plain, width};
 use crate::results::ranking::{Ranking, RankingVerdict};
@@ -108,10 +110,49 @@ impl Palette {
         self.names.get(configuration).map_or("(no name)", String::as_str)
     }
 
+    /// Whether a sentence begins with the name of a configuration.
+    pub fn begins_with_name(&self, text: &str) -> bool {
+        let text = plain(text);
+        let forms = self.names.iter().flat_map(|it| [it.clone(), cut(it, 40.0 * super::COLUMN)]);
+        forms
+            .filter(|it| !it.is_empty())
+            .any(|name| text.strip_prefix(&name).is_some_and(|rest| rest.starts_with(' ')))
+    }
+
     /// The same of at most so many units: the middle is left out of a longer one.
     pub fn short_name(&self, configuration: usize, units: f64) -> String {
         cut(self.name(configuration), units)
     }
+}
+
+impl Palette {
+    /// Names of at most so many units that stay different: without what all of them share, or
+    /// else their ends, where generated names differ.
+    pub fn distinct_names(&self, configurations: &[usize], units: f64) -> Vec<String> {
+        let columns = (units / super::COLUMN).floor().max(3.0) as usize;
+        let whole: Vec<String> =
+            configurations.iter().map(|it| self.name(*it).to_owned()).collect();
+        let class = |at: &usize| self.look(configurations[*at]).class == "k0";
+        let baseline = (0..configurations.len()).find(class);
+        let shown = names::narrow(&whole, baseline, columns..=columns).shown;
+        let is_distinct = shown.iter().collect::<BTreeSet<_>>().len() == shown.len();
+        if is_distinct { shown } else { whole.iter().map(|it| end_of(it, columns)).collect() }
+    }
+}
+
+/// The end of a name that is wider than so many columns.
+fn end_of(name: &str, columns: usize) -> String {
+    if width(name) <= columns {
+        return name.to_owned();
+    }
+    let mut end = "";
+    for (at, _) in name.char_indices().rev() {
+        if width(&name[at..]) >= columns {
+            break;
+        }
+        end = &name[at..];
+    }
+    format!("…{end}")
 }
 
 /// A name from outside as plain text; one without a letter that is seen is said to be none.

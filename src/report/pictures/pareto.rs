@@ -66,9 +66,17 @@ impl View<'_> {
     }
 
     fn caption(&self) -> String {
-        let repeats: usize = self.points.iter().map(|it| it.x.repeats).sum();
+        let repeats = |of: &dyn Fn(&ParetoPoint) -> usize| -> usize {
+            self.points.iter().map(|it| of(it)).sum()
+        };
+        let (first, second) = (repeats(&|it| it.x.repeats), repeats(&|it| it.y.repeats));
+        let n = if first == second {
+            format!("{} of each metric", some(first, "repeat"))
+        } else {
+            format!("{} of the one metric, {second} of the other", some(first, "repeat"))
+        };
         format!(
-            "{} ({}) against {} ({}), means with 95 % intervals (n: {}, {} of the first). The step line \
+            "{} ({}) against {} ({}), means with 95 % intervals (n: {}, {n}). The step line \
              is the front: nothing measured is better in one and as good in the other. By means: where \
              crosses overlap, which one is on the front is not shown. Pale: not on the front.",
             metric(&self.pareto.x),
@@ -76,7 +84,6 @@ impl View<'_> {
             metric(&self.pareto.y),
             wanted(self.pareto.y_goal),
             some(self.points.len(), "configuration"),
-            some(repeats, "repeat"),
         )
     }
 

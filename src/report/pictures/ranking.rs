@@ -10,7 +10,7 @@ use super::mark::{self, Fill};
 use super::palette::Palette;
 use super::rows::{Row, Rows};
 use super::scale::Scale;
-use super::wording::{metric, names, small, some, spoken_of};
+use super::wording::{begun, metric, names, small, some, spoken_of};
 use super::{Drawing, Picture, anchor, picture, px, sentence, titled};
 use crate::results::analysis::Analysis;
 use crate::results::number;
@@ -39,7 +39,7 @@ pub fn ranking(analysis: &Analysis, ranking: &Ranking) -> Picture {
 fn answer(ranking: &Ranking, palette: &Palette) -> String {
     let first = match &ranking.verdict {
         verdict @ (RankingVerdict::Nothing { .. } | RankingVerdict::Only { .. }) => {
-            return spoken::plain_sentence(&verdict.to_string());
+            return begun(&verdict.to_string(), palette);
         }
         RankingVerdict::Insufficient { .. } => {
             return "Configurations were launched once: no order of them is shown".to_owned();
@@ -58,13 +58,16 @@ fn answer(ranking: &Ranking, palette: &Palette) -> String {
         RankingVerdict::Tie { names, .. } => {
             format!("{} are not distinguishable from the first", small(names.len() - 1))
         }
+        RankingVerdict::Undecided { names, .. } if ranking.is_carried() && names.len() > 1 => {
+            format!("between {} configurations nothing is decided", small(names.len()))
+        }
         RankingVerdict::Undecided { .. } => "the measurement does not carry an order".to_owned(),
     };
     let text = match against_baseline(ranking, palette) {
         Some(against) => format!("{against}; {first}"),
         None => first,
     };
-    spoken::plain_sentence(&text)
+    begun(&text, palette)
 }
 
 fn ranked(ranking: &Ranking) -> usize {
@@ -84,9 +87,12 @@ fn against_baseline(ranking: &Ranking, palette: &Palette) -> Option<String> {
             format!("fresh launches do not confirm that {name} is better than {to}")
         });
     }
-    // An overruled claim, or a measurement that carries no order, shows nothing of the others either.
-    let carried = ranking.overruled.is_empty()
-        && !matches!(ranking.verdict, RankingVerdict::Undecided { .. });
+    // What is undecided among the others leaves the candidate's claim, and shows nothing of them.
+    if matches!(ranking.verdict, RankingVerdict::Undecided { .. }) && ranking.is_carried() {
+        let name = names(palette, &[candidate?]);
+        return Some(format!("{name} is better than {to}, not confirmed yet"));
+    }
+    let carried = ranking.is_carried();
     let better = ranking.rows.iter().filter(|row| carried && is_better(row, ranking)).count();
     Some(match better {
         0 => format!("no configuration is shown to be better than {to}"),

@@ -126,6 +126,20 @@ fn titles_say_what_the_statistics_carry() {
         ranks: vec![1, 2],
         causes: Vec::new(),
     };
+    // The claim of the candidate stands, as in the summary.
+    assert_eq!(
+        title(&of),
+        format!(
+            "{} is better than production, not confirmed yet; between two configurations nothing is \
+             decided",
+            of.rows[0].name
+        )
+    );
+    of.decision.as_mut().unwrap().claim = crate::results::decision::Claim::NotShown {
+        baseline: "production".to_owned(),
+        effect: None,
+        p: None,
+    };
     of.simulated = true;
     assert_eq!(
         title(&of),
@@ -135,6 +149,12 @@ fn titles_say_what_the_statistics_carry() {
     for picture in all(&analysis, &of) {
         assert!(picture.title.starts_with("Simulated: "), "{}", picture.title);
     }
+    // Nor does it carry an effect of an axis, whatever its p.
+    let main = &effects(&analysis, &of)[0].title;
+    assert!(
+        main.starts_with("Simulated: The measurement does not carry that an axis changes"),
+        "{main}"
+    );
 }
 
 #[test]

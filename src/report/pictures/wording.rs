@@ -45,6 +45,18 @@ pub(super) fn small(count: usize) -> String {
     capital(count).to_lowercase()
 }
 
+/// A sentence with a capital letter; a configuration's name that begins it stays as it is.
+pub(super) fn begun(text: &str, palette: &Palette) -> String {
+    let with_capital = spoken::plain_sentence(text);
+    if !palette.begins_with_name(text) {
+        return with_capital;
+    }
+    let plain = super::super::text::plain(text);
+    let first = plain.chars().next().map_or(0, char::len_utf8);
+    let capital = plain[..first].to_uppercase().len();
+    format!("{}{}", &plain[..first], &with_capital[capital..])
+}
+
 /// A metric as it is spoken of, plain.
 pub(super) fn metric(metric: &MetricRef) -> String {
     spoken::metric(metric).replace(spoken::GLUE, " ")

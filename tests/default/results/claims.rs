@@ -4,7 +4,9 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use vllm_grid::history::record::SweepRecord;
+use vllm_grid::report::pictures;
 use vllm_grid::report::reading::render;
+use vllm_grid::results::analysis::Analysis;
 use vllm_grid::results::decision::Decision;
 use vllm_grid::results::disturbance::{Inseparable, Undecided};
 use vllm_grid::results::findings::Finding;
@@ -82,6 +84,15 @@ fn a_claim_stands_although_one_that_it_does_not_compare_was_disturbed() {
         "{:?}",
         reading.result
     );
+    // The picture and the terminal say both, too.
+    let analysis = Analysis::of(&record, &ranking, std::path::Path::new("/nonexistent"));
+    assert_eq!(
+        pictures::ranking(&analysis, &ranking).title,
+        "Simulated: a is better than p, not confirmed yet; between two configurations nothing is decided"
+    );
+    let table = vllm_grid::report::table::render(&ranking, &record.manifest, 100, false);
+    let table = table.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(table.contains("nothing is decided between ranks 1-2"), "{table}");
 }
 
 /// Launches that differ by this SD on log scale; `p` is twenty times slower.
