@@ -100,7 +100,7 @@ mod tests {
     fn the_end_of_a_log_is_its_last_whole_lines_without_secrets() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("engine.log");
-        let long: String = (0..3000).map(|at| format!("line {at}\n")).collect();
+        let long = (0..3000).map(|at| format!("line {at}\n")).collect::<Vec<_>>().concat();
         std::fs::write(&path, long + "HF_TOKEN=hf_abcdefghijklmnop\n").unwrap();
         let lines = tail(&path).unwrap();
         assert_eq!((lines.len(), lines[0].as_str()), (30, "line 2971"));
