@@ -173,9 +173,10 @@ fn what_changed_since_the_sweep_a_secret_and_a_foreign_file_are_refused() {
 fn what_only_this_shell_or_nobody_says_is_carried_or_said() {
     let place = place(GRID);
     let daemon = Daemon::start(|_| Life::Serves);
-    run(&place, &daemon, &["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let named = [("COMPOSE_PROJECT_NAME", "prod")];
+    run_with(&place, &daemon, &["sweep", "grid.yaml", "--output", "run"], &named).expect(0);
     let arguments = ["apply", "run", "--configuration", "more"];
-    let ran = run_with(&place, &daemon, &arguments, &[("COMPOSE_PROJECT_NAME", "prod")]).expect(0);
+    let ran = run_with(&place, &daemon, &arguments, &named).expect(0);
     for line in ["deploy:  ", "back:    "] {
         let line = ran.out.lines().find_map(|it| it.strip_prefix(line)).unwrap();
         assert!(line.ends_with(" --project-name prod up -d --no-deps llm"), "{line}");

@@ -8,24 +8,18 @@ use std::fs::File;
 use std::path::Path;
 
 use polars::prelude::{DataFrame, ParallelStrategy, ParquetReader, PolarsResult, SerReader};
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
 
 use super::files::{Files, Unread, parallel};
+use super::reservoir::Reservoir;
 use super::seen::{Kept, room};
 use super::source::Source;
 use super::{Curve, Distribution, Records};
 use crate::history::record::LaunchRecord;
 use crate::metric::{Measurement, Status};
-use crate::statistics::distribution;
 use crate::workload::{LoadCase, Spec, Workload};
 
 /// Values that are kept of one curve.
 const KEPT: usize = 10_000;
-/// Points of a curve at most.
-const POINTS: usize = 120;
-/// Requests from which the 95th percentile is none of the three greatest values.
-const FOR_P95: usize = 60;
 
 /// Requests that no metric is made of.
 const ASIDE: [&str; 3] = ["calibration", "connection", "outage"];
@@ -297,79 +291,6 @@ impl Requests {
             }
         });
     }
-}
-
-/// A random part of many values (J. S. Vitter, *Random sampling with a reservoir*, ACM
-/// Trans. Math. Softw. 11, 1985, algorithm R).
-#[derive(Debug)]
-pub(super) struct Reservoir {
-    values: Vec<f64>,
-    /// Values at most.
-    room: usize,
-    seen: usize,
-    /// Requests that failed: they took for ever.
-    lost: usize,
-    rng: ChaCha8Rng,
-}
-
-impl Reservoir {
-    fn new(seed: usize, room: usize) -> Self {
-        let rng = ChaCha8Rng::seed_from_u64(seed as u64);
-        Self { values: Vec::new(), room, seen: 0, lost: 0, rng }
-    }
-
-    fn clear(&mut self) {
-        self.values.clear();
-        (self.seen, self.lost) = (0, 0);
-    }
-
-    fn add(&mut self, value: f64) {
-        self.seen += 1;
-        if self.values.len() < self.room {
-            self.values.push(value);
-            return;
-        }
-        let place = self.rng.random_range(0..self.seen);
-        if let Some(kept) = self.values.get_mut(place) {
-            *kept = value;
-        }
-    }
-
-    /// The curve; `None` without a median.
-    fn curve(&self, configuration: usize) -> Option<Curve> {
-        let mut values = self.values.clone();
-        values.sort_by(f64::total_cmp);
-        let (kept, requests) = (values.len(), self.seen + self.lost);
-        if kept == 0 {
-            return None;
-        }
-        let lost = (self.lost as f64 * kept as f64 / self.seen as f64).round() as usize;
-        let all = distribution::Distribution::of(values.iter().copied()).with_lost(lost);
-        let answered = self.seen as f64 / requests as f64;
-        Some(Curve {
-            configuration,
-            requests,
-            points: points(&values, answered),
-            p50: all.median()?,
-            p95: if requests >= FOR_P95 { all.p95() } else { None },
-        })
-    }
-}
-
-/// Steps of the distribution, thinned out. `answered`: the share that the greatest value has.
-fn points(sorted: &[f64], answered: f64) -> Vec<(f64, f64)> {
-    let last = sorted.len() - 1;
-    let many = sorted.len().min(POINTS);
-    let mut points: Vec<(f64, f64)> = Vec::with_capacity(many);
-    for point in 0..many {
-        let at = if many == 1 { 0 } else { point * last / (many - 1) };
-        let share = answered * (at + 1) as f64 / sorted.len() as f64;
-        match points.last_mut() {
-            Some(before) if before.0 >= sorted[at] => before.1 = share,
-            _ => points.push((sorted[at], share)),
-        }
-    }
-    points
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::client::record::{RequestError, RequestErrorClass, RequestRecord};
+use crate::results::analysis::reservoir::POINTS;
 use crate::results::records::{ParquetRecords, file_name};
 use crate::telemetry::sink::{RecordSink as _, RepeatKey};
 

@@ -14,6 +14,7 @@ mod hits;
 mod ladder;
 mod neighbours;
 mod pareto;
+mod reservoir;
 mod seen;
 mod separations;
 mod series;

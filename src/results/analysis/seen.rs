@@ -2,10 +2,10 @@
 //! report that is written after each launch reads the files of new launches only. It is bounded
 //! however long the sweep is.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::distributions::Reservoir;
-use super::series::OfLaunch;
+use super::Quantity;
+use super::reservoir::Reservoir;
 
 /// Times of requests that are kept of all curves together: 32 MiB.
 const MOST: usize = 4 << 20;
@@ -31,6 +31,26 @@ pub(super) struct Kept {
     pub(super) repeats: BTreeSet<(u32, u32)>,
     /// By quantity.
     pub(super) values: Vec<Reservoir>,
+}
+
+/// A quantity, of one GPU where it is of one.
+pub(super) type Key = (Quantity, u32);
+
+/// The samples of one launch, thinned out.
+#[derive(Clone, Debug)]
+pub(super) struct OfLaunch {
+    /// Points that it was thinned out to.
+    pub(super) points: usize,
+    pub(super) series: BTreeMap<Key, Vec<Around>>,
+}
+
+/// What is known around one time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Around {
+    pub(super) at: f64,
+    pub(super) mean: f64,
+    pub(super) most: f64,
+    pub(super) samples: f64,
 }
 
 impl Records {

@@ -12,6 +12,7 @@ use polars::prelude::{
 };
 
 use super::files::{Files, Unread, parallel};
+use super::seen::{Around, Key, OfLaunch};
 use super::{Quantity, Records, Series, Span};
 use crate::history::record::LaunchRecord;
 
@@ -28,26 +29,6 @@ const READ: [(&str, Quantity); 5] = [
     ("gpu.temperature_c", Quantity::GpuTemperature),
     ("server.kv_cache_usage", Quantity::KvUsage),
 ];
-
-/// A quantity, of one GPU where it is of one.
-type Key = (Quantity, u32);
-
-/// The samples of one launch, thinned out.
-#[derive(Clone, Debug)]
-pub(super) struct OfLaunch {
-    /// Points that it was thinned out to.
-    points: usize,
-    series: BTreeMap<Key, Vec<Around>>,
-}
-
-/// What is known around one time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Around {
-    at: f64,
-    mean: f64,
-    most: f64,
-    samples: f64,
-}
 
 /// The series, and what could not be read. `spans` and `launches` are parallel.
 pub(super) fn series(
