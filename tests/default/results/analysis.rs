@@ -238,7 +238,7 @@ fn axes_that_always_change_together_are_named() {
     assert_eq!(effects.axes.len(), 1);
     assert_eq!(effects.axes[0].name, "enable-prefix-caching");
     assert_eq!(effects.without, None, "something is said of one axis");
-    assert_eq!(effects.confounded, ["max-num-seqs", "max-num-batched-tokens"]);
+    assert_eq!(effects.confounded, ["max-num-batched-tokens", "max-num-seqs"]);
     // Two configurations that differ in everything.
     let mut two = sweep(&["a", "b"])
         .flags("a", json!({"max-num-seqs": 8, "max-num-batched-tokens": 2048}))
