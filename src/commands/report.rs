@@ -192,7 +192,7 @@ impl Material {
             analysis,
             place,
             grid,
-            files: files::of(folder),
+            files: files::of(folder, record),
             base: base(from, folder.path()),
         })
     }

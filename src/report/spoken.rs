@@ -46,6 +46,14 @@ fn name(name: &str) -> String {
     }
 }
 
+/// Which way of a metric is better.
+pub(super) fn wanted(goal: Goal) -> &'static str {
+    match goal {
+        Goal::Minimize => "less is better",
+        Goal::Maximize => "more is better",
+    }
+}
+
 /// Whether less time or more work in a time is meant: `faster` is the word then.
 pub(super) fn is_speed(metric: &MetricRef) -> bool {
     let unit = metric.known().map_or("", |known| known.unit);

@@ -1,12 +1,14 @@
 //! What lies on the disk of each launch, for relative links: request records, telemetry, the
 //! engine's log. Only files that are there are named. Of the log its last lines are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use crate::history::folder::Folder;
+use crate::history::launch::LaunchOutcome;
+use crate::history::record::SweepRecord;
 use crate::secret::Secrets;
 
 /// The files of one launch, as paths in the sweep's folder.
@@ -18,7 +20,7 @@ pub struct LaunchFiles {
     pub telemetry: Option<String>,
     /// What the engine said.
     pub log: Option<String>,
-    /// Its last lines, at most 30, secrets masked.
+    /// Its last lines, at most 30, secrets masked; empty of a launch that did not fail.
     pub tail: Vec<String>,
 }
 
@@ -27,12 +29,21 @@ const LINES: usize = 30;
 /// Bytes of a log's end that are read.
 const BYTES: u64 = 24 << 10;
 
-/// The files of every launch that has a folder, by its number.
-pub fn of(folder: &Folder) -> BTreeMap<u32, LaunchFiles> {
-    folder.launches().into_iter().map(|(number, name)| (number, of_launch(folder, &name))).collect()
+/// The files of every launch that has a folder, by its number. The log's end is read of those
+/// that failed alone: no other is shown.
+pub fn of(folder: &Folder, record: &SweepRecord) -> BTreeMap<u32, LaunchFiles> {
+    let failed: BTreeSet<u32> = record
+        .all_launches()
+        .filter(|(_, it)| matches!(it.outcome, Some(LaunchOutcome::Failed(_))))
+        .map(|(_, it)| it.launch)
+        .collect();
+    let files = |(number, name): (u32, String)| {
+        (number, of_launch(folder, &name, failed.contains(&number)))
+    };
+    folder.launches().into_iter().map(files).collect()
 }
 
-fn of_launch(folder: &Folder, name: &str) -> LaunchFiles {
+fn of_launch(folder: &Folder, name: &str, has_failed: bool) -> LaunchFiles {
     let path = folder.launches_path().join(name);
     let own = |file: &str| path.join(file).is_file().then(|| format!("launches/{name}/{file}"));
     let records = names(&path.join("records"));
@@ -40,7 +51,7 @@ fn of_launch(folder: &Folder, name: &str) -> LaunchFiles {
         records: records.into_iter().map(|it| format!("launches/{name}/records/{it}")).collect(),
         telemetry: own("telemetry.parquet"),
         log: own("engine.log"),
-        tail: tail(&path.join("engine.log")).unwrap_or_default(),
+        tail: if has_failed { tail(&path.join("engine.log")) } else { None }.unwrap_or_default(),
     }
 }
 

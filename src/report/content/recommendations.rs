@@ -1,9 +1,10 @@
 //! Section 5: what to take for which use. A configuration is recommended only where its
 //! difference to the baseline is shown; else the baseline is kept.
 
+use super::super::spoken;
 use super::parts::{Cell, Part, Span, Table, To};
 use super::{Input, change, counts, figure};
-use crate::metric::Goal;
+
 use crate::results::analysis::Use;
 use crate::results::number;
 
@@ -87,10 +88,7 @@ fn keep(input: &Input<'_>, base: usize) -> Vec<Span> {
 
 fn row(input: &Input<'_>, of: &Use) -> Vec<Cell> {
     let unit = number::unit(&of.metric);
-    let goal = match of.goal {
-        Goal::Minimize => "less is better",
-        Goal::Maximize => "more is better",
-    };
+    let goal = spoken::wanted(of.goal);
     let best = of.best.map_or_else(Cell::nothing, |it| {
         Cell::link(input.name(it).to_owned(), To::Configuration(it))
     });

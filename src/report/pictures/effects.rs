@@ -8,7 +8,7 @@ use super::axis::{self, BELOW, Frame};
 use super::label::{Align, LINE, text, text_width};
 use super::mark::{self, Fill};
 use super::palette::{Palette, Shape, cut, shown};
-use super::scale::Scale;
+use super::scale::{Scale, ends};
 use super::wording::{figure, heading, metric, names, p_value, rests_on, some};
 use super::{Drawing, NARROW, Picture, picture, picture_anchor, sentence, titled};
 use crate::results::analysis::{Analysis, Axis, Figure, Interaction};
@@ -198,10 +198,8 @@ fn draw(
     // Ratios are drawn as changes in per cent.
     let shown = |value: f64| if ratios { (value - 1.0) * 100.0 } else { value };
     let figures = panels.iter().flat_map(|it| &it.rows).map(|it| &it.1);
-    let ends = figures.flat_map(|it| {
-        [Some(it.value), it.interval.map(|it| it.low), it.interval.map(|it| it.high)]
-    });
-    let values: Vec<f64> = ends.flatten().chain(zero).map(shown).collect();
+    let ends = figures.flat_map(|it| ends(it.value, it.interval));
+    let values: Vec<f64> = ends.chain(zero).map(shown).collect();
     let unit = if ratios { "%" } else { unit };
     let mut tops = vec![0.0; columns];
     let body = html! {

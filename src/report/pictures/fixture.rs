@@ -52,64 +52,93 @@ pub(super) fn ranking(names: &[String], means: &[f64]) -> Ranking {
         let ratio = mean / base;
         let ratio = Ratio { ratio, interval: Interval { low: ratio * 0.95, high: ratio * 1.06 } };
         RankedConfiguration {
-            rank: Some(at as u32 + 1),
-            rank_label: Some((at + 1).to_string()),
-            name,
-            id: format!("id{at}"),
-            aliases: Vec::new(),
-            baseline: at == baseline,
-            varied: crate::configuration::Flags::default(),
-            eligible: true,
-            exclusions: Vec::new(),
-            remarks: Vec::new(),
-            launches: 3,
             repeats: 9,
-            failures: 0,
-            failed_repeats: 0,
-            void_repeats: 0,
-            missing_repeats: 0,
-            lived: 3,
-            settled: 3,
-            failure_class: None,
             estimates: vec![Some(estimate)],
-            constraints: Vec::new(),
-            p_first: None,
-            chances: None,
-            preferred: at == 0,
             baseline_ratio: (at != baseline).then_some(ratio),
-            baseline_difference: None,
-            p_baseline_alone: None,
             p_baseline: (at != baseline).then_some(if ratio.interval.high < 1.0 {
                 0.01
             } else {
                 0.6
             }),
+            ..bare_row(at, &name, at == baseline)
         }
     };
     let rows: Vec<RankedConfiguration> = (0..names.len()).map(row).collect();
     let tied: Vec<String> = names.iter().take(3).cloned().collect();
-    let ranks = (1..=tied.len() as u32).collect();
     let claim = rows[0].effect().map_or(Claim::IsBaseline, |effect: Effect| Claim::Better {
         baseline: names[baseline].clone(),
         effect,
         p: 0.01,
     });
+    let mut ranking = bare_ranking(rows, tied, claim);
+    ranking.metrics = vec![metric()];
+    ranking.objective.metric = metric();
+    if let Some(decision) = &mut ranking.decision {
+        decision.candidate.p_within_5_percent = Some(0.9);
+    }
+    ranking
+}
+
+/// A row that has nothing but its name and its place, the first one as the candidate.
+pub(super) fn bare_row(at: usize, name: &str, baseline: bool) -> RankedConfiguration {
+    RankedConfiguration {
+        rank: Some(at as u32 + 1),
+        rank_label: Some((at + 1).to_string()),
+        name: name.to_owned(),
+        id: format!("id{at}"),
+        aliases: Vec::new(),
+        baseline,
+        varied: crate::configuration::Flags::default(),
+        eligible: true,
+        exclusions: Vec::new(),
+        remarks: Vec::new(),
+        launches: 3,
+        repeats: 15,
+        failures: 0,
+        failed_repeats: 0,
+        void_repeats: 0,
+        missing_repeats: 0,
+        lived: 3,
+        settled: 3,
+        failure_class: None,
+        estimates: Vec::new(),
+        constraints: Vec::new(),
+        p_first: None,
+        chances: None,
+        preferred: at == 0,
+        baseline_ratio: None,
+        baseline_difference: None,
+        p_baseline_alone: None,
+        p_baseline: None,
+    }
+}
+
+/// A ranking of these rows, the `tied` ones not distinguishable, the first row the candidate.
+pub(super) fn bare_ranking(
+    rows: Vec<RankedConfiguration>,
+    tied: Vec<String>,
+    claim: Claim,
+) -> Ranking {
     let candidate = Candidate {
-        configuration: names[0].clone(),
+        configuration: rows.first().map(|it| it.name.clone()).unwrap_or_default(),
         rank: 1,
         within_1_percent: 1,
         criterion: Criterion::Mean,
-        p_within_5_percent: Some(0.9),
+        p_within_5_percent: None,
         within_bounds: true,
     };
     Ranking {
         sweep: "night".to_owned(),
         simulated: false,
-        objective: Objective { metric: metric(), goal: Goal::Minimize, constraints: Vec::new() },
-        metrics: vec![metric()],
+        objective: Objective {
+            metric: "kv_cache.ttft_resent_ms".parse().unwrap(),
+            goal: Goal::Minimize,
+            constraints: Vec::new(),
+        },
+        metrics: Vec::new(),
         constrained: Vec::new(),
         rows,
-        verdict: RankingVerdict::Tie { names: tied, ranks },
+        verdict: RankingVerdict::Tie { ranks: (1..=tied.len() as u32).collect(), names: tied },
         scale: Scale::Ratios,
         components: None,
         deviations: None,

@@ -8,7 +8,7 @@ use super::label::{Align, LINE, text, text_width};
 use super::mark::{self, Fill};
 use super::palette::{Palette, Shape, shown};
 use super::rows::{Row, Rows};
-use super::scale::Scale;
+use super::scale::{Scale, ends};
 use super::wording::{capital, figure, names, rests_on, small};
 use super::{Drawing, Picture, anchor, picture, sentence, titled};
 use crate::results::analysis::{Analysis, Figure, HitPair};
@@ -138,17 +138,13 @@ fn change(pair: &HitPair) -> String {
     }
 }
 
-fn ends(figure: &Figure) -> impl Iterator<Item = f64> {
-    [Some(figure.value), figure.interval.map(|it| it.low), figure.interval.map(|it| it.high)]
-        .into_iter()
-        .flatten()
-}
-
 fn draw(width: f64, pairs: &[&HitPair], palette: &Palette) -> Drawing {
     let order: Vec<usize> = pairs.iter().map(|it| it.configuration).collect();
     let figures: Vec<String> = pairs.iter().map(|it| change(it)).collect();
     let rows = Rows::new(width, &order, palette, &figures);
-    let values = pairs.iter().flat_map(|it| ends(&it.miss).chain(ends(&it.hit)));
+    let values = pairs.iter().flat_map(|it| {
+        ends(it.miss.value, it.miss.interval).chain(ends(it.hit.value, it.hit.interval))
+    });
     let scale = Scale::positions(values, rows.frame.across());
     let body = html! {
         @for row in &rows.all { (rows.line(row)) }

@@ -7,10 +7,10 @@ use super::axis::{self, ABOVE, BELOW, Frame};
 use super::label::{self, Align, Area, LINE, Label, text};
 use super::mark::{self, Fill};
 use super::palette::{Palette, cut, shown};
-use super::scale::Scale;
+use super::scale::{Scale, ends};
 use super::wording::{figure, heading, load, metric, names, rests_on, some, spoken_of};
 use super::{Drawing, NARROW, Picture, anchor, picture, sentence, titled};
-use crate::results::analysis::{Analysis, Figure, Ladder, Path, Step};
+use crate::results::analysis::{Analysis, Ladder, Path, Step};
 use crate::results::number;
 use crate::results::ranking::Ranking;
 
@@ -35,20 +35,13 @@ struct View<'a> {
     palette: Palette,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "what `filter` gives")]
-fn drawable(step: &&Step) -> bool {
+fn drawable(step: &Step) -> bool {
     step.throughput.value.is_finite() && step.latency.value.is_finite()
-}
-
-fn ends(figure: &Figure) -> impl Iterator<Item = f64> {
-    [Some(figure.value), figure.interval.map(|it| it.low), figure.interval.map(|it| it.high)]
-        .into_iter()
-        .flatten()
 }
 
 impl<'a> View<'a> {
     fn steps(&self) -> impl Iterator<Item = &'a Step> {
-        self.ladder.paths.iter().flat_map(|it| &it.steps).filter(drawable)
+        self.ladder.paths.iter().flat_map(|it| &it.steps).filter(|it| drawable(it))
     }
 
     fn units(&self) -> (&'static str, &'static str) {
@@ -106,7 +99,7 @@ impl<'a> View<'a> {
             Some(limit) => step.latency.interval.is_some_and(|it| it.high <= limit),
             None => true,
         };
-        let within = path.steps.iter().filter(drawable).filter(within);
+        let within = path.steps.iter().filter(|it| drawable(it)).filter(within);
         within.max_by(|a, b| a.throughput.value.total_cmp(&b.throughput.value))
     }
 
@@ -163,11 +156,16 @@ impl<'a> View<'a> {
         let mut frame = Frame { left: 0.0, right, top: ABOVE + 6.0, bottom: ABOVE + high };
         let limits = self.limits();
         let y = Scale::positions(
-            self.steps().flat_map(|it| ends(&it.latency)).chain(limits.iter().map(|it| it.0)),
+            self.steps()
+                .flat_map(|it| ends(it.latency.value, it.latency.interval))
+                .chain(limits.iter().map(|it| it.0)),
             frame.upwards(),
         );
         frame.left = axis::room_for(&y, axis::most_upwards(&frame));
-        let x = Scale::positions(self.steps().flat_map(|it| ends(&it.throughput)), frame.across());
+        let x = Scale::positions(
+            self.steps().flat_map(|it| ends(it.throughput.value, it.throughput.interval)),
+            frame.across(),
+        );
         let (x_unit, y_unit) = self.units();
         let (named, pale): (Vec<&Path>, Vec<&Path>) = self.ladder.paths.iter().partition(named);
         let body = html! {
@@ -211,7 +209,7 @@ impl<'a> View<'a> {
 
     fn path(&self, path: &Path, x: &Scale, y: &Scale) -> Markup {
         let look = self.palette.look(path.configuration);
-        let steps: Vec<&Step> = path.steps.iter().filter(drawable).collect();
+        let steps: Vec<&Step> = path.steps.iter().filter(|it| drawable(it)).collect();
         let at = |step: &Step| (x.at(step.throughput.value), y.at(step.latency.value));
         let points: Vec<(f64, f64)> = steps.iter().map(|it| at(it)).collect();
         if !look.named {
@@ -257,13 +255,13 @@ impl<'a> View<'a> {
         let mut order = named.to_vec();
         order.sort_by_key(|it| !spoken(it));
         let name = |path: &&Path| {
-            let (x, y) = at(path.steps.iter().rfind(drawable)?);
+            let (x, y) = at(path.steps.iter().rfind(|it| drawable(it))?);
             Some(Label { x, y, text: self.palette.short_name(path.configuration, room), class: "" })
         };
         let names: Vec<Label> = order.iter().filter_map(name).collect();
         let column = frame.right + GAP;
         let names = label::at_ends(&names, column, frame.top, frame.bottom);
-        let points = named.iter().flat_map(|it| &it.steps).filter(drawable).map(at);
+        let points = named.iter().flat_map(|it| &it.steps).filter(|it| drawable(it)).map(at);
         let mut taken: Vec<Area> = points.map(|(x, y)| Area::around(x, y, 5.0)).collect();
         for (limit, words) in self.limits() {
             let wide = label::text_width(&words).max(146.0) + 4.0;
@@ -271,7 +269,7 @@ impl<'a> View<'a> {
             taken.push(Area { left, right, top: at - LINE, bottom: at + LINE });
         }
         let loads = order.iter().filter(|it| spoken(it));
-        let loads = loads.flat_map(|it| it.steps.iter().filter(drawable)).map(|step| {
+        let loads = loads.flat_map(|it| it.steps.iter().filter(|it| drawable(it))).map(|step| {
             let (x, y) = at(step);
             let number = step.case.split_once('=').map_or(step.case.as_str(), |it| it.1);
             Label { x, y, text: cut(&shown(number), 70.0), class: "muted" }

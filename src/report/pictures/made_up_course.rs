@@ -4,12 +4,12 @@
 use jiff::Timestamp;
 
 use super::Picture;
-use crate::metric::{Goal, Objective, Scale};
+use super::fixture::{bare_ranking, bare_row};
 use crate::results::analysis::{
     Course, Curve, Distribution, Figure, Quantity, Series, Span, TurnLine, Turns,
 };
-use crate::results::decision::{Candidate, Claim, Criterion, Decision};
-use crate::results::ranking::{RankedConfiguration, Ranking, RankingVerdict};
+use crate::results::decision::Claim;
+use crate::results::ranking::Ranking;
 use crate::statistics::Interval;
 
 /// Numbers from 0 to 1, the same in each run.
@@ -32,76 +32,9 @@ pub(super) fn time(seconds: f64) -> Timestamp {
 
 /// The first name is the candidate, the second one the baseline.
 pub(super) fn ranking(names: &[&str]) -> Ranking {
-    let row = |(at, name): (usize, &&str)| RankedConfiguration {
-        rank: Some(at as u32 + 1),
-        rank_label: Some((at + 1).to_string()),
-        name: (*name).to_owned(),
-        id: at.to_string(),
-        aliases: Vec::new(),
-        baseline: at == 1,
-        varied: crate::configuration::Flags::default(),
-        eligible: true,
-        exclusions: Vec::new(),
-        remarks: Vec::new(),
-        launches: 3,
-        repeats: 15,
-        failures: 0,
-        failed_repeats: 0,
-        void_repeats: 0,
-        missing_repeats: 0,
-        lived: 3,
-        settled: 3,
-        failure_class: None,
-        estimates: Vec::new(),
-        constraints: Vec::new(),
-        p_first: None,
-        chances: None,
-        preferred: at == 0,
-        baseline_ratio: None,
-        baseline_difference: None,
-        p_baseline: None,
-        p_baseline_alone: None,
-    };
-    let tied: Vec<String> = names.iter().take(4).map(|it| (*it).to_owned()).collect();
-    let candidate = Candidate {
-        configuration: names.first().map(|it| (*it).to_owned()).unwrap_or_default(),
-        rank: 1,
-        within_1_percent: 1,
-        criterion: Criterion::Mean,
-        p_within_5_percent: None,
-        within_bounds: true,
-    };
-    Ranking {
-        sweep: "made-up".to_owned(),
-        simulated: false,
-        objective: Objective {
-            metric: "kv_cache.ttft_resent_ms".parse().unwrap(),
-            goal: Goal::Minimize,
-            constraints: Vec::new(),
-        },
-        metrics: Vec::new(),
-        constrained: Vec::new(),
-        rows: names.iter().enumerate().map(row).collect(),
-        verdict: RankingVerdict::Tie { names: tied, ranks: vec![1, 2, 3, 4] },
-        scale: Scale::Ratios,
-        components: None,
-        deviations: None,
-        decision: Some(Decision { candidate, claim: Claim::NoBaseline }),
-        confirmed: Vec::new(),
-        not_counted: Vec::new(),
-        environment_works: true,
-        replaced: Vec::new(),
-        unswept: None,
-        gated: None,
-        missing: Vec::new(),
-        machine: None,
-        witness: None,
-        undecided: Vec::new(),
-        overruled: Vec::new(),
-        detectable: None,
-        all_zero: false,
-        course: None,
-    }
+    let rows = names.iter().enumerate().map(|(at, name)| bare_row(at, name, at == 1));
+    let tied = names.iter().take(4).map(|it| (*it).to_owned()).collect();
+    bare_ranking(rows.collect(), tied, Claim::NoBaseline)
 }
 
 /// `prefix-seqs32`, `production`, and others.

@@ -3,11 +3,12 @@
 
 use maud::{Markup, html};
 
+use super::super::spoken;
 use super::axis::{self, ABOVE, BELOW, Frame};
 use super::label::{self, Align, Area, LINE, Label};
 use super::mark::{self, Fill};
 use super::palette::Palette;
-use super::scale::Scale;
+use super::scale::{Scale, ends};
 use super::wording::{capital, figure, heading, metric, names, rests_on, small, some, spoken_of};
 use super::{Drawing, NARROW, Picture, anchor, picture, sentence, titled};
 use crate::metric::Goal;
@@ -34,13 +35,6 @@ struct View<'a> {
     ranking: &'a Ranking,
     palette: Palette,
     points: Vec<&'a ParetoPoint>,
-}
-
-fn wanted(goal: Goal) -> &'static str {
-    match goal {
-        Goal::Minimize => "less is better",
-        Goal::Maximize => "more is better",
-    }
 }
 
 impl View<'_> {
@@ -80,9 +74,9 @@ impl View<'_> {
              is the front: nothing measured is better in one and as good in the other. By means: where \
              crosses overlap, which one is on the front is not shown. Pale: not on the front.",
             metric(&self.pareto.x),
-            wanted(self.pareto.x_goal),
+            spoken::wanted(self.pareto.x_goal),
             metric(&self.pareto.y),
-            wanted(self.pareto.y_goal),
+            spoken::wanted(self.pareto.y_goal),
             some(self.points.len(), "configuration"),
         )
     }
@@ -111,11 +105,7 @@ impl View<'_> {
 
     fn draw(&self, width: f64) -> Drawing {
         let high = if width <= NARROW { 300.0 } else { 400.0 };
-        let ends = |it: &Figure| {
-            [Some(it.value), it.interval.map(|it| it.low), it.interval.map(|it| it.high)]
-                .into_iter()
-                .flatten()
-        };
+        let ends = |it: &Figure| ends(it.value, it.interval);
         let mut frame =
             Frame { left: 0.0, right: width - 20.0, top: ABOVE + 6.0, bottom: ABOVE + high };
         let y = Scale::positions(self.points.iter().flat_map(|it| ends(&it.y)), frame.upwards());

@@ -9,7 +9,7 @@ use super::label::{Align, LINE, text, text_width};
 use super::mark::{self, Fill};
 use super::palette::Palette;
 use super::rows::{Row, Rows};
-use super::scale::Scale;
+use super::scale::{Scale, ends};
 use super::wording::{begun, metric, names, small, some, spoken_of};
 use super::{Drawing, Picture, anchor, picture, px, sentence, titled};
 use crate::results::analysis::Analysis;
@@ -192,10 +192,7 @@ impl View<'_> {
         let order: Vec<usize> = self.drawn.iter().map(|it| it.0).collect();
         let figures: Vec<String> = self.drawn.iter().map(|it| number::estimate(it.2, "")).collect();
         let rows = Rows::new(width, &order, &self.palette, &figures);
-        let ends = |it: &Estimate| {
-            [Some(it.mean), it.interval.map(|it| it.low), it.interval.map(|it| it.high)]
-        };
-        let values = self.drawn.iter().flat_map(|it| ends(it.2)).flatten();
+        let values = self.drawn.iter().flat_map(|it| ends(it.2.mean, it.2.interval));
         let repeats = order.iter().flat_map(|at| self.repeats(*at));
         let scale = Scale::positions(values.chain(repeats), rows.frame.across());
         let axis_title = axis::title(&metric(&self.ranking.objective.metric), self.unit(), &scale);

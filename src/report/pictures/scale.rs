@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use plotters::coord::ranged1d::Ranged;
 use plotters::coord::types::RangedCoordf64;
 
+use crate::statistics::Interval;
+
 /// A value that is larger than this is not drawn: nothing measured is.
 const LARGEST: f64 = 1e100;
 
@@ -195,6 +197,11 @@ fn decades(low: f64, high: f64, most: usize) -> Vec<f64> {
     let powers = of(&[1.0]);
     let step = powers.len().div_ceil(most).max(1);
     powers.into_iter().step_by(step).collect()
+}
+
+/// The places that a mark with an interval takes.
+pub fn ends(value: f64, interval: Option<Interval>) -> impl Iterator<Item = f64> {
+    [Some(value), interval.map(|it| it.low), interval.map(|it| it.high)].into_iter().flatten()
 }
 
 /// `0.25`, `1500`, `20k`, `1.5M`: a tick's value where ticks are `step` apart.

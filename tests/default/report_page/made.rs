@@ -48,7 +48,7 @@ impl Made {
         let reading = Reading::of(&ranking, &record.manifest, &place);
         let analysis = Analysis::of(&record, &ranking, folder);
         let pictures = content::pictures_of(&ranking, &analysis);
-        let files = files::of(&Folder::existing(folder).unwrap());
+        let files = files::of(&Folder::existing(folder).unwrap(), &record);
         Self { record, ranking, reading, analysis, pictures, extent, files }
     }
 
