@@ -91,6 +91,12 @@ pub fn late(limit: Duration) -> String {
     format!("the Docker daemon did not answer within {} s", limit.as_secs_f64())
 }
 
+/// What a call that may wait for `limit` itself may take in all: the call must end by its own
+/// limit, which notes for whoever asks next that the daemon is silent.
+pub fn in_all(limit: Duration) -> Duration {
+    limit + limit / 4
+}
+
 /// What the choice of a daemon depends on.
 #[derive(Clone, Debug, Default)]
 pub struct DaemonSettings {

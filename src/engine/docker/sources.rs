@@ -10,7 +10,7 @@ use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use tokio::time::timeout;
 
-use super::daemon::{DaemonSettings, connect, late};
+use super::daemon::{DaemonSettings, connect, in_all, late};
 use super::patience::may_pass;
 use crate::engine::compose::{self, ComposeError, ComposeSource, shown};
 use crate::grid::{DockerBlock, ProductionName};
@@ -66,7 +66,7 @@ pub async fn source_within(
         return Ok(Some(located));
     }
     let settings = DaemonSettings::of_environment().within(limit);
-    let labels = timeout(limit, labels_of(&settings, block, &located.source));
+    let labels = timeout(in_all(limit), labels_of(&settings, block, &located.source));
     Ok(Some(match labels.await.unwrap_or_else(|_| Err(late(limit))) {
         Ok(Some(labels)) => made_of(located, &labels),
         Ok(None) => located,

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::Need;
 use crate::engine::command_view::ImageCommand;
 use crate::engine::compose::ComposeError;
-use crate::engine::docker::daemon::{DaemonSettings, connect, late};
+use crate::engine::docker::daemon::{DaemonSettings, connect, in_all, late};
 use crate::engine::docker::{DockerError, identity};
 
 /// What an image runs by itself; where that is not known, what a person should know of it.
@@ -30,13 +30,12 @@ pub(super) async fn image_command(
             error => Some(error.to_string()),
         })
     };
-    let why =
-        match timeout(limit + limit / 4, asked).await.unwrap_or_else(|_| Err(Some(late(limit)))) {
-            Ok(known) => return Ok(Ok(known.own)),
-            // A plan on a machine without the image assumes that it starts vLLM, as vLLM's own does.
-            Err(None) => return Ok(Err(None)),
-            Err(Some(why)) => why,
-        };
+    let why = match timeout(in_all(limit), asked).await.unwrap_or_else(|_| Err(Some(late(limit)))) {
+        Ok(known) => return Ok(Ok(known.own)),
+        // A plan on a machine without the image assumes that it starts vLLM, as vLLM's own does.
+        Err(None) => return Ok(Err(None)),
+        Err(Some(why)) => why,
+    };
     let what = format!("what image {image} starts by itself");
     match need {
         Need::Sweep => Err(ComposeError::NoAnswer { what, why }),
