@@ -5,7 +5,7 @@
 use super::duration::spoken;
 use super::{EngineBlock, Grid};
 use crate::gate::Gate;
-use crate::strategy::StrategySpec;
+use crate::strategy::Order;
 use crate::workload::{PREFILL, Seconds, TOKEN, Workload};
 
 /// Start to first answer: 80 s with warm caches to 460 s without, as seen
@@ -37,10 +37,12 @@ impl Estimate {
     }
 
     pub(super) fn of(grid: &Grid) -> Self {
-        let StrategySpec::Grid(strategy) = &grid.strategy;
-        let block = crate::strategy::Order::Opened
-            .per_block(grid.configurations.len(), grid.baseline.is_some());
-        let launches = block as u64 * u64::from(strategy.launches);
+        let configurations = grid.configurations.len();
+        let of = |is_baseline| {
+            u64::from(grid.strategy.launches_of(Order::Opened, configurations, is_baseline))
+        };
+        let named = u64::from(grid.baseline.is_some());
+        let launches = of(true) * named + of(false) * (configurations as u64 - named);
         let (boot, stop, speed) = match &grid.engine {
             EngineBlock::Docker(_) | EngineBlock::Process(_) => (REAL_BOOT, REAL_STOP, 1.0),
             EngineBlock::Simulated(block) => {
@@ -48,7 +50,7 @@ impl Estimate {
             }
         };
         let repeats = |workload: &Workload| {
-            let kept = workload.repeats.unwrap_or(u64::from(strategy.repeats));
+            let kept = workload.repeats.unwrap_or(u64::from(grid.strategy.repeats()));
             let one = |is_warmup| -> Seconds {
                 let works = workload.cost(&grid.datasets, is_warmup).into_iter();
                 works.map(|work| work.seconds(speed)).sum()
@@ -120,9 +122,8 @@ fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
     if grid.gates.has(Gate::Survival) {
         assumed.push("`survival` without compiling, and without its longest prompt".to_owned());
     }
-    let StrategySpec::Grid(strategy) = &grid.strategy;
-    if strategy.auto {
-        assumed.push(format!("`repeats: auto` is {} repeats", strategy.repeats));
+    if grid.strategy.chooses_repeats() {
+        assumed.push(format!("`repeats: auto` is {} repeats", grid.strategy.repeats()));
     }
     assumed.push("nothing of this was measured".to_owned());
     assumed

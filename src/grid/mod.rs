@@ -45,7 +45,7 @@ use crate::gate::{Gate, Gates};
 use crate::metric::{MetricRef, Objective};
 use crate::simulator::drift::Drift;
 use crate::simulator::fault_plan::FaultPlan;
-use crate::strategy::StrategySpec;
+use crate::strategy::{Order, StrategySpec, Task};
 use crate::workload::{Datasets, Workload};
 
 /// A checked and expanded grid, complete: made from a [`GridFile`] once it is clear
@@ -153,6 +153,11 @@ impl Grid {
     pub fn baseline_index(&self) -> Option<usize> {
         let name = self.baseline.as_deref()?;
         self.configurations.iter().position(|configuration| configuration.answers_to(name))
+    }
+
+    /// What its strategy decides about.
+    pub fn task(&self) -> Task {
+        Task::of(&self.configurations, self.baseline_index(), &self.objective, Order::Opened)
     }
 
     /// Line and column, from 1, of a key in the file: `["engine", "docker", "api-key-env"]`.

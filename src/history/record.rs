@@ -17,7 +17,7 @@ use crate::grid::{EngineBlock, Grid, Window};
 use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
-use crate::strategy::{Order, Purpose, Strategy, StrategySpec};
+use crate::strategy::{Order, Purpose, Strategy, StrategySpec, Task};
 use crate::workload::{DatasetFile, SUITE_VERSION, Workload};
 
 /// Version of every file format that this crate writes.
@@ -132,7 +132,8 @@ impl Manifest {
         let named = self.baseline.as_deref();
         let baseline =
             named.and_then(|name| self.configurations.iter().position(|it| it.answers_to(name)));
-        self.strategy.build_by(self.order, self.configurations.len(), baseline)
+        let objective = &self.objective;
+        self.strategy.build(&Task::of(&self.configurations, baseline, objective, self.order))
     }
 
     /// Makes it that of a block: the grid stays, what is measured with is the block's.

@@ -13,7 +13,7 @@ use super::record::{LaunchRecord, Manifest, Service, SweepRecord};
 use crate::gate::{Gate, GateVerdict, Gates};
 use crate::grid::Grid;
 use crate::statistics::median;
-use crate::strategy::{Order, StrategySpec};
+use crate::strategy::Order;
 use crate::workload::Workload;
 
 /// Sweeps that are looked at, newest first: a journal can have thousands of lines, and
@@ -216,13 +216,14 @@ impl Timing {
     /// is taken by assumption.
     pub fn expected(&self, grid: &Grid) -> Option<Expected> {
         let baseline = grid.baseline.as_deref();
-        let StrategySpec::Grid(strategy) = &grid.strategy;
+        let strategy = &grid.strategy;
         let (mut seconds, mut launches, mut unknown) = (0.0, 0, 0);
         let all = grid.configurations.len();
         for configuration in &grid.configurations {
             let is_baseline = baseline.is_some_and(|name| configuration.answers_to(name));
             let count = strategy.launches_of(Order::Opened, all, is_baseline);
-            let one = self.launch_seconds(&configuration.id, &grid.workloads, strategy.repeats)?;
+            let one =
+                self.launch_seconds(&configuration.id, &grid.workloads, strategy.repeats())?;
             seconds += one * f64::from(count);
             for gate in grid.gates.of_launch(|_| false) {
                 let known = self.gate_seconds(&configuration.id, &grid.gates, gate);

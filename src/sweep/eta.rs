@@ -11,7 +11,6 @@ use crate::grid::Grid;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::timing::Timing;
-use crate::strategy::StrategySpec;
 
 /// What is known of a sweep's duration before it has launched anything.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -189,7 +188,7 @@ impl Left {
         // A trial can have taken several launches.
         done.sort_unstable();
         done.dedup();
-        let StrategySpec::Grid(strategy) = &manifest.strategy;
+        let strategy = &manifest.strategy;
         let baseline = manifest.baseline.as_deref();
         let all = manifest.configurations.len();
         let planned: Vec<u32> = manifest

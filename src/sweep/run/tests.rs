@@ -25,7 +25,7 @@ use crate::history::production::{PendingRestore, pending_restore};
 use crate::history::record::Manifest;
 use crate::secret::Secrets;
 use crate::server::proof::Proof;
-use crate::strategy::{Action, InFlight, Observation, Situation, Strategy, TrialOutcome};
+use crate::strategy::{Action, InFlight, Observation, Situation, Strategy, Task, TrialOutcome};
 
 mod blocks;
 mod breaker;
@@ -165,7 +165,8 @@ impl Setup {
         let context = SweepContext {
             engine: Arc::new(self.engine),
             measure: Arc::new(self.measure),
-            strategy: strategy.unwrap_or_else(|| self.manifest.strategy.build(count, Some(0))),
+            strategy: strategy
+                .unwrap_or_else(|| self.manifest.strategy.build(&Task::plain(count, Some(0)))),
             production: self.production.map(|known| Box::new(known) as Box<dyn Production>),
             events: Events::to(move |event| listener.lock().expect("no panic").push(event)),
             cancel: self.cancel,

@@ -1,0 +1,193 @@
+//! How a grid asks for launches and repeats: the strategies' options, as the grid file and the
+//! manifest have them, and what they build. What each strategy does is in its own module.
+
+use serde::{Deserialize, Serialize};
+
+use super::adaptive::Adaptive;
+use super::grid::Blocks;
+use super::model::Modelled;
+use super::{Order, Strategy, Task};
+
+/// How a grid asks for launches and repeats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategySpec {
+    /// Everything: m launches of each configuration, each a seeded shuffled block.
+    Grid(GridStrategy),
+    /// A block or two of everything, then duels of the best ones.
+    Adaptive(AdaptiveStrategy),
+    /// A part of everything, predicted by what its axes do; then duels of the best ones.
+    Model(ModelStrategy),
+}
+
+impl StrategySpec {
+    /// The strategy of a sweep.
+    pub fn build(&self, task: &Task) -> Box<dyn Strategy> {
+        match self {
+            Self::Grid(spec) => {
+                Box::new(Blocks::new(*spec, task.configurations, task.baseline, task.order))
+            }
+            Self::Adaptive(spec) => Box::new(Adaptive::new(spec.clone(), task.clone())),
+            Self::Model(spec) => Box::new(Modelled::new(spec.clone(), task.clone())),
+        }
+    }
+
+    /// Its name in a grid file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Grid(_) => "grid",
+            Self::Adaptive(_) => "adaptive",
+            Self::Model(_) => "model",
+        }
+    }
+
+    /// Whether what is launched depends on what was measured: estimates of what was launched
+    /// less often are then no basis for a claim.
+    pub fn chooses(&self) -> bool {
+        !matches!(self, Self::Grid(_))
+    }
+
+    /// Kept repeats per launch and workload case; where they are chosen during the sweep,
+    /// those of the first launches.
+    pub fn repeats(&self) -> u32 {
+        match self {
+            Self::Grid(spec) => spec.repeats,
+            Self::Adaptive(spec) => spec.repeats,
+            Self::Model(spec) => spec.racing.repeats,
+        }
+    }
+
+    /// Whether the sweep chooses the repeats of later launches itself.
+    pub fn chooses_repeats(&self) -> bool {
+        match self {
+            Self::Grid(spec) => spec.auto,
+            Self::Adaptive(spec) => spec.auto,
+            Self::Model(spec) => spec.racing.auto,
+        }
+    }
+
+    /// Launches of one configuration of so many, as far as they are known beforehand: those of
+    /// the first block where the others are chosen.
+    pub fn launches_of(&self, order: Order, configurations: usize, is_baseline: bool) -> u32 {
+        match self {
+            Self::Grid(spec) => spec.launches_of(order, configurations, is_baseline),
+            Self::Adaptive(_) | Self::Model(_) => {
+                let one = GridStrategy { launches: 1, ..GridStrategy::default() };
+                one.launches_of(order, configurations, is_baseline)
+            }
+        }
+    }
+
+    /// Seed of the order and of the prompts.
+    pub fn seed(&self) -> u64 {
+        match self {
+            Self::Grid(spec) => spec.seed,
+            Self::Adaptive(spec) => spec.seed,
+            Self::Model(spec) => spec.racing.seed,
+        }
+    }
+
+    /// The block that a trial is part of, from 0: trials of one block are compared with
+    /// each other first of all. After the block of everything, each pair of a duel is one.
+    pub fn block(&self, order: Order, trial: u32, configurations: usize, baseline: bool) -> u32 {
+        let block = order.per_block(configurations, baseline).max(1) as u32;
+        match self {
+            Self::Grid(_) => trial / block,
+            Self::Adaptive(_) | Self::Model(_) if trial < block => 0,
+            Self::Adaptive(_) | Self::Model(_) => 1 + (trial - block) / 2,
+        }
+    }
+}
+
+/// Options of the strategy `grid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GridStrategy {
+    /// Launches per configuration.
+    pub launches: u32,
+    /// Kept repeats per launch and workload case.
+    pub repeats: u32,
+    /// Whether `repeats` is of the first launches only, and later ones have as many as
+    /// make the most of the time (`repeats: auto`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto: bool,
+    /// Seed of the order and of the prompts.
+    pub seed: u64,
+}
+
+impl GridStrategy {
+    /// Launches of one configuration of so many.
+    pub fn launches_of(&self, order: Order, configurations: usize, is_baseline: bool) -> u32 {
+        let twice = is_baseline && order.has_baseline_twice(configurations);
+        self.launches * if twice { 2 } else { 1 }
+    }
+}
+
+impl Default for GridStrategy {
+    fn default() -> Self {
+        Self { launches: 4, repeats: 3, auto: false, seed: 1 }
+    }
+}
+
+/// Options of the strategy `adaptive`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AdaptiveStrategy {
+    /// Launches at most; without, a multiple of the configurations that duels rarely need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_launches: Option<u32>,
+    /// Kept repeats per launch and workload case.
+    pub repeats: u32,
+    /// As of [`GridStrategy::auto`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto: bool,
+    /// It ends when the leader is within 5 % of the best with this probability.
+    pub probability: f64,
+    /// Seed of the order and of the prompts.
+    pub seed: u64,
+}
+
+impl Default for AdaptiveStrategy {
+    fn default() -> Self {
+        Self { max_launches: None, repeats: 3, auto: false, probability: 0.9, seed: 1 }
+    }
+}
+
+/// Options of the strategy `model`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ModelStrategy {
+    /// Those of the duels after the screen.
+    #[serde(flatten)]
+    pub racing: AdaptiveStrategy,
+    /// Whether the simulator's prediction for these flags is where the model begins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub predicted: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_has_every_configuration() {
+        let spec = StrategySpec::Grid(GridStrategy::default());
+        let blocks = |configurations, baseline| {
+            (0..12)
+                .map(|trial| spec.block(Order::Opened, trial, configurations, baseline))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(blocks(4, true), [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
+        // With the baseline once more.
+        assert_eq!(blocks(7, true)[7..9], [0, 1]);
+        assert_eq!(spec.block(Order::Opened, 5, 0, false), 5);
+    }
+
+    #[test]
+    fn after_the_block_of_everything_each_pair_is_one() {
+        let spec = StrategySpec::Adaptive(AdaptiveStrategy::default());
+        let blocks: Vec<u32> =
+            (0..8).map(|trial| spec.block(Order::Opened, trial, 4, true)).collect();
+        assert_eq!(blocks, [0, 0, 0, 0, 1, 1, 2, 2]);
+    }
+}
