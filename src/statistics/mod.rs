@@ -11,7 +11,7 @@
 
 mod best;
 mod binomial;
-mod cholesky;
+pub(crate) mod cholesky;
 mod correlation;
 mod counts;
 mod difference;
