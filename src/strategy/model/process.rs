@@ -190,19 +190,19 @@ impl Process {
     }
 }
 
-/// How much of what launches differ in the axes predict: 1 - the squared errors of leaving one
+/// What is believed, and how much of what launches differ in the axes predict: 1 - the squared errors of leaving one
 /// out, over those without the axes. Machine and noise are the same in both.
 pub(super) fn predictive_share(
     kernel: &Kernel,
     configurations: usize,
     launches: &[Launch],
     predicted: Option<&[f64]>,
-) -> Option<f64> {
+) -> Option<(Process, f64)> {
     let with = Process::fit(kernel, configurations, launches, predicted)?;
     let nothing = Kernel::new(&vec![Vec::new(); configurations]);
     let without = Process::fit(&nothing, configurations, launches, None)?;
     let share = 1.0 - with.missed() / without.missed();
-    share.is_finite().then_some(share)
+    share.is_finite().then_some((with, share))
 }
 
 impl Parts {

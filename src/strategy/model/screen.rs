@@ -25,7 +25,7 @@ const DOUBT: f64 = 0.2;
 const REACH: f64 = 2.5;
 
 /// Configurations that go on to the duels, at most.
-const SURVIVORS: usize = 8;
+pub(super) const SURVIVORS: usize = 8;
 
 /// All configurations such that each part of the list has each level of each axis, and each
 /// pair of levels, about equally often; `first` opens it. Seeded.
@@ -67,35 +67,62 @@ pub(super) fn opening(kernel: &Kernel, configurations: usize) -> usize {
     (kernel.freedom() + 4).max(configurations / 8).min(configurations)
 }
 
-/// The best one of these by what is believed.
-pub(super) fn leader(belief: &Process, of: impl Iterator<Item = usize>) -> Option<usize> {
-    of.min_by(|a, b| belief.means[*a].total_cmp(&belief.means[*b]))
+/// Launches after which it is asked whether the model predicts, and whether the screen has
+/// seen enough: some, and then ever a few more.
+pub(super) fn looks(kernel: &Kernel, configurations: usize) -> impl Iterator<Item = usize> {
+    let opening = opening(kernel, configurations);
+    let step = (opening / 3).max(2);
+    (0..).map(move |look| opening + (look + 1) * step).take_while(move |it| *it < configurations)
 }
 
-/// What is worth a launch most among those that were not launched; `None` where none of them
-/// is better than the best by more than [`WORTH`] with a probability above [`DOUBT`].
-pub(super) fn next(belief: &Process, open: &[usize], allowed: &[usize]) -> Option<usize> {
-    let leader = leader(belief, allowed.iter().copied())?;
-    let error = |c: usize| belief.variance(c, leader).sqrt();
-    let chance = |c: usize| {
-        let ahead = belief.means[leader] - WORTH - belief.means[c];
-        if error(c) > 0.0 { Normal::standard().cdf(ahead / error(c)) } else { 0.0 }
-    };
-    if open.iter().map(|c| chance(*c)).sum::<f64>() <= DOUBT {
-        return None;
+/// The configurations of a screen.
+#[derive(Clone, Debug)]
+pub(super) struct Field {
+    /// Those that are not out.
+    pub(super) allowed: Vec<usize>,
+    /// Those of them that were not launched, in the order of the spread.
+    pub(super) open: Vec<usize>,
+    /// Those of them that keep every bound as far as is known.
+    pub(super) sound: Vec<usize>,
+}
+
+impl Field {
+    /// The best one by what is believed.
+    pub(super) fn leader(&self, belief: &Process) -> Option<usize> {
+        let best = |of: &[usize]| {
+            let means = &belief.means;
+            of.iter().copied().min_by(|a, b| means[*a].total_cmp(&means[*b]))
+        };
+        best(&self.sound).or_else(|| best(&self.allowed))
     }
-    let bound = |c: usize| belief.means[c] - BOUND * error(c);
-    open.iter().copied().min_by(|a, b| bound(*a).total_cmp(&bound(*b)))
-}
 
-/// Those that may still be the best, best first: at most [`SURVIVORS`].
-pub(super) fn survivors(belief: &Process, allowed: &[usize]) -> Vec<usize> {
-    let Some(leader) = leader(belief, allowed.iter().copied()) else { return Vec::new() };
-    let near = |c: &usize| {
-        belief.means[*c] - belief.means[leader] <= REACH * belief.variance(*c, leader).sqrt()
-    };
-    let mut members: Vec<usize> = allowed.iter().copied().filter(near).collect();
-    members.sort_by(|a, b| belief.means[*a].total_cmp(&belief.means[*b]));
-    members.truncate(SURVIVORS);
-    members
+    /// Whether those that were not launched are better than the best by more than [`WORTH`]
+    /// with a probability of [`DOUBT`] at most.
+    pub(super) fn is_seen(&self, belief: &Process) -> bool {
+        let Some(leader) = self.leader(belief) else { return self.open.is_empty() };
+        let chance = |c: &usize| {
+            let error = belief.variance(*c, leader).sqrt();
+            let ahead = belief.means[leader] - WORTH - belief.means[*c];
+            if error > 0.0 { Normal::standard().cdf(ahead / error) } else { 0.0 }
+        };
+        self.open.iter().map(chance).sum::<f64>() <= DOUBT
+    }
+
+    /// What is worth a launch most among those that were not launched.
+    pub(super) fn next(&self, belief: &Process) -> Option<usize> {
+        let leader = self.leader(belief)?;
+        let bound = |c: usize| belief.means[c] - BOUND * belief.variance(c, leader).sqrt();
+        self.open.iter().copied().min_by(|a, b| bound(*a).total_cmp(&bound(*b)))
+    }
+
+    /// Those that may still be the best, best first: at most [`SURVIVORS`].
+    pub(super) fn survivors(&self, belief: &Process) -> Vec<usize> {
+        let Some(leader) = self.leader(belief) else { return Vec::new() };
+        let gap = |c: usize| belief.means[c] - belief.means[leader];
+        let near = |c: &usize| gap(*c) <= REACH * belief.variance(*c, leader).sqrt();
+        let mut members: Vec<usize> = self.allowed.iter().copied().filter(near).collect();
+        members.sort_by(|a, b| belief.means[*a].total_cmp(&belief.means[*b]));
+        members.truncate(SURVIVORS);
+        members
+    }
 }
