@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::adaptive::Adaptive;
+use super::adaptive::{self, Adaptive};
 use super::grid::Blocks;
 use super::model::Modelled;
 use super::{Order, Strategy, Task};
@@ -71,7 +71,8 @@ impl StrategySpec {
     pub fn launches_of(&self, order: Order, configurations: usize, is_baseline: bool) -> u32 {
         match self {
             Self::Grid(spec) => spec.launches_of(order, configurations, is_baseline),
-            Self::Adaptive(_) | Self::Model(_) => {
+            Self::Adaptive(_) => adaptive::launches_of(configurations, is_baseline),
+            Self::Model(_) => {
                 let one = GridStrategy { launches: 1, ..GridStrategy::default() };
                 one.launches_of(order, configurations, is_baseline)
             }
@@ -93,8 +94,9 @@ impl StrategySpec {
         let block = order.per_block(configurations, baseline).max(1) as u32;
         match self {
             Self::Grid(_) => trial / block,
-            Self::Adaptive(_) | Self::Model(_) if trial < block => 0,
-            Self::Adaptive(_) | Self::Model(_) => 1 + (trial - block) / 2,
+            Self::Adaptive(_) => adaptive::block(trial, configurations, baseline),
+            Self::Model(_) if trial < block => 0,
+            Self::Model(_) => 1 + (trial - block) / 2,
         }
     }
 }
@@ -187,7 +189,7 @@ mod tests {
     fn after_the_block_of_everything_each_pair_is_one() {
         let spec = StrategySpec::Adaptive(AdaptiveStrategy::default());
         let blocks: Vec<u32> =
-            (0..8).map(|trial| spec.block(Order::Opened, trial, 4, true)).collect();
-        assert_eq!(blocks, [0, 0, 0, 0, 1, 1, 2, 2]);
+            (0..12).map(|trial| spec.block(Order::Opened, trial, 4, true)).collect();
+        assert_eq!(blocks, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3]);
     }
 }
