@@ -37,6 +37,7 @@ impl Kernel {
     }
 
     /// The levels of an axis, one for each configuration.
+    #[cfg(test)]
     pub(super) fn axis(&self, axis: usize) -> &[usize] {
         &self.axes[axis]
     }

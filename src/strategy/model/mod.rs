@@ -12,7 +12,7 @@ use super::adaptive::eligible::Eligible;
 use super::adaptive::race::Race;
 use super::{
     Action, Bar, Dropped, ModelStrategy, Observation, Purpose, Remaining, Situation, Strategy,
-    Task, WhyDropped, order, repeats,
+    Task, WhyDropped, order,
 };
 
 mod kernel;
@@ -91,8 +91,7 @@ impl Modelled {
         match chosen {
             Some(configuration) => {
                 let trial = last(situation).map_or(0, |last| last + 1);
-                let opened = &known[..opening.min(known.len())];
-                Some(self.launch(trial, configuration, Purpose::Screen, opened))
+                Some(self.launch(trial, configuration, Purpose::Screen))
             }
             // What still runs may change what is believed.
             None => (!situation.in_flight.is_empty()).then_some(Action::Wait),
@@ -136,7 +135,7 @@ impl Modelled {
             if situation.in_flight.iter().any(|it| it.configuration == configuration) {
                 return Action::Wait;
             }
-            return self.launch(start + place, configuration, Purpose::Final, &screened);
+            return self.launch(start + place, configuration, Purpose::Final);
         }
         // What was launched once and predicted to be behind is no rival.
         let runs = |c: usize| members.contains(&c) || self.race.task.baseline == Some(c);
@@ -146,17 +145,8 @@ impl Modelled {
         self.race.next(&own, start + members.len() as u32).said(guard)
     }
 
-    fn launch(
-        &self,
-        trial: u32,
-        configuration: usize,
-        purpose: Purpose,
-        by: &[&Observation],
-    ) -> Action {
-        let spec = &self.race.spec;
-        let chosen = spec.auto.then(|| repeats::chosen(by, self.race.task.configurations));
-        let repeats = chosen.flatten().unwrap_or(spec.repeats);
-        Action::Launch { trial, configuration, purpose, repeats }
+    fn launch(&self, trial: u32, configuration: usize, purpose: Purpose) -> Action {
+        Action::Launch { trial, configuration, purpose, repeats: self.race.spec.repeats }
     }
 }
 
@@ -300,3 +290,6 @@ fn last(situation: &Situation<'_>) -> Option<u32> {
 fn before<'a>(observations: &[&'a Observation], trial: u32) -> Vec<&'a Observation> {
     observations.iter().copied().filter(|it| it.trial < trial).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,8 +65,6 @@ pub(super) struct Process {
     left_out: Vec<f64>,
     /// Weight of the prediction; 0 without one.
     pub(super) weight: f64,
-    /// Share of the variance that the parts of the kernel have, in its order.
-    scales: Vec<f64>,
 }
 
 /// Covariances of the launches, without the factors that are learned.
@@ -165,23 +163,13 @@ impl Process {
         let left_out =
             (0..width).map(|at| alpha[at] / solved.inverse[at * width + at]).collect();
         let weight = before + doubt * weighed;
-        Some(Self { means, covariance, left_out, weight, scales })
+        Some(Self { means, covariance, left_out, weight })
     }
 
     /// Variance of the difference of two configurations.
     pub(super) fn variance(&self, a: usize, b: usize) -> f64 {
         let of = |x: usize, y: usize| self.covariance[x * self.means.len() + y];
         (of(a, a) + of(b, b) - 2.0 * of(a, b)).max(0.0)
-    }
-
-    /// Covariance of the effects of two configurations.
-    pub(super) fn covariance(&self, a: usize, b: usize) -> f64 {
-        self.covariance[a * self.means.len() + b]
-    }
-
-    /// Variances of the kernel's parts, in its order, then of the drift and of a launch.
-    pub(super) fn scales(&self) -> &[f64] {
-        &self.scales
     }
 
     /// Sum of the squares of the errors by which each launch is missed by all others.
@@ -281,5 +269,128 @@ impl Parts {
             from += row + 1;
         }
         (square, trace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two axes, of three and four levels.
+    fn levels() -> Vec<Vec<usize>> {
+        (0..12).map(|it| vec![it % 3, it / 3]).collect()
+    }
+
+    /// What adds up.
+    fn effect(c: usize) -> f64 {
+        [0.0, 0.3, -0.2][c % 3] + [0.0, 0.1, -0.3, 0.2][c / 3]
+    }
+
+    /// Without noise but for a little ripple, and as it is measured on a machine that is
+    /// slower on the second host.
+    fn launch(at: usize, configuration: usize) -> Launch {
+        let ripple = 0.01 * ((7 * at + 3) % 5) as f64 - 0.02;
+        let host = at % 2;
+        let cost = effect(configuration) + ripple + 0.8 * host as f64;
+        Launch { configuration, host, time: 0.1 * at as f64, cost, noise: 1e-4 }
+    }
+
+    fn some() -> Vec<Launch> {
+        [0, 4, 8, 9, 1, 5, 6, 11].iter().enumerate().map(|(at, c)| launch(at, *c)).collect()
+    }
+
+    #[test]
+    fn what_was_not_launched_is_predicted_by_what_adds_up() {
+        let kernel = Kernel::new(&levels());
+        let belief = Process::fit(&kernel, 12, &some(), None).unwrap();
+        for c in [2, 3, 7, 10] {
+            let (expected, found) = (effect(c) - effect(0), belief.means[c] - belief.means[0]);
+            let error = belief.variance(c, 0).sqrt();
+            assert!((found - expected).abs() < 0.15, "{c}: {found}, not {expected}");
+            assert!((found - expected).abs() < 3.0 * error && error < 0.25, "{c}: {error}");
+        }
+        // A launched one is known better than one that was not.
+        assert!(belief.variance(0, 4) < belief.variance(2, 3));
+        assert_eq!(belief.variance(5, 5), 0.0);
+        let (_, share) = predictive_share(&kernel, 12, &some(), None).unwrap();
+        assert!((0.3..=1.0).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn the_errors_of_leaving_one_out_are_those_of_doing_so() {
+        let kernel = Kernel::new(&levels());
+        let all = some();
+        let left: Vec<f64> = all.iter().map(|it| it.cost - 0.4).collect();
+        let scales = [0.02, 0.03, 0.004, 0.002, 0.001, 0.0005];
+        let whole = Parts::of(&kernel, &all, |_, _| 0.0).solve(&scales, &left).unwrap();
+        for out in 0..all.len() {
+            let by_form = whole.alpha[out] / whole.inverse[out * all.len() + out];
+            // The last one is predicted by the others: its own row of the factor.
+            let mut order: Vec<usize> = (0..all.len()).filter(|it| *it != out).collect();
+            order.push(out);
+            let moved: Vec<Launch> = order.iter().map(|it| all[*it]).collect();
+            let values: Vec<f64> = order.iter().map(|it| left[*it]).collect();
+            let solved = Parts::of(&kernel, &moved, |_, _| 0.0).solve(&scales, &values).unwrap();
+            let n = all.len();
+            let row = &solved.factor[(n - 1) * n..];
+            let rest = forward(&solved.factor, n, &values);
+            let predicted: f64 = row[..n - 1].iter().zip(&rest).map(|(a, b)| a * b).sum();
+            let error = values[n - 1] - predicted;
+            assert!((by_form - error).abs() < 1e-9, "{out}: {by_form}, not {error}");
+        }
+    }
+
+    #[test]
+    fn each_step_of_the_search_raises_the_posterior_density() {
+        let kernel = Kernel::new(&levels());
+        let all = some();
+        let left: Vec<f64> = all.iter().map(|it| it.cost - 0.4).collect();
+        let parts = Parts::of(&kernel, &all, |_, _| 0.0);
+        let density = |scales: &[f64]| {
+            let solved = parts.solve(scales, &left).unwrap();
+            let n = all.len();
+            let fit: f64 = left.iter().zip(&solved.alpha).map(|(y, alpha)| y * alpha).sum();
+            let determinant: f64 = (0..n).map(|at| solved.factor[at * n + at].ln()).sum();
+            let prior: f64 = scales
+                .iter()
+                .zip(&parts.priors)
+                .map(|(it, prior)| prior.weight * (it.ln() + prior.mode / it))
+                .sum();
+            -0.5 * fit - determinant - prior
+        };
+        let begin: Vec<f64> = parts.priors.iter().map(|it| it.mode).collect();
+        let (found, _) = parts.learn(&left).unwrap();
+        let best = density(&found);
+        assert!(best > density(&begin) + 0.1, "{best}, {}", density(&begin));
+        for at in 0..found.len() {
+            for factor in [0.5, 2.0] {
+                let mut other = found.clone();
+                other[at] *= factor;
+                assert!(density(&other) < best + 0.02, "{at} x {factor}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_prediction_counts_as_far_as_it_is_right() {
+        let kernel = Kernel::new(&levels());
+        let right: Vec<f64> = (0..12).map(|it| 3.0 + effect(it)).collect();
+        let wrong: Vec<f64> = (0..12).map(|it| 3.0 - effect(it)).collect();
+        let weight = |it: &[f64]| Process::fit(&kernel, 12, &some(), Some(it)).unwrap().weight;
+        assert!(weight(&right) > 0.8, "{}", weight(&right));
+        assert!(weight(&wrong) < 0.2, "{}", weight(&wrong));
+        let without = Process::fit(&kernel, 12, &some(), None).unwrap();
+        let with = Process::fit(&kernel, 12, &some(), Some(&right)).unwrap();
+        assert_eq!(without.weight, 0.0);
+        assert!(with.variance(2, 0) < without.variance(2, 0));
+    }
+
+    #[test]
+    fn nothing_and_what_is_not_finite_give_no_belief() {
+        let kernel = Kernel::new(&levels());
+        assert!(Process::fit(&kernel, 12, &[], None).is_none());
+        let broken = Launch { cost: f64::NAN, ..launch(0, 0) };
+        assert!(Process::fit(&kernel, 12, &[broken], None).is_none());
+        assert!(Process::fit(&kernel, 12, &[launch(0, 0)], None).is_some());
     }
 }

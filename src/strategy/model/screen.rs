@@ -126,3 +126,41 @@ impl Field {
         members
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel() -> Kernel {
+        let levels = (0..24).map(|it| vec![it % 2, it / 2 % 3, it / 6]).collect::<Vec<_>>();
+        Kernel::new(&levels)
+    }
+
+    #[test]
+    fn the_beginning_of_the_list_has_each_level_about_equally_often() {
+        let kernel = kernel();
+        let order = spread(&kernel, 24, Some(5), 9);
+        assert_eq!(order[0], 5);
+        assert_ne!(order, spread(&kernel, 24, Some(5), 10));
+        let mut all = order.clone();
+        all.sort_unstable();
+        assert_eq!(all, (0..24).collect::<Vec<_>>());
+        for axis in 0..kernel.axes() {
+            let of = kernel.axis(axis);
+            let levels = of.iter().max().unwrap() + 1;
+            let count = |level| order[..12].iter().filter(|it| of[**it] == level).count();
+            let counts: Vec<usize> = (0..levels).map(count).collect();
+            let even = 12 / levels;
+            assert!(counts.iter().all(|it| it.abs_diff(even) <= 1), "{axis}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn it_is_looked_at_after_the_opening_and_before_the_end() {
+        let kernel = kernel();
+        // 1 + 2 + 3 levels beyond the first ones.
+        assert_eq!(opening(&kernel, 24), 10);
+        assert_eq!(looks(&kernel, 24).collect::<Vec<_>>(), [13, 16, 19, 22]);
+        assert_eq!(looks(&kernel, 6).count(), 0);
+    }
+}
