@@ -115,3 +115,6 @@ fn last(situation: &Situation<'_>) -> Option<u32> {
 fn before<'a>(observations: &[&'a Observation], trial: u32) -> Vec<&'a Observation> {
     observations.iter().copied().filter(|it| it.trial < trial).collect()
 }
+
+#[cfg(test)]
+mod tests;
