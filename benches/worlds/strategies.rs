@@ -7,6 +7,7 @@ mod night;
 
 use vllm_grid::results::ranking::rank;
 use vllm_grid::strategy::adaptive::Adaptive;
+use vllm_grid::strategy::model::Modelled;
 use vllm_grid::strategy::{AdaptiveStrategy, GridStrategy, ModelStrategy, Strategy, StrategySpec};
 
 use crate::Run;
@@ -112,7 +113,11 @@ fn world(cell: &Cell, name: &str, seed: u64, world: usize) -> Came {
     let (strategy, warmup) = cell.method.build(&truth, world as u64);
     let night = night::run(strategy.as_ref(), scene, &truth, (warmup, LONGEST), &mut random);
     let analysis = Adaptive::new(AdaptiveStrategy::default(), truth.task.clone());
-    let pick = |hours: f64| analysis.leader(night.until(hours));
+    let modelled = Modelled::new(ModelStrategy::default(), truth.task.clone());
+    let pick = |hours: f64| match cell.method {
+        Method::Model => modelled.leader(night.until(hours)),
+        _ => analysis.leader(night.until(hours)),
+    };
     let end = pick(f64::INFINITY);
     let looks = cell.looks.iter().map(|(hours, _)| pick(*hours)).chain([end]);
     let regrets = looks.map(|it| truth.regret(it.map(|it| it.configuration))).collect();

@@ -7,6 +7,7 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::adaptive::Leader;
 use super::adaptive::bar::bar;
 use super::adaptive::eligible::Eligible;
 use super::adaptive::race::Race;
@@ -23,6 +24,7 @@ mod screen;
 pub use reading::Guard;
 
 use kernel::Kernel;
+use process::Process;
 use reading::Reading;
 
 /// A screen by a model, then a race.
@@ -39,6 +41,8 @@ pub struct Modelled {
 /// Those of a second block, in its order.
 struct Finalists {
     members: Vec<usize>,
+    /// What they were chosen by; `None` where every configuration was launched.
+    belief: Option<Process>,
     guard: Option<Guard>,
 }
 
@@ -61,18 +65,26 @@ impl Modelled {
         }
     }
 
-    /// The configuration that is held for the best by these observations.
-    pub fn leader(&self, observations: &[Observation]) -> Option<usize> {
+    /// What is held for the best by these observations; `None` while nothing has a value. After
+    /// the screen only those that went on to the duels count.
+    pub fn leader(&self, observations: &[Observation]) -> Option<Leader> {
         let known: Vec<&Observation> = observations.iter().collect();
         let begin = start(observations);
-        if begin == u32::MAX {
+        let own: Vec<&Observation> = if begin == u32::MAX {
             let field = self.field(&known, &[]);
-            return self.belief(&known).and_then(|belief| field.leader(&belief));
-        }
-        let members = self.finalists(&before(&known, begin)).members;
-        let own: Vec<&Observation> =
-            known.into_iter().filter(|it| members.contains(&it.configuration)).collect();
-        self.race.standing(&own).map(|it| it.leader)
+            if let Some(belief) = self.belief(&known) {
+                let configuration = field.leader(&belief)?;
+                let probability = 1.0 - field.doubt(&belief, configuration, &field.allowed);
+                return Some(Leader { configuration, probability: probability.max(0.0) });
+            }
+            known
+        } else {
+            let Finalists { members, belief, .. } = self.finalists(&before(&known, begin));
+            let runs = |it: &&Observation| belief.is_none() || members.contains(&it.configuration);
+            known.into_iter().filter(runs).collect()
+        };
+        let standing = self.race.standing(&own)?;
+        Some(Leader { configuration: standing.leader, probability: standing.probability })
     }
 
     /// What is launched in the screen; `None` where it is over.
@@ -100,18 +112,16 @@ impl Modelled {
 
     /// Those that may be the best by the screen.
     fn finalists(&self, screened: &[&Observation]) -> Finalists {
-        let field = self.field(screened, &[]);
-        let guard = match self.reading(screened) {
-            Reading::Whole(guard) => Some(guard),
-            Reading::Open | Reading::Seen => None,
+        let (belief, guard) = match self.reading(screened) {
+            Reading::Seen => (self.belief(screened), None),
+            Reading::Whole(guard) => (None, Some(guard)),
+            Reading::Open => (None, None),
         };
-        let belief = guard.is_none().then(|| self.belief(screened)).flatten();
-        let mut members = match belief {
-            Some(belief) => field.survivors(&belief),
-            None => {
-                let standing = self.race.standing(screened);
-                standing.map(|it| it.near(screen::SURVIVORS)).unwrap_or_default()
-            }
+        let mut members = if let Some(belief) = &belief {
+            self.field(screened, &[]).survivors(belief)
+        } else {
+            let standing = self.race.standing(screened);
+            standing.map(|it| it.near(screen::SURVIVORS)).unwrap_or_default()
         };
         members.sort_unstable();
         let last = screened.iter().max_by_key(|it| it.trial).map(|it| it.configuration);
@@ -120,14 +130,14 @@ impl Modelled {
         random.set_stream(1);
         let places = order::shuffled(members.len(), last, None, &mut random);
         let members = places.into_iter().map(|place| members[place]).collect();
-        Finalists { members, guard }
+        Finalists { members, belief, guard }
     }
 
     /// The second block, from the trial `start` on, and the duels.
     fn race(&self, situation: &Situation<'_>, start: u32) -> Action {
         let known: Vec<&Observation> = situation.observations.iter().collect();
         let screened = before(&known, start);
-        let Finalists { members, guard } = self.finalists(&screened);
+        let Finalists { members, belief, guard } = self.finalists(&screened);
         let eligible = self.race.eligible(&known);
         let from = last(situation).map_or(0, |last| (last + 1).saturating_sub(start));
         let mut places = (from..).zip(members.iter().skip(from as usize));
@@ -137,8 +147,10 @@ impl Modelled {
             }
             return self.launch(start + place, configuration, Purpose::Final);
         }
-        // What was launched once and predicted to be behind is no rival.
-        let runs = |c: usize| members.contains(&c) || self.race.task.baseline == Some(c);
+        // What was launched once and is believed to be behind is no rival.
+        let runs = |c: usize| {
+            belief.is_none() || members.contains(&c) || self.race.task.baseline == Some(c)
+        };
         let observations: Vec<Observation> =
             situation.observations.iter().filter(|it| runs(it.configuration)).cloned().collect();
         let own = Situation { observations: &observations, ..*situation };
@@ -229,7 +241,7 @@ impl Modelled {
         }
         let known: Vec<&Observation> = observations.iter().collect();
         let screened = before(&known, begin);
-        let Finalists { members, guard } = self.finalists(&screened);
+        let Finalists { members, belief, .. } = self.finalists(&screened);
         let eligible = self.race.eligible(&known);
         let last = known.iter().map(|it| it.trial).max().unwrap_or_default();
         let mut dropped = Vec::new();
@@ -240,7 +252,6 @@ impl Modelled {
             }
         };
         let outside = (0..eligible.len()).filter(|it| !members.contains(it));
-        let belief = guard.is_none().then(|| self.belief(&screened)).flatten();
         if let Some(belief) = belief {
             if let Some(leader) = self.field(&screened, &[]).leader(&belief) {
                 for c in outside {

@@ -9,9 +9,12 @@ use crate::strategy::Observation;
 use crate::strategy::adaptive::eligible::Eligible;
 use crate::strategy::adaptive::observed::{Launches, Scale};
 
-/// Share of the differences that axes must predict, of launches that were left out; below it
+/// Share of the differences that axes must predict, of launches that were left out: below it
 /// every configuration is launched. Chosen by simulation: `docs/strategy-model.md`.
 const POOR: f64 = 0.35;
+
+/// The same before there are twice the launches of the opening: below it neither is decided.
+const GOOD: f64 = 0.55;
 
 /// Repeat SD that is assumed while launches have one repeat each, and what it counts for.
 const REPEAT_SD: f64 = 0.05;
@@ -31,9 +34,9 @@ pub struct Guard {
 pub(super) enum Reading {
     /// Every configuration is to be launched.
     Whole(Guard),
-    /// The model predicts; more launches are worth their time.
+    /// More launches are worth their time, or show whether the model predicts.
     Open,
-    /// It has seen enough.
+    /// The model predicts, and it has seen enough.
     Seen,
 }
 
@@ -44,14 +47,17 @@ impl Modelled {
         if self.kernel.axes() == 0 || self.launches(known).is_none() {
             return Reading::Whole(Guard { r2: 0.0, launched });
         }
-        let looks = screen::looks(&self.kernel, self.race.task.configurations);
+        let configurations = self.race.task.configurations;
+        let opening = screen::opening(&self.kernel, configurations);
+        let looks = screen::looks(&self.kernel, configurations);
         for size in looks.take_while(|size| *size <= known.len()) {
             let known = &known[..size];
             let Some((belief, r2)) = self.prediction(known) else { continue };
-            if r2 < POOR {
+            let is_early = size < 2 * opening;
+            if r2 < POOR && !is_early {
                 return Reading::Whole(Guard { r2, launched: size as u32 });
             }
-            if self.field(known, &[]).is_seen(&belief) {
+            if r2 >= if is_early { GOOD } else { POOR } && self.field(known, &[]).is_seen(&belief) {
                 return Reading::Seen;
             }
         }

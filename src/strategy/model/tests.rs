@@ -175,7 +175,7 @@ fn where_axes_add_up_a_part_of_all_is_launched_and_the_pick_is_good() {
         assert_eq!(once.len(), screened.len(), "twice in the screen");
         assert_eq!(strategy.guard(&ran.observations), None);
         assert!(!ran.why.contains("the axes"), "{}", ran.why);
-        let leader = strategy.leader(&ran.observations).expect("a leader");
+        let leader = strategy.leader(&ran.observations).expect("a leader").configuration;
         near += u32::from(world.regret(leader) < 0.049);
         // Everything that did not go on is said to be behind.
         let finals: Vec<usize> = ran
@@ -204,7 +204,7 @@ fn where_axes_say_nothing_everything_is_launched_and_it_is_said() {
         let guard = strategy.guard(&ran.observations).expect("a guard");
         assert!(guard.r2 < 0.4 && guard.launched < 40, "{guard:?}");
         assert!(ran.why.contains("every configuration was launched"), "{}", ran.why);
-        let leader = strategy.leader(&ran.observations).expect("a leader");
+        let leader = strategy.leader(&ran.observations).expect("a leader").configuration;
         assert!(world.regret(leader) < 0.1, "{}", world.regret(leader));
     }
 }
@@ -215,7 +215,7 @@ fn without_axes_it_is_a_whole_screen() {
     let ran = World::new((0..9).map(|it| 0.1 * f64::from(it)).collect(), 3).run(&strategy);
     assert_eq!(ran.screened().len(), 9);
     assert_eq!(strategy.guard(&ran.observations).map(|it| it.r2), Some(0.0));
-    assert_eq!(strategy.leader(&ran.observations), Some(0));
+    assert_eq!(strategy.leader(&ran.observations).map(|it| it.configuration), Some(0));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn what_is_to_be_maximised_is() {
     let world = World::of_48(true, 3);
     let strategy = strategy(task, 1);
     let ran = world.run(&strategy);
-    let leader = strategy.leader(&ran.observations).expect("a leader");
+    let leader = strategy.leader(&ran.observations).expect("a leader").configuration;
     let best = world.effects.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     assert!(best - world.effects[leader] < 0.1, "{}", best - world.effects[leader]);
 }
@@ -323,7 +323,7 @@ proptest! {
             ));
         }
         if let Some(leader) = again.leader(&ran.observations) {
-            prop_assert!(!world.failing.contains(&leader));
+            prop_assert!(!world.failing.contains(&leader.configuration));
         }
     }
 }
