@@ -6,10 +6,10 @@ use super::order::Order;
 use super::{AdaptiveStrategy, GridStrategy, ModelStrategy, Remaining, StrategySpec, Task};
 
 /// Configurations up to which a race begins with two blocks of everything.
-pub const TWO_BLOCKS: usize = 12;
+const TWO_BLOCKS: usize = 12;
 
 /// Above [`TWO_BLOCKS`], configurations at most that the second block has.
-pub const SURVIVORS: usize = 8;
+const SURVIVORS: usize = 8;
 
 /// Launches of the duels at the least: two of the leader, two of its challenger.
 const DUELS: u32 = 4;
@@ -31,10 +31,10 @@ impl StrategySpec {
     pub fn expected_launches(&self, task: &Task) -> Remaining {
         match self {
             Self::Grid(spec) => {
-                let all = spec.launches.saturating_mul(block(task));
+                let all = spec.launches.saturating_mul(task.first_block());
                 Remaining { low: all, high: all }
             }
-            Self::Adaptive(spec) => spec.expected(task, block(task)),
+            Self::Adaptive(spec) => spec.expected(task, task.first_block()),
             Self::Model(spec) => spec.racing.expected(task, screen(task)),
         }
     }
@@ -44,16 +44,16 @@ impl StrategySpec {
     pub fn launches_of_best(&self, task: &Task) -> Remaining {
         match self {
             Self::Grid(spec) => Remaining { low: spec.launches, high: spec.launches },
-            Self::Adaptive(spec) | Self::Model(ModelStrategy { racing: spec, .. }) => {
+            Self::Adaptive(_) | Self::Model(_) => {
                 // What is left after two launches of each meets in duels.
                 let Remaining { low, high } = self.expected_launches(task);
                 let of_one = |all: u32, before: u32| 2 + all.saturating_sub(before) / 2;
                 let first = match self {
                     Self::Model(_) => screen(task),
-                    _ => block(task),
+                    _ => task.first_block(),
                 };
                 let least = of_one(low, first + second(task).low).min(low);
-                let most = of_one(high, spec.opening(task) + second(task).high).min(high);
+                let most = of_one(high, task.first_block() + second(task).high).min(high);
                 Remaining { low: least, high: most.max(least) }
             }
         }
@@ -72,18 +72,12 @@ impl StrategySpec {
             Self::Model(spec) => spec.racing.clone(),
         };
         let model = Self::Model(ModelStrategy { racing: racing.clone(), predicted: false });
-        [grid, Self::Adaptive(racing), model].map(|it| {
-            if it.name() == self.name() { self.clone() } else { it }
-        })
+        [grid, Self::Adaptive(racing), model]
+            .map(|it| if it.name() == self.name() { self.clone() } else { it })
     }
 }
 
 impl AdaptiveStrategy {
-    /// Launches of the block of everything, which every race begins with.
-    pub fn opening(&self, task: &Task) -> u32 {
-        block(task)
-    }
-
     /// Launches at most: those that the grid asks for, else a multiple of the block.
     pub fn most(&self, task: &Task) -> u32 {
         self.max_launches.unwrap_or_else(|| default_most(task))
@@ -99,32 +93,34 @@ impl AdaptiveStrategy {
     }
 }
 
-/// Launches of the block of everything.
-fn block(task: &Task) -> u32 {
-    u32::try_from(task.order.per_block(task.configurations, task.baseline.is_some()))
-        .unwrap_or(u32::MAX)
+impl Task {
+    /// Launches of a block of everything.
+    pub fn first_block(&self) -> u32 {
+        let block = self.order.per_block(self.configurations, self.baseline.is_some());
+        u32::try_from(block).unwrap_or(u32::MAX)
+    }
 }
 
 /// Launches of the second block: of everything, or of those that may still be the best.
 fn second(task: &Task) -> Remaining {
     if task.configurations <= TWO_BLOCKS {
-        return Remaining { low: block(task), high: block(task) };
+        return Remaining { low: task.first_block(), high: task.first_block() };
     }
     Remaining { low: 2, high: SURVIVORS as u32 }
 }
 
 /// Launches of the screen of a model at the least; where it predicts poorly it is the block.
 fn screen(task: &Task) -> u32 {
-    let block = block(task);
+    let block = task.first_block();
     (block / SCREENED).max(TWO_BLOCKS as u32).min(block)
 }
 
 /// Launches at most, where the grid does not say.
 fn default_most(task: &Task) -> u32 {
     if task.configurations < 2 {
-        return block(task).saturating_mul(2);
+        return task.first_block().saturating_mul(2);
     }
-    block(task).saturating_mul(BLOCKS).max(FEWEST)
+    task.first_block().saturating_mul(BLOCKS).max(FEWEST)
 }
 
 /// The round of a trial: trials of one round are compared with each other first of all, and
@@ -157,8 +153,7 @@ mod tests {
     use super::*;
 
     fn of(spec: &StrategySpec, configurations: usize) -> (u32, u32) {
-        let Remaining { low, high } =
-            spec.expected_launches(&Task::plain(configurations, Some(0)));
+        let Remaining { low, high } = spec.expected_launches(&Task::plain(configurations, Some(0)));
         (low, high)
     }
 
@@ -237,7 +232,7 @@ mod tests {
             named in any::<bool>(),
         ) {
             let task = Task::plain(configurations, named.then_some(0));
-            let opening = AdaptiveStrategy::default().opening(&task);
+            let opening = task.first_block();
             for max_launches in [None, Some(opening + more)] {
                 for spec in adaptive(max_launches).alternatives() {
                     let all = spec.expected_launches(&task);

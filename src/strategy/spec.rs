@@ -20,6 +20,13 @@ pub enum StrategySpec {
     Model(ModelStrategy),
 }
 
+/// What a grid has that names none.
+impl Default for StrategySpec {
+    fn default() -> Self {
+        Self::Grid(GridStrategy::default())
+    }
+}
+
 impl StrategySpec {
     /// The strategy of a sweep.
     pub fn build(&self, task: &Task) -> Box<dyn Strategy> {
