@@ -179,7 +179,7 @@ fn cut(plan: &Plan<'_>, least: u64, most: u64, about: &str) -> String {
     let first = plan.least_launches.and(plan.chosen()).map(|it| it.first_block);
     match first {
         Some(first) if least < first => format!("{ends}, in its first block of {first}"),
-        Some(_) => format!("{ends}: duels are cut"),
+        Some(_) => format!("{ends}, before its duels are over"),
         None => ends,
     }
 }

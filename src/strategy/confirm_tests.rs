@@ -232,7 +232,10 @@ fn intervals_cover_and_gains_are_not_biased_although_it_stops_when_it_likes() {
 fn a_difference_is_shown_by_the_launches_that_it_needs() {
     let cost = Cost { boot: 190.0, repeat: 45.0 };
     let noise = Noise { launch: 0.03_f64.powi(2), repeat: 0.0, drift: 0.0 };
-    let shown = |launches| difference_to_show(cost, noise, 3, launches, (0.05, 0.8));
+    let shown = |launches: u32| {
+        let freedom = 2.0 * f64::from(launches) - 2.0;
+        difference_to_show(cost, noise, 3, (launches, freedom), (0.05, 0.8))
+    };
     assert_eq!(shown(1), None);
     let two = shown(2).expect("a difference");
     assert!((two - (4.303 + 1.061) * 0.03).abs() < 1e-4, "{two}");

@@ -45,15 +45,18 @@ impl StrategySpec {
         match self {
             Self::Grid(spec) => Remaining { low: spec.launches, high: spec.launches },
             Self::Adaptive(_) | Self::Model(_) => {
-                // What is left after two launches of each meets in duels.
+                // What is left after the blocks meets in duels.
                 let Remaining { low, high } = self.expected_launches(task);
-                let of_one = |all: u32, before: u32| 2 + all.saturating_sub(before) / 2;
+                let of_one = |all: u32, blocks: u32| match all.checked_sub(blocks) {
+                    Some(duels) => 2 + duels / 2,
+                    None => 1,
+                };
                 let first = match self {
                     Self::Model(_) => screen(task),
                     _ => task.first_block(),
                 };
-                let least = of_one(low, first + second(task).low).min(low);
-                let most = of_one(high, task.first_block() + second(task).high).min(high);
+                let least = of_one(low, first + second(task).low);
+                let most = of_one(high, task.first_block() + second(task).high);
                 Remaining { low: least, high: most.max(least) }
             }
         }
@@ -192,6 +195,8 @@ mod tests {
         assert_eq!(best(&StrategySpec::Grid(GridStrategy::default()), 12), (4, 4));
         assert_eq!(best(&adaptive(None), 12), (4, 15));
         assert_eq!(best(&adaptive(None), 48), (4, 71));
+        // Where they end in the second block, what is best has one launch for sure.
+        assert_eq!(best(&adaptive(Some(20)), 12), (1, 1));
     }
 
     #[test]

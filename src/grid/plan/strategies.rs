@@ -49,6 +49,9 @@ pub struct PlannedStrategy {
     /// Launches of the best one and of the next, each.
     #[serde(skip)]
     of_best: Remaining,
+    /// Launches in all.
+    #[serde(skip)]
+    in_all: Remaining,
 }
 
 /// From the least to the most; the same where it is known.
@@ -94,8 +97,9 @@ impl Differences {
         }
     }
 
-    /// The smallest difference that so many launches of each of two show, as a fraction.
-    fn shown_by(&self, launches: u32) -> Option<f64> {
+    /// The smallest difference that so many launches of each of two show, as a fraction, where
+    /// so many were made in all: every configuration tells how much launches differ.
+    fn shown_by(&self, launches: u32, in_all: u32) -> Option<f64> {
         // A machine at rest: what a launch takes changes nothing.
         let cost = Cost { boot: 0.0, repeat: 0.0 };
         let noise =
@@ -103,7 +107,9 @@ impl Differences {
         // Equal parts: how many of the others will be shown is not known.
         let level = self.level / self.comparisons.max(1) as f64;
         let repeats = u32::try_from(self.repeats).unwrap_or(u32::MAX);
-        let ratio = difference_to_show(cost, noise, repeats, launches, (level, self.power))?;
+        let freedom = f64::from(in_all) - (self.comparisons + 1) as f64;
+        let asked = (level, self.power);
+        let ratio = difference_to_show(cost, noise, repeats, (launches, freedom), asked)?;
         (self.comparisons > 0).then(|| ratio.exp_m1())
     }
 }
@@ -121,8 +127,8 @@ impl PlannedStrategy {
 
     /// The same with what values differ by.
     pub(super) fn differ_by(&mut self, differences: &Differences) {
-        let most = differences.shown_by(self.of_best.low);
-        let least = differences.shown_by(self.of_best.high);
+        let most = differences.shown_by(self.of_best.low, self.in_all.low);
+        let least = differences.shown_by(self.of_best.high, self.in_all.high);
         self.can_show = least.zip(most).map(|(low, high)| Range { low, high });
     }
 }
@@ -146,6 +152,7 @@ pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy
                 .budget_seconds
                 .map(|seconds| Begun::of(&estimate, seconds as f64)),
             of_best: spec.launches_of_best(&sizes),
+            in_all: spec.expected_launches(&sizes),
             spec,
         };
         planned.differ_by(differences);

@@ -59,6 +59,9 @@ fn differences(of: &Differences) -> String {
 
 /// One decimal below 10 %.
 fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    if percent < 9.95 { format!("{percent:.1}%") } else { format!("{percent:.0}%") }
+    match share * 100.0 {
+        percent if percent < 9.95 => format!("{percent:.1}%"),
+        percent if percent < 100.0 => format!("{percent:.0}%"),
+        _ => "over 100%".to_owned(),
+    }
 }
