@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::duration::spoken;
 use super::error::Findings;
 use super::estimate::Estimate;
-use super::{Grid, inert_flags, some, unmeasured};
+use super::{Grid, inert_flags, plan, some, unmeasured};
 
 use crate::configuration::Configuration;
 use crate::workload::MIN_OF_AN_HOUR;
@@ -121,16 +121,16 @@ fn window(grid: &Grid, findings: &mut Findings) {
 fn budget(grid: &Grid, findings: &mut Findings) {
     let Some(budget) = grid.budget_seconds.map(|seconds| seconds as f64) else { return };
     let estimate = Estimate::of(grid);
-    let (launches, limit) = (estimate.launches, spoken(budget));
+    let (launches, limit) = (plan::range(estimate.launches), spoken(budget));
     let (least, most) = estimate.begun_within(budget);
-    let message = if most < launches {
+    let message = if most < estimate.launches.0 {
         format!(
             "{launches} launches take at least {}, by assumption: the budget of {limit} ends the \
              sweep before that, after {}",
             spoken(estimate.low_seconds),
-            if least == most { format!("{most}") } else { format!("{least} to {most}") }
+            plan::range((least, most))
         )
-    } else if least < most {
+    } else if least < estimate.launches.1 {
         // Launches come in blocks of all configurations.
         let never = if least < grid.configurations.len() as u64 {
             ", and configurations without any"

@@ -5,7 +5,7 @@
 use super::duration::spoken;
 use super::{EngineBlock, Grid};
 use crate::gate::Gate;
-use crate::strategy::Order;
+use crate::strategy::{Remaining, StrategySpec};
 use crate::workload::{PREFILL, Seconds, TOKEN, Workload};
 
 /// Start to first answer: 80 s with warm caches to 460 s without, as seen
@@ -19,30 +19,40 @@ const REAL_STOP: Seconds = Seconds { low: 5.0, high: 60.0 };
 /// How much a grid will launch, and how long that may take.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Estimate {
-    pub(super) launches: u64,
+    /// At the least and at the most: they differ where the sweep chooses its launches.
+    pub(super) launches: (u64, u64),
+    /// Of the fewest launches, if everything is as fast as can be assumed.
     pub(super) low_seconds: f64,
+    /// Of the most launches, if everything is as slow as can be assumed.
     pub(super) high_seconds: f64,
+    /// Of the most launches, if everything is as fast as can be assumed.
+    most_fast_seconds: f64,
     pub(super) assumptions: Vec<String>,
 }
 
 impl Estimate {
-    /// Launches that are begun within a budget, at the least and at the most: none is
-    /// begun after it.
+    /// Launches that a budget allows to begin, at the least and at the most: none is begun
+    /// after it, and never more than the strategy asks for.
     pub(super) fn begun_within(&self, budget: f64) -> (u64, u64) {
-        let within = |all: f64| {
-            let begun = (budget / all * self.launches as f64).ceil();
-            if begun < self.launches as f64 { begun as u64 } else { self.launches }
-        };
-        (within(self.high_seconds), within(self.low_seconds))
+        let most = self.launches.1;
+        (begun(budget, self.high_seconds, most), begun(budget, self.most_fast_seconds, most))
     }
 
+    /// Seconds of one launch, at the least and at the most.
+    pub(super) fn of_one(&self) -> (f64, f64) {
+        let most = self.launches.1.max(1) as f64;
+        (self.most_fast_seconds / most, self.high_seconds / most)
+    }
+
+    /// With the grid's own strategy.
     pub(super) fn of(grid: &Grid) -> Self {
-        let configurations = grid.configurations.len();
-        let of = |is_baseline| {
-            u64::from(grid.strategy.launches_of(Order::Opened, configurations, is_baseline))
-        };
-        let named = u64::from(grid.baseline.is_some());
-        let launches = of(true) * named + of(false) * (configurations as u64 - named);
+        Self::by(grid, &grid.strategy)
+    }
+
+    /// With another one.
+    pub(super) fn by(grid: &Grid, strategy: &StrategySpec) -> Self {
+        let Remaining { low, high } = strategy.expected_launches(&grid.sizes());
+        let launches = (u64::from(low), u64::from(high));
         let (boot, stop, speed) = match &grid.engine {
             EngineBlock::Docker(_) | EngineBlock::Process(_) => (REAL_BOOT, REAL_STOP, 1.0),
             EngineBlock::Simulated(block) => {
@@ -50,7 +60,7 @@ impl Estimate {
             }
         };
         let repeats = |workload: &Workload| {
-            let kept = workload.repeats.unwrap_or(u64::from(grid.strategy.repeats()));
+            let kept = workload.repeats.unwrap_or(u64::from(strategy.repeats()));
             let one = |is_warmup| -> Seconds {
                 let works = workload.cost(&grid.datasets, is_warmup).into_iter();
                 works.map(|work| work.seconds(speed)).sum()
@@ -58,24 +68,29 @@ impl Estimate {
             one(false) * kept as f64 + one(true) * workload.warmup as f64
         };
         let measured: Seconds = grid.workloads.iter().map(repeats).sum();
-        let gates = Gate::ALL.into_iter().map(|gate| {
-            let times = if gate.is_of_each_launch() { launches } else { first_launches(grid) };
-            grid.gates.work(gate).seconds(speed) * times as f64
-        });
-        let all =
-            (boot * (1.0 / speed) + measured + stop) * launches as f64 + gates.sum::<Seconds>();
+        let all = |launches: u64| {
+            let gates = Gate::ALL.into_iter().map(|gate| {
+                let first = launches.min(grid.configurations.len() as u64);
+                let times = if gate.is_of_each_launch() { launches } else { first };
+                grid.gates.work(gate).seconds(speed) * times as f64
+            });
+            (boot * (1.0 / speed) + measured + stop) * launches as f64 + gates.sum::<Seconds>()
+        };
+        let (fewest, most) = (all(launches.0), all(launches.1));
         Self {
             launches,
-            low_seconds: all.low,
-            high_seconds: all.high,
+            low_seconds: fewest.low,
+            high_seconds: most.high,
+            most_fast_seconds: most.low,
             assumptions: assumptions(grid, boot, speed),
         }
     }
 }
 
-/// Launches that go through the gates that are asked once.
-fn first_launches(grid: &Grid) -> u64 {
-    grid.configurations.len() as u64
+/// Launches of so many that are begun within a budget, where all of them take so many seconds.
+pub(super) fn begun(budget: f64, all_seconds: f64, launches: u64) -> u64 {
+    let begun = (budget / all_seconds * launches as f64).ceil();
+    if begun < launches as f64 { begun as u64 } else { launches }
 }
 
 /// Seconds that a gate takes, by assumption.

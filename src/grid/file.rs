@@ -14,10 +14,12 @@ use super::secrets;
 use super::service::{self, ServiceBase};
 use super::{
     EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, expand, goal, read, stack_keys,
+    strategy_block,
 };
 use crate::configuration::{Configuration, Stack, hexadecimal};
 use crate::input::{self, InputError};
 use crate::metric::MetricRef;
+use crate::strategy::Task;
 use crate::workload::{Spec, Workload, nearest};
 
 /// Values of parameters in all configurations together: what fits into memory.
@@ -247,6 +249,10 @@ fn assemble(
         }
         Some((name, span)) => baseline(name, span, &expansion.configurations, findings),
     };
+    let named = baseline.as_deref();
+    let index = named.and_then(|it| expansion.configurations.iter().position(|c| c.answers_to(it)));
+    let task = Task::plain(expansion.configurations.len(), index);
+    strategy_block::enough(&document.strategy, &task, findings);
     let goal::Sought { objective, named, span } = document.sought?;
     let (budget_seconds, budget) = document.budget.unzip();
     let (window, window_place) = document.window.unzip();
@@ -263,7 +269,8 @@ fn assemble(
         workloads: judged(document.workloads, &named),
         datasets: document.datasets,
         objective,
-        strategy: document.strategy,
+        is_default_strategy: document.strategy.spec.is_none(),
+        strategy: document.strategy.spec.unwrap_or_default(),
         budget_seconds,
         gates: document.gates,
         window,

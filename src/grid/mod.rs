@@ -79,6 +79,8 @@ pub struct Grid {
     pub objective: Objective,
     /// How launches are chosen.
     pub strategy: StrategySpec,
+    /// Whether the file names no strategy.
+    pub is_default_strategy: bool,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
     /// What is looked at in a launch before it is measured.
@@ -160,6 +162,12 @@ impl Grid {
         Task::of(&self.configurations, self.baseline_index(), &self.objective, Order::Opened)
     }
 
+    /// The same with nothing but how much there is to decide about: it costs little, however
+    /// many configurations there are.
+    pub(crate) fn sizes(&self) -> Task {
+        Task::plain(self.configurations.len(), self.baseline_index())
+    }
+
     /// Line and column, from 1, of a key in the file: `["engine", "docker", "api-key-env"]`.
     pub fn place_of(&self, keys: &[&str]) -> Option<(usize, usize)> {
         let text = file::text(&self.source);
@@ -204,9 +212,7 @@ impl Grid {
 
     /// Seconds of one launch by assumption, at the least and at the most.
     pub fn assumed_launch_seconds(&self) -> (f64, f64) {
-        let all = estimate::Estimate::of(self);
-        let launches = all.launches.max(1) as f64;
-        (all.low_seconds / launches, all.high_seconds / launches)
+        estimate::Estimate::of(self).of_one()
     }
 
     /// Seconds that a gate takes by assumption, at the least and at the most.

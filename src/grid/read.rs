@@ -16,7 +16,6 @@ use super::window::{self, Window};
 use super::{EngineBlock, ReadOptions, gates, goal, name, request, stack_keys, strategy_block};
 use crate::configuration::Stack;
 use crate::gate::Gates;
-use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, Workload};
 
 /// The keys of a grid.
@@ -54,7 +53,7 @@ pub(super) struct Document {
     pub(super) workloads: Vec<Workload>,
     pub(super) datasets: Datasets,
     pub(super) sought: Option<goal::Sought>,
-    pub(super) strategy: StrategySpec,
+    pub(super) strategy: strategy_block::Chosen,
     pub(super) budget: Option<(u64, Span)>,
     pub(super) gates: Gates,
     pub(super) window: Option<(Window, Span)>,
@@ -112,10 +111,10 @@ pub(super) fn document(
     let sought = fields
         .given("objective")
         .and_then(|(key, node)| goal::objective(node, &key.span, &suite, findings));
-    let strategy = match fields.given("strategy") {
-        Some((key, node)) => strategy_block::strategy(node, &key.span, findings),
-        None => StrategySpec::Grid(GridStrategy::default()),
-    };
+    let strategy = fields
+        .given("strategy")
+        .map(|(key, node)| strategy_block::strategy(node, &key.span, findings))
+        .unwrap_or_default();
     let budget = fields.given("budget").and_then(|(_, node)| {
         goal::budget(node, findings).map(|seconds| (seconds, node.span.clone()))
     });

@@ -17,7 +17,7 @@ use crate::grid::{EngineBlock, Grid, Window};
 use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
-use crate::strategy::{Order, Purpose, Strategy, StrategySpec, Task};
+use crate::strategy::{Order, Purpose, Remaining, Strategy, StrategySpec, Task};
 use crate::workload::{DatasetFile, SUITE_VERSION, Workload};
 
 /// Version of every file format that this crate writes.
@@ -125,6 +125,16 @@ impl Manifest {
     /// moves has a time of its own.
     pub fn machine_pace(&self) -> f64 {
         self.simulated_machine.as_ref().map_or(1.0, |machine| machine.speed)
+    }
+
+    /// Launches that its strategy is expected to take: exact where nothing is chosen during the
+    /// sweep.
+    pub fn expected_launches(&self) -> Remaining {
+        let named = self.baseline.as_deref();
+        let baseline =
+            named.and_then(|name| self.configurations.iter().position(|it| it.answers_to(name)));
+        let sizes = Task::plain(self.configurations.len(), baseline);
+        self.strategy.expected_launches(&Task { order: self.order, ..sizes })
     }
 
     /// The strategy that the sweep began with, with its order.

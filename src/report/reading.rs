@@ -85,7 +85,7 @@ fn partial(block: &mut Block, reading: &Reading) {
             format!("The sweep stopped: {}.", block.plain(reason).trim_end_matches('.'))
         }
     };
-    let launches = format!("{} of {} launches are over.", extent.done, extent.of);
+    let launches = format!("{} launches are over.", extent.launches());
     let confirms = match extent.confirmation {
         Some(Confirming::Running) => Some("A confirmation is running.".to_owned()),
         Some(Confirming::Waiting) => Some(format!("A confirmation {}.", waits(extent))),

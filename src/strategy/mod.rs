@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod adaptive;
 pub mod confirm;
+mod expected;
 pub mod grid;
 pub mod model;
 pub mod order;
@@ -17,6 +18,7 @@ mod repeats;
 mod spec;
 mod task;
 
+pub use expected::Place;
 pub use order::Order;
 pub use repeats::best as best_repeats;
 pub use spec::{AdaptiveStrategy, GridStrategy, ModelStrategy, StrategySpec};

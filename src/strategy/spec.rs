@@ -20,6 +20,13 @@ pub enum StrategySpec {
     Model(ModelStrategy),
 }
 
+/// What a grid has that names none.
+impl Default for StrategySpec {
+    fn default() -> Self {
+        Self::Grid(GridStrategy::default())
+    }
+}
+
 impl StrategySpec {
     /// The strategy of a sweep.
     pub fn build(&self, task: &Task) -> Box<dyn Strategy> {
@@ -85,18 +92,6 @@ impl StrategySpec {
             Self::Grid(spec) => spec.seed,
             Self::Adaptive(spec) => spec.seed,
             Self::Model(spec) => spec.racing.seed,
-        }
-    }
-
-    /// The block that a trial is part of, from 0: trials of one block are compared with
-    /// each other first of all. After the block of everything, each pair of a duel is one.
-    pub fn block(&self, order: Order, trial: u32, configurations: usize, baseline: bool) -> u32 {
-        let block = order.per_block(configurations, baseline).max(1) as u32;
-        match self {
-            Self::Grid(_) => trial / block,
-            Self::Adaptive(_) => adaptive::block(trial, configurations, baseline),
-            Self::Model(_) if trial < block => 0,
-            Self::Model(_) => 1 + (trial - block) / 2,
         }
     }
 }
@@ -169,27 +164,39 @@ pub struct ModelStrategy {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Place;
     use super::*;
 
     #[test]
     fn a_block_has_every_configuration() {
         let spec = StrategySpec::Grid(GridStrategy::default());
-        let blocks = |configurations, baseline| {
-            (0..12)
-                .map(|trial| spec.block(Order::Opened, trial, configurations, baseline))
-                .collect::<Vec<_>>()
+        let round = |trial, configurations, baseline| {
+            let place = Place { trial, duels_before: None };
+            spec.round(Order::Opened, place, configurations, baseline)
         };
-        assert_eq!(blocks(4, true), [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
+        let rounds: Vec<u32> = (0..12).map(|trial| round(trial, 4, true)).collect();
+        assert_eq!(rounds, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
         // With the baseline once more.
-        assert_eq!(blocks(7, true)[7..9], [0, 1]);
-        assert_eq!(spec.block(Order::Opened, 5, 0, false), 5);
+        assert_eq!([7, 8].map(|trial| round(trial, 7, true)), [0, 1]);
+        assert_eq!(round(5, 0, false), 5);
     }
 
+    /// As manifests of this version and of older ones have them.
     #[test]
-    fn after_the_block_of_everything_each_pair_is_one() {
-        let spec = StrategySpec::Adaptive(AdaptiveStrategy::default());
-        let blocks: Vec<u32> =
-            (0..12).map(|trial| spec.block(Order::Opened, trial, 4, true)).collect();
-        assert_eq!(blocks, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3]);
+    fn options_are_read_as_they_are_written() {
+        let read = |text: &str| serde_json::from_str::<StrategySpec>(text).expect("read");
+        let grid = GridStrategy { launches: 2, repeats: 5, auto: false, seed: 7 };
+        let older = r#"{"grid":{"launches":2,"repeats":5,"seed":7}}"#;
+        assert_eq!(read(older), StrategySpec::Grid(grid));
+        let racing = AdaptiveStrategy { max_launches: Some(60), ..AdaptiveStrategy::default() };
+        for spec in [
+            StrategySpec::Adaptive(racing.clone()),
+            StrategySpec::Model(ModelStrategy { racing, predicted: true }),
+            StrategySpec::Model(ModelStrategy::default()),
+        ] {
+            let text = serde_json::to_string(&spec).expect("JSON");
+            assert!(text.starts_with(&format!("{{\"{}\":{{", spec.name())), "{text}");
+            assert_eq!(read(&text), spec, "{text}");
+        }
     }
 }

@@ -49,6 +49,7 @@ mod simulator;
 mod simulator_clock;
 mod stacks;
 mod statistics;
+mod strategies;
 mod suite_version;
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{either_dash, object};
 use crate::gate::Gate;
+use crate::grid::strategy_block;
 use crate::metric::{Form, Metric};
 use crate::workload::{
     KINDS, Kind, LAUNCH, LAUNCH_METRICS, OptionKind, SHARED_OPTIONS, refused_fields,
@@ -110,16 +111,37 @@ fn metric() -> Value {
 
 /// `strategy`.
 pub(super) fn strategy() -> Value {
-    let count = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 10_000});
-    let mut grid = object(&[
-        ("launches", count.clone()),
-        ("repeats", json!({"anyOf": [count, {"const": "auto"}]})),
-        ("seed", json!({"type": ["integer", "null"], "minimum": 0})),
-    ]);
-    grid["type"] = json!(["object", "null"]);
-    let mut named = object(&[("grid", grid)]);
+    let count = |most: i64| json!({"type": ["integer", "null"], "minimum": 1, "maximum": most});
+    let option = |name: &&'static str| {
+        let schema = match *name {
+            "max-launches" => count(strategy_block::MOST_IN_ALL),
+            "repeats" => json!({"anyOf": [count(strategy_block::MOST), {"const": "auto"}]}),
+            "probability" => {
+                let (least, most) = strategy_block::PROBABILITY;
+                json!({"type": ["number", "null"], "minimum": least, "maximum": most})
+            }
+            "seed" => json!({"type": ["integer", "null"], "minimum": 0}),
+            "predicted" => json!({"type": ["boolean", "null"]}),
+            _ => count(strategy_block::MOST),
+        };
+        (*name, schema)
+    };
+    let options = |known: &[&'static str]| {
+        let mut options = object(&known.iter().map(option).collect::<Vec<_>>());
+        options["type"] = json!(["object", "null"]);
+        options
+    };
+    let mut named = object(&strategy_block::NAMES.map(|name| {
+        let known: &[&str] = match name {
+            "adaptive" => &strategy_block::OF_ADAPTIVE,
+            "model" => &strategy_block::OF_MODEL,
+            _ => &strategy_block::OF_GRID,
+        };
+        (name, options(known))
+    }));
     named["minProperties"] = json!(1);
-    json!({"anyOf": [{"type": "null"}, {"const": "grid"}, named]})
+    named["maxProperties"] = json!(1);
+    json!({"anyOf": [{"type": "null"}, {"enum": strategy_block::NAMES}, named]})
 }
 
 /// `budget`: whole days, hours, minutes and seconds, larger units first, and not zero.
