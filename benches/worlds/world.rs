@@ -230,6 +230,7 @@ impl Sweep {
             replaced: Vec::new(),
             confirmations: Vec::new(),
             unproven: None,
+            ended: None,
         };
         Self { effects, record }
     }

@@ -156,6 +156,7 @@ pub(super) fn bare_ranking(
         overruled: Vec::new(),
         detectable: None,
         all_zero: false,
+        chosen: None,
         course: None,
     }
 }

@@ -63,6 +63,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
         earlier: Vec::new(),
         replaced: Vec::new(),
         unproven: None,
+        ended: None,
     }
 }
 
