@@ -150,6 +150,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
     Some(match finding {
         Finding::Simulated
         | Finding::Gated(_)
+        | Finding::Front(_)
         | Finding::Unswept(_)
         | Finding::ProductionReplaced(_)
         | Finding::Decision(_)

@@ -4,7 +4,7 @@
 
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, gain, glued};
-use super::{reading_next, reading_trust};
+use super::{front, reading_next, reading_trust};
 use crate::history::extent::{Confirming, Extent, State};
 use crate::history::launch::FailureClass;
 use crate::metric::Constraint;
@@ -36,6 +36,9 @@ pub(super) fn block(reading: &Reading, columns: usize) -> Block {
     production(&mut block, reading);
     partial(&mut block, reading);
     block.put("RESULT", &[statement(reading)]);
+    if let Some(front) = &reading.front {
+        block.put("RESULT", &front::sentences(front));
+    }
     for why in &reading.why {
         block.put("WHY", &[self::why(why)]);
     }

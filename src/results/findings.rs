@@ -11,6 +11,7 @@ use super::decision::{Criterion, Decision};
 use super::disturbance::Undecided;
 use super::estimate::Effect;
 use super::exclusion::Exclusion;
+use super::front::Front;
 use super::gated::Gated;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
@@ -35,6 +36,8 @@ pub enum Finding {
     Decision(Decision),
     /// How launches were chosen, where they were chosen by what was measured.
     Chosen(Chosen),
+    /// The Pareto front of several objectives.
+    Front(Front),
     /// What is to be known of its gates.
     Gated(Gated),
     /// The latest block has launches of confirmations alone.
@@ -229,6 +232,7 @@ impl Ranking {
         };
         findings.extend((!causes.is_empty()).then_some(Finding::NothingDecided { causes }));
         findings.extend(self.decision.clone().map(Finding::Decision));
+        findings.extend(self.front.clone().map(Finding::Front));
         findings.extend(self.chosen.clone().map(Finding::Chosen));
         findings.extend(self.confirmed.iter().cloned().map(Finding::Confirmed));
         let metric = || self.objective.metric.clone();

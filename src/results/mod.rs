@@ -31,6 +31,7 @@ pub(crate) mod file;
 pub mod findings;
 mod flag_columns;
 pub mod frame;
+pub mod front;
 pub mod gated;
 mod level;
 pub mod listed;

@@ -65,7 +65,9 @@ pub(super) fn not_again(evidence: &Evidence<'_>, order: &[usize]) -> Vec<Option<
     let own: Vec<&LaunchRecord> = sweep.own_launches().filter(|it| is_started(it)).collect();
     let duels = own.iter().rev().filter(|it| it.purpose == Purpose::Final);
     let last: Vec<u32> = duels.take(LAST_DUELS).map(|it| it.launch).collect();
-    let count = |index: usize| started(&evidence.arms[index]).count();
+    let count = |index: usize| {
+        started(&evidence.arms[index]).filter(|it| it.purpose != Purpose::Sentinel).count()
+    };
     let most = order.iter().map(|&index| count(index)).max().unwrap_or_default();
     for &index in order {
         let is_in = if last.is_empty() {

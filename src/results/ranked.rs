@@ -10,9 +10,11 @@ use super::decision::Decision;
 use super::disturbance::Undecided;
 use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
+use super::front::Front;
 use super::gated::Gated;
 use super::machine::{Detectable, MachineCourse, MachineReport};
 use super::missing::MissingMetric;
+use super::not_again::NotAgain;
 use super::not_counted::{NotCounted, Unswept};
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
@@ -82,6 +84,8 @@ pub struct Ranking {
     pub all_zero: bool,
     /// How launches were chosen, where they were chosen by what was measured.
     pub chosen: Option<Chosen>,
+    /// The Pareto front, where there are several objectives.
+    pub front: Option<Front>,
 }
 
 impl Ranking {
@@ -208,6 +212,14 @@ impl RankedConfiguration {
         let bounds = self.constraints.iter().filter(open);
         let bounds = bounds.map(|bounded| Remark::BoundNotShown(bounded.clone()));
         bounds.chain(self.remarks.iter().cloned()).collect()
+    }
+
+    /// Why a sweep that chose its launches launched it no more.
+    pub fn not_again(&self) -> Option<&NotAgain> {
+        self.remarks.iter().find_map(|it| match it {
+            Remark::NotLaunchedAgain(it) => Some(it),
+            _ => None,
+        })
     }
 
     /// The objective compared with the baseline's: a ratio, or a difference where

@@ -32,6 +32,7 @@ use super::evidence::Evidence;
 pub use super::exclusion::{Exclusion, MissingValue};
 pub use super::failed_repeats::LostRepeats;
 use super::failed_repeats::{Place, Repeats};
+use super::front::front;
 use super::gated::gated;
 use super::machine::Conclusion;
 use super::measured::Measured;
@@ -114,7 +115,7 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
     let bounded: Vec<Vec<Bounded>> = rows.iter().map(|row| row.constraints.clone()).collect();
     let missing = missing_metrics(&evidence, &bounded, evidence.baseline());
     let all_zero = measured[0].all_zero(&order);
-    let chosen = chosen(&evidence, &order);
+    let (chosen, front) = (chosen(&evidence, &order), front(&evidence, &order));
     for (row, reason) in rows.iter_mut().zip(not_again(&evidence, &order)) {
         row.remarks.extend(reason.map(Remark::NotLaunchedAgain));
     }
@@ -147,6 +148,7 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
         detectable,
         all_zero,
         chosen,
+        front,
     }
 }
 
@@ -183,9 +185,7 @@ fn metrics(sweep: &SweepRecord) -> Vec<MetricRef> {
         })
         .map(|metric| MetricRef::of(metric.workload, metric.name));
     let objective = &manifest.objective;
-    let named = std::iter::once(&objective.metric)
-        .chain(objective.constraints.iter().map(|constraint| &constraint.metric))
-        .cloned();
+    let named = std::iter::once(&objective.metric).chain(objective.others()).cloned();
     let listed = manifest.workloads.iter().flat_map(|workload| {
         let several = workload.cases().len() > 1;
         workload.cases().into_iter().flat_map(move |case| {

@@ -12,6 +12,7 @@ use super::chosen::Chosen;
 use super::confirmed::ConfirmedGain;
 use super::decision::Criterion;
 use super::estimate::Effect;
+use super::front::Front;
 use super::gated::Gated;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
@@ -66,6 +67,9 @@ pub struct Reading {
     pub goal: Goal,
     /// The one sentence.
     pub result: Statement,
+    /// The Pareto front, where there are several objectives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub front: Option<Front>,
     /// What to use; `None` where nothing can be decided.
     #[serde(rename = "use")]
     pub choice: Option<Choice>,

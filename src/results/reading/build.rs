@@ -46,6 +46,7 @@ impl Reading {
             production: place.production.clone(),
             metric: ranking.objective.metric.clone(),
             goal: ranking.objective.goal,
+            front: ranking.front.clone(),
             bounds: bounds.map_or_else(Vec::new, |row| row.constraints.clone()),
             trust: trust(ranking, confirmed.or(pending)),
             why: why(ranking, &result),

@@ -4,11 +4,12 @@
 
 use vllm_grid::history::journal::BUDGET_SPENT;
 use vllm_grid::history::record::{SweepEnd, SweepRecord};
-use vllm_grid::metric::MetricValue;
+use vllm_grid::metric::{Aim, Goal, MetricValue};
 use vllm_grid::report::reading::render;
 use vllm_grid::report::table;
 use vllm_grid::results::decision::Claim;
 use vllm_grid::results::findings::Finding;
+use vllm_grid::results::front::FrontPlace;
 use vllm_grid::results::not_again::WhyNotAgain;
 use vllm_grid::results::ranking::{Ranking, RankingVerdict, Remark, rank};
 use vllm_grid::results::reading::next::{Change, NextStep};
@@ -306,4 +307,61 @@ fn what_was_launched_once_is_marked_as_assumed() {
         (it.high / it.low).ln()
     };
     assert!(width("c5") > width("c2") && width("c2") > width("c3"));
+}
+
+/// The objective and a throughput that is to be as large as possible: a, b and c are a front,
+/// d is behind in both.
+fn of_two(spread: f64) -> SweepRecord {
+    let mut record = sweep(&["a", "b", "c", "d"]);
+    let metric = "kv_cache.ttft_miss_ms".parse().unwrap();
+    record.manifest.objective.further = vec![Aim { metric, goal: Goal::Minimize }];
+    for block in 0..4 {
+        for (at, (name, resent, miss)) in (0..).zip([
+            ("a", 100.0, 400.0),
+            ("b", 150.0, 300.0),
+            ("c", 200.0, 200.0),
+            ("d", 300.0, 500.0),
+        ]) {
+            let turn = [-1.0, 0.5, 1.0, -0.5][(block + at) % 4] * spread;
+            let values = |mean: f64| [0.99, 1.0, 1.01].map(|it| mean * it * (1.0 + turn));
+            let seconds = i64::try_from(block * 4 + at).unwrap() * 600;
+            record = record.launch(name, &values(resent)).at(seconds);
+            record = record.and("ttft_miss_ms", &values(miss));
+        }
+    }
+    record
+}
+
+#[test]
+fn of_several_objectives_the_front_is_named() {
+    let record = of_two(0.01);
+    let front = rank(&record).front.unwrap();
+    assert_eq!(front.names(FrontPlace::Surely), ["a", "b", "c"]);
+    assert_eq!(front.names(FrontPlace::Off), ["d"]);
+    let said = text(&record);
+    let expected = "Surely on the front of ttft_resent_ms and ttft_miss_ms: a, b, c. ";
+    assert!(said.contains(expected), "{said}");
+    let frame = rank(&record).frame().unwrap();
+    let column: Vec<_> =
+        frame.column("front").unwrap().str().unwrap().into_iter().flatten().collect();
+    assert_eq!(column, ["surely", "surely", "surely", "off"]);
+}
+
+#[test]
+fn what_launches_do_not_show_is_on_the_front_by_its_means_alone() {
+    let record = of_two(0.6);
+    let front = rank(&record).front.unwrap();
+    assert!(front.names(FrontPlace::Surely).is_empty(), "{front:?}");
+    assert!(!front.names(FrontPlace::ByMeans).is_empty(), "{front:?}");
+    let said = text(&record);
+    assert!(said.contains("On the front of ttft_resent_ms and ttft_miss_ms by means: "), "{said}");
+}
+
+#[test]
+fn one_objective_has_no_front() {
+    let mut record = of_two(0.01);
+    record.manifest.objective.further.clear();
+    let ranking = rank(&record);
+    assert!(ranking.front.is_none());
+    assert!(!text(&record).contains("front"));
 }
