@@ -342,8 +342,7 @@ fn of_several_objectives_the_front_is_named() {
     let expected = "Surely on the front of ttft_resent_ms and ttft_miss_ms: a, b, c. ";
     assert!(said.contains(expected), "{said}");
     let frame = rank(&record).frame().unwrap();
-    let column: Vec<_> =
-        frame.column("front").unwrap().str().unwrap().into_iter().flatten().collect();
+    let column: Vec<_> = frame.column("front").unwrap().str().unwrap().iter().flatten().collect();
     assert_eq!(column, ["surely", "surely", "surely", "off"]);
 }
 
