@@ -212,7 +212,7 @@ impl Sweep {
                 workloads: vec![workload],
                 workloads_sha256: None,
                 datasets: Vec::new(),
-                objective: Objective { metric, goal, constraints: Vec::new() },
+                objective: Objective { metric, goal, constraints: Vec::new(), further: Vec::new() },
                 strategy: StrategySpec::Grid(GridStrategy::default()),
                 order: Order::Separated,
                 budget_seconds: None,
@@ -230,6 +230,7 @@ impl Sweep {
             replaced: Vec::new(),
             confirmations: Vec::new(),
             unproven: None,
+            ended: None,
         };
         Self { effects, record }
     }

@@ -230,6 +230,9 @@ fn result(verdict: &RankingVerdict) -> (String, Option<String>) {
         RankingVerdict::Undecided { names, .. } => {
             (format!("undecided between {}", joined(names)), names.first().cloned())
         }
+        verdict @ RankingVerdict::Unclaimed { leader, .. } => {
+            (verdict.to_string(), Some(leader.clone()))
+        }
         RankingVerdict::Insufficient { leader, .. } => (
             format!("one launch each shows nothing; the best mean has {leader}"),
             Some(leader.clone()),

@@ -8,7 +8,7 @@ use super::duration;
 use super::error::Findings;
 use super::fields::{Fields, json, list, mapping};
 use super::node::{Content, Key, Node, Span};
-use super::{request, unmeasured};
+use super::{objectives, request, unmeasured};
 use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
 use crate::statistics::{CONFIDENCE, upper_bound};
 use crate::workload::{
@@ -166,8 +166,21 @@ pub(super) fn objective(
     suite: &Suite,
     findings: &mut Findings,
 ) -> Option<Sought> {
-    let known = ["minimize", "maximize", "constraints"];
-    let fields = Fields::of(node, "`objective`", span, &known, findings)?;
+    if let Content::List(items) = &node.content {
+        return objectives::several(items, span, suite, findings);
+    }
+    one(node, span, &["minimize", "maximize", "constraints"], suite, findings)
+}
+
+/// One objective, with these keys.
+pub(super) fn one(
+    node: &Node,
+    span: &Span,
+    known: &[&str],
+    suite: &Suite,
+    findings: &mut Findings,
+) -> Option<Sought> {
+    let fields = Fields::of(node, "`objective`", span, known, findings)?;
     let (constraints, mut named): (Vec<_>, Vec<_>) = match fields.given("constraints") {
         Some((_, node)) => list(node, "`constraints`", findings)
             .unwrap_or_default()
@@ -197,7 +210,7 @@ pub(super) fn objective(
     direction(&one, goal, key, findings);
     decided(&one, suite, findings);
     named.insert(0, (one.reference.clone(), one.span.clone()));
-    let objective = Objective { metric: one.reference, goal, constraints };
+    let objective = Objective { metric: one.reference, goal, constraints, further: Vec::new() };
     Some(Sought { objective, named, span: span.clone() })
 }
 

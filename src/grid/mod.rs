@@ -17,6 +17,7 @@ mod image_name;
 mod inert_flags;
 mod name;
 mod node;
+mod objectives;
 pub mod plan;
 mod read;
 mod request;

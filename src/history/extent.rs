@@ -382,6 +382,7 @@ mod tests {
             earlier: Vec::new(),
             replaced: Vec::new(),
             unproven: None,
+            ended: None,
         };
         let extent = Extent::of(&record, &ended(false, "interrupted"), &now(0), || false);
         assert_eq!((extent.done, extent.of, extent.state), (14, 14, State::Complete));

@@ -390,6 +390,19 @@ pub struct SweepRecord {
     /// Production that was stopped and is not proven since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproven: Option<Unproven>,
+    /// How the last session that worked on the sweep itself ended; `None` while it goes on,
+    /// and where it was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<SweepEnd>,
+}
+
+/// How a session of a sweep ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepEnd {
+    /// Whether everything was done that was to be done.
+    pub complete: bool,
+    /// Why it ended.
+    pub reason: String,
 }
 
 impl SweepRecord {
@@ -402,6 +415,7 @@ impl SweepRecord {
             earlier: Vec::new(),
             replaced: Vec::new(),
             unproven: None,
+            ended: None,
         }
     }
 
@@ -450,6 +464,7 @@ impl SweepRecord {
         let number = self.block();
         let ids = self.manifest.configurations.iter().map(|it| it.id.clone()).collect();
         self.manifest.change(block);
+        self.ended = None;
         self.earlier.push(EarlierBlock {
             number,
             launches: std::mem::take(&mut self.launches),

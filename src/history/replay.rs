@@ -11,7 +11,7 @@ use super::journal::{Entry, JournalError, Line};
 use super::launch::LaunchOutcome;
 use super::of_launch;
 use super::production::{ProductionStep, Unproven};
-use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
+use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepEnd, SweepRecord};
 use super::steady::Steady;
 use crate::metric::Measurement;
 
@@ -226,6 +226,9 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
         } => {
             let confirms = record.confirmations.iter().find(|it| it.open);
             let confirmation = confirms.map(|it| it.asked.number);
+            if confirmation.is_none() {
+                record.ended = None;
+            }
             record.launches.push(LaunchRecord {
                 launch: *launch,
                 trial: *trial,
@@ -270,7 +273,11 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 known.own = of_launch::measurement(known);
             }
         }
-        Entry::SessionEnded { .. } => {
+        Entry::SessionEnded { complete, reason } => {
+            if !record.confirmations.iter().any(|it| it.open) {
+                let (complete, reason) = (*complete, reason.clone());
+                record.ended = Some(SweepEnd { complete, reason });
+            }
             for confirmation in &mut record.confirmations {
                 confirmation.open = false;
             }

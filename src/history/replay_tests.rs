@@ -31,6 +31,7 @@ pub(in crate::history) fn manifest() -> Manifest {
             metric: "kv_cache.ttft_resent_ms".parse().unwrap(),
             goal: Goal::Minimize,
             constraints: Vec::new(),
+            further: Vec::new(),
         },
         strategy: StrategySpec::Grid(GridStrategy::default()),
         order: Order::Separated,

@@ -106,6 +106,7 @@ fn phrase(verdict: &Statement) -> String {
         }
         Statement::Only { of, .. } => format!("1 of {of} could be ranked"),
         Statement::LaunchedOnce { .. } => "launched once".to_owned(),
+        Statement::NoClaim { .. } => "no claim".to_owned(),
         Statement::NoDecision { cause } => match cause {
             NoDecision::NoConfiguration => "no configuration",
             NoDecision::Unswept(_) => "confirmations only",

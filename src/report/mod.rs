@@ -13,6 +13,7 @@ pub mod document;
 pub mod export;
 mod fields;
 pub mod figures;
+mod front;
 pub mod list;
 pub mod markdown;
 pub mod measurements;

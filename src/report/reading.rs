@@ -4,7 +4,7 @@
 
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, gain, glued};
-use super::{reading_next, reading_trust};
+use super::{front, reading_next, reading_trust};
 use crate::history::extent::{Confirming, Extent, State};
 use crate::history::launch::FailureClass;
 use crate::metric::Constraint;
@@ -13,7 +13,7 @@ use crate::results::decision::Criterion;
 use crate::results::number;
 use crate::results::reading::failed::{Cause, FailedGroup};
 use crate::results::reading::next::NextStep;
-use crate::results::reading::{Choice, NoDecision, Reading, Statement, Varied, Why};
+use crate::results::reading::{Choice, FewLaunches, NoDecision, Reading, Statement, Varied, Why};
 
 /// The mark of simulated figures, above the block and above the table.
 pub(super) const SIMULATED: &str = "SIMULATED  no figure here comes from a GPU";
@@ -36,6 +36,9 @@ pub(super) fn block(reading: &Reading, columns: usize) -> Block {
     production(&mut block, reading);
     partial(&mut block, reading);
     block.put("RESULT", &[statement(reading)]);
+    if let Some(front) = &reading.front {
+        block.put("RESULT", &front::sentences(front));
+    }
     for why in &reading.why {
         block.put("WHY", &[self::why(why)]);
     }
@@ -152,12 +155,12 @@ fn statement(reading: &Reading) -> String {
         Statement::NotShown { baseline, candidate } => {
             format!("No difference to {} is shown. {}", name(baseline), best(candidate))
         }
-        Statement::BaselineIsBest { baseline, of, worse: 0, .. } => format!(
-            "Nothing better than {} was found. {of} of {of} configurations are not \
-             distinguishable.",
-            name(baseline)
+        Statement::BaselineIsBest { baseline, of, unclaimed, worse: 0, .. } => format!(
+            "Nothing better than {} was found. {of} of {of} {} are not distinguishable.",
+            name(baseline),
+            those(*unclaimed)
         ),
-        Statement::BaselineIsBest { baseline, of, worse, best, behind } => {
+        Statement::BaselineIsBest { baseline, of, unclaimed: _, worse, best, behind } => {
             let behind = behind.as_ref().map(|it| {
                 let (figure, word) = gain(it.effect, reading.goal, &reading.metric);
                 format!(" The next is {}: {figure}{word}.", name(&it.configuration))
@@ -174,14 +177,16 @@ fn statement(reading: &Reading) -> String {
         Statement::BaselineNotRanked { baseline, candidate, .. } => {
             format!("No gain can be stated: {} has no rank. {}", name(baseline), best(candidate))
         }
-        Statement::First { configuration, of } => format!(
-            "{} is the best of {of} configurations: the others are shown to be worse.",
-            name(configuration)
+        Statement::First { configuration, of, unclaimed } => format!(
+            "{} is the best of {of} {}: the others are shown to be worse.",
+            name(configuration),
+            those(*unclaimed)
         ),
-        Statement::NotDistinguishable { configurations, of } => {
+        Statement::NotDistinguishable { configurations, of, unclaimed } => {
             let first = configurations.first().map(String::as_str).unwrap_or_default();
             let count = configurations.len();
-            format!("{count} of {of} configurations are not distinguishable. {}", best(first))
+            let those = those(*unclaimed);
+            format!("{count} of {of} {those} are not distinguishable. {}", best(first))
         }
         Statement::Only { configuration, of: 1 } => {
             format!("Nothing to compare: {} is the only configuration.", name(configuration))
@@ -197,8 +202,40 @@ fn statement(reading: &Reading) -> String {
                 best(candidate)
             )
         }
+        Statement::NoClaim { candidate, baseline, few, needed, unclaimed, of } => {
+            let best = best(candidate);
+            match (baseline, few.as_slice()) {
+                (Some(baseline), [_, ..]) => {
+                    let few: Vec<String> = few.iter().map(launched).collect();
+                    let (few, baseline) = (few.join(", "), name(baseline));
+                    format!(
+                        "No gain over {baseline} is claimed: {few}, and a claim needs {needed} \
+                         launches. {best}"
+                    )
+                }
+                _ => format!(
+                    "No order is claimed: {unclaimed} of {of} configurations were launched fewer \
+                     than {needed} times. {best}"
+                ),
+            }
+        }
         Statement::NoDecision { cause } => format!("No decision: {}.", undecided(cause)),
     }
+}
+
+/// Those that a claim can be about.
+fn those(unclaimed: usize) -> &'static str {
+    if unclaimed == 0 { "configurations" } else { "configurations with enough launches" }
+}
+
+/// `production was launched twice`.
+fn launched(few: &FewLaunches) -> String {
+    let times = match few.launches {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        times => format!("{times} times"),
+    };
+    format!("{} was launched {times}", spoken::name_of(&few.configuration))
 }
 
 fn undecided(cause: &NoDecision) -> String {
@@ -265,7 +302,10 @@ fn use_it(block: &mut Block, reading: &Reading, choice: &Choice) {
                 let mark = if it.confirmed { "fresh launches" } else { "unconfirmed" };
                 let (figure, word) = gain(it.effect, reading.goal, &reading.metric);
                 // Where no difference is shown, nothing is called better.
-                let shown = !matches!(reading.result, Statement::NotShown { .. });
+                let shown = !matches!(
+                    reading.result,
+                    Statement::NotShown { .. } | Statement::NoClaim { .. }
+                );
                 let word = if shown { word } else { "" };
                 format!("{GLUE} {figure}{word}, {mark}")
             });

@@ -53,6 +53,7 @@ fn sweep(launches: Vec<LaunchRecord>) -> SweepRecord {
         earlier: Vec::new(),
         replaced: Vec::new(),
         unproven: None,
+        ended: None,
     }
 }
 

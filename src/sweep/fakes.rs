@@ -78,6 +78,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
             metric: "kv_cache.ttft_resent_ms".parse().expect("a metric"),
             goal: Goal::Minimize,
             constraints: Vec::new(),
+            further: Vec::new(),
         },
         strategy: StrategySpec::Grid(GridStrategy { launches, repeats, auto: false, seed: 1 }),
         order: Order::Separated,

@@ -25,6 +25,7 @@ mod gates;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
+mod grid_objectives;
 mod grid_request;
 mod grid_schema;
 mod grid_stacks;

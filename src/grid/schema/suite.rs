@@ -78,13 +78,18 @@ pub(super) fn objective() -> Value {
     constraint["anyOf"] = json!([given("min"), given("max")]);
     let constraints = json!({"type": ["array", "null"], "items": constraint});
     let optional = json!({"anyOf": [{"type": "null"}, metric]});
-    let mut objective = object(&[
-        ("minimize", optional.clone()),
-        ("maximize", optional),
-        ("constraints", constraints),
-    ]);
-    objective["oneOf"] = json!([given("minimize"), given("maximize")]);
-    objective
+    let with = |further: &[(&str, Value)]| {
+        let mut keys = vec![("minimize", optional.clone()), ("maximize", optional.clone())];
+        keys.extend_from_slice(further);
+        let mut objective = object(&keys);
+        objective["oneOf"] = json!([given("minimize"), given("maximize")]);
+        objective
+    };
+    let first = with(&[("constraints", constraints)]);
+    let several = json!({
+        "type": "array", "minItems": 1, "items": [first], "additionalItems": with(&[]),
+    });
+    json!({"anyOf": [first, several]})
 }
 
 /// A metric that is a number, of any workload.

@@ -45,6 +45,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
                 metric: "kv_cache.ttft_resent_ms".parse().unwrap(),
                 goal: Goal::Minimize,
                 constraints: Vec::new(),
+                further: Vec::new(),
             },
             strategy: StrategySpec::Grid(GridStrategy::default()),
             order: Order::Separated,
@@ -63,6 +64,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
         earlier: Vec::new(),
         replaced: Vec::new(),
         unproven: None,
+        ended: None,
     }
 }
 
