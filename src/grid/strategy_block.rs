@@ -161,7 +161,7 @@ pub(super) fn enough(chosen: &Chosen, task: &Task, findings: &mut Findings) {
             racing
         }
     };
-    let (opening, most) = (task.first_block(), racing.most(task));
+    let (opening, most) = (spec.first_block(task), racing.most(task));
     if most < opening {
         let twice =
             if opening as usize > task.configurations { ", the baseline twice" } else { "" };

@@ -2,25 +2,12 @@
 //! and the first estimate of a sweep reckon with. A strategy that runs says what is left of it
 //! by `Strategy::remaining`, from what it observed; nothing is decided here.
 
+use super::adaptive::{self, SMALL, SURVIVORS};
 use super::order::Order;
 use super::{AdaptiveStrategy, GridStrategy, ModelStrategy, Remaining, StrategySpec, Task};
 
-/// Configurations up to which a race begins with two blocks of everything.
-const TWO_BLOCKS: usize = 12;
-
-/// Above [`TWO_BLOCKS`], configurations at most that the second block has.
-const SURVIVORS: usize = 8;
-
 /// Launches of the duels at the least: two of the leader, two of its challenger.
 const DUELS: u32 = 4;
-
-/// Launches at most, as a multiple of the block of everything, where the grid does not say:
-/// as many as `grid` makes by default.
-const BLOCKS: u32 = 4;
-
-/// Below so many launches in all, a race of few configurations is not ended: pairs of two
-/// configurations show 5 % after about that many.
-const FEWEST: u32 = 24;
 
 /// A screen has at least one in so many configurations.
 const SCREENED: u32 = 4;
@@ -31,11 +18,22 @@ impl StrategySpec {
     pub fn expected_launches(&self, task: &Task) -> Remaining {
         match self {
             Self::Grid(spec) => {
-                let all = spec.launches.saturating_mul(task.first_block());
+                let all = spec.launches.saturating_mul(self.first_block(task));
                 Remaining { low: all, high: all }
             }
-            Self::Adaptive(spec) => spec.expected(task, task.first_block()),
+            Self::Adaptive(spec) => spec.expected(task, opening(task)),
             Self::Model(spec) => spec.racing.expected(task, screen(task)),
+        }
+    }
+
+    /// Launches of a block of everything.
+    pub fn first_block(&self, task: &Task) -> u32 {
+        match self {
+            Self::Grid(_) => {
+                let block = task.order.per_block(task.configurations, task.baseline.is_some());
+                u32::try_from(block).unwrap_or(u32::MAX)
+            }
+            Self::Adaptive(_) | Self::Model(_) => opening(task),
         }
     }
 
@@ -53,10 +51,10 @@ impl StrategySpec {
                 };
                 let first = match self {
                     Self::Model(_) => screen(task),
-                    _ => task.first_block(),
+                    _ => opening(task),
                 };
                 let least = of_one(low, first + second(task).low);
-                let most = of_one(high, task.first_block() + second(task).high);
+                let most = of_one(high, opening(task) + second(task).high);
                 Remaining { low: least, high: most.max(least) }
             }
         }
@@ -83,7 +81,8 @@ impl StrategySpec {
 impl AdaptiveStrategy {
     /// Launches at most: those that the grid asks for, else a multiple of the block.
     pub fn most(&self, task: &Task) -> u32 {
-        self.max_launches.unwrap_or_else(|| default_most(task))
+        let by_default = || adaptive::most_launches(task.configurations, task.baseline.is_some());
+        self.max_launches.unwrap_or_else(by_default)
     }
 
     /// With a first part of so many launches.
@@ -96,34 +95,23 @@ impl AdaptiveStrategy {
     }
 }
 
-impl Task {
-    /// Launches of a block of everything.
-    pub fn first_block(&self) -> u32 {
-        let block = self.order.per_block(self.configurations, self.baseline.is_some());
-        u32::try_from(block).unwrap_or(u32::MAX)
-    }
+/// Launches of a race's first block.
+fn opening(task: &Task) -> u32 {
+    adaptive::opening_launches(task.configurations, task.baseline.is_some()).0
 }
 
 /// Launches of the second block: of everything, or of those that may still be the best.
 fn second(task: &Task) -> Remaining {
-    if task.configurations <= TWO_BLOCKS {
-        return Remaining { low: task.first_block(), high: task.first_block() };
+    if task.configurations <= SMALL {
+        return Remaining { low: opening(task), high: opening(task) };
     }
     Remaining { low: 2, high: SURVIVORS as u32 }
 }
 
 /// Launches of the screen of a model at the least; where it predicts poorly it is the block.
 fn screen(task: &Task) -> u32 {
-    let block = task.first_block();
-    (block / SCREENED).max(TWO_BLOCKS as u32).min(block)
-}
-
-/// Launches at most, where the grid does not say.
-fn default_most(task: &Task) -> u32 {
-    if task.configurations < 2 {
-        return task.first_block().saturating_mul(2);
-    }
-    task.first_block().saturating_mul(BLOCKS).max(FEWEST)
+    let block = opening(task);
+    (block / SCREENED).max(SMALL as u32).min(block)
 }
 
 /// The round of a trial: trials of one round are compared with each other first of all, and
@@ -140,11 +128,15 @@ impl StrategySpec {
     /// The round of a trial, from 0. Blocks come first; how many launches the second block of
     /// a race has is known when it is over, so duels are counted by themselves.
     pub fn round(&self, order: Order, place: Place, configurations: usize, baseline: bool) -> u32 {
-        let block = order.per_block(configurations, baseline).max(1) as u32;
         match (self, place.duels_before) {
-            (Self::Grid(_), _) => place.trial / block,
+            (Self::Grid(_), _) => {
+                place.trial / order.per_block(configurations, baseline).max(1) as u32
+            }
             (Self::Adaptive(_) | Self::Model(_), Some(before)) => 2 + before / 2,
-            (Self::Adaptive(_) | Self::Model(_), None) => (place.trial / block).min(1),
+            (Self::Adaptive(_) | Self::Model(_), None) => {
+                let (opening, _) = adaptive::opening_launches(configurations, baseline);
+                (place.trial / opening.max(1)).min(1)
+            }
         }
     }
 }
@@ -165,25 +157,25 @@ mod tests {
     }
 
     #[test]
-    fn a_grid_takes_what_it_says_and_a_race_at_most_as_many() {
+    fn a_grid_takes_what_it_says_and_a_race_between_what_it_may_and_what_it_must() {
         let grid = StrategySpec::Grid(GridStrategy::default());
         assert_eq!(of(&grid, 12), (52, 52));
-        // Two blocks of 13, with the baseline in the middle, and two duels.
-        assert_eq!(of(&adaptive(None), 12), (30, 52));
-        // One block of 49, a second of two survivors at least.
-        assert_eq!(of(&adaptive(None), 48), (55, 196));
-        assert_eq!(of(&adaptive(Some(60)), 48), (55, 60));
+        // Two blocks of 12, and two duels; at most eight launches of each.
+        assert_eq!(of(&adaptive(None), 12), (28, 96));
+        // One block of 51, the baseline four times; a second of two survivors at least.
+        assert_eq!(of(&adaptive(None), 48), (57, 141));
+        assert_eq!(of(&adaptive(Some(60)), 48), (57, 60));
         assert_eq!(of(&adaptive(Some(50)), 48), (50, 50));
-        assert_eq!(of(&StrategySpec::Model(ModelStrategy::default()), 48), (18, 196));
+        assert_eq!(of(&StrategySpec::Model(ModelStrategy::default()), 48), (18, 141));
     }
 
     #[test]
     fn one_configuration_is_launched_twice_and_two_alternate() {
         assert_eq!(of(&adaptive(None), 1), (2, 2));
-        assert_eq!(of(&adaptive(None), 2), (8, 24));
+        assert_eq!(of(&adaptive(None), 2), (8, 16));
         let task = Task::plain(2, None);
         let best = adaptive(None).launches_of_best(&task);
-        assert_eq!((best.low, best.high), (4, 12));
+        assert_eq!((best.low, best.high), (4, 8));
     }
 
     #[test]
@@ -193,8 +185,8 @@ mod tests {
             (best.low, best.high)
         };
         assert_eq!(best(&StrategySpec::Grid(GridStrategy::default()), 12), (4, 4));
-        assert_eq!(best(&adaptive(None), 12), (4, 15));
-        assert_eq!(best(&adaptive(None), 48), (4, 71));
+        assert_eq!(best(&adaptive(None), 12), (4, 38));
+        assert_eq!(best(&adaptive(None), 48), (4, 43));
         // Where they end in the second block, what is best has one launch for sure.
         assert_eq!(best(&adaptive(Some(20)), 12), (1, 1));
     }
@@ -237,7 +229,7 @@ mod tests {
             named in any::<bool>(),
         ) {
             let task = Task::plain(configurations, named.then_some(0));
-            let opening = task.first_block();
+            let opening = adaptive(None).first_block(&task);
             for max_launches in [None, Some(opening + more)] {
                 for spec in adaptive(max_launches).alternatives() {
                     let all = spec.expected_launches(&task);

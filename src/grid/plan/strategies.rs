@@ -137,11 +137,12 @@ impl PlannedStrategy {
 pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy> {
     let of = |spec: StrategySpec| {
         let (estimate, sizes) = (Estimate::by(grid, &spec), grid.sizes());
+        let first_block = spec.first_block(&sizes);
         let mut planned = PlannedStrategy {
             strategy: spec.name(),
             is_chosen: spec == grid.strategy,
             launches: Range { low: estimate.launches.0, high: estimate.launches.1 },
-            first_block: u64::from(sizes.first_block()),
+            first_block: u64::from(first_block),
             hours: Range {
                 low: estimate.low_seconds / 3600.0,
                 high: estimate.high_seconds / 3600.0,

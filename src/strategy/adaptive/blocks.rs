@@ -11,13 +11,19 @@ use super::eligible::Eligible;
 use super::race::Race;
 
 /// Configurations up to which the second block has all of them.
-const SMALL: usize = 12;
+pub const SMALL: usize = 12;
 
 /// Launches of others between two of the baseline, where there are more.
 const BETWEEN: usize = 12;
 
-/// Configurations of the second block, where it has not all of them.
-const SURVIVORS: usize = 8;
+/// Configurations at most of the second block, where it has not all of them.
+pub const SURVIVORS: usize = 8;
+
+/// Launches at most of a configuration, where there are few.
+const LAUNCHES_OF_EACH: u32 = 8;
+
+/// Further launches at most after the first block, where there are many.
+const AFTER_BLOCK: u32 = 90;
 
 /// Launches of the first block of so many configurations, and how many of them are the
 /// baseline's again.
@@ -33,15 +39,15 @@ pub fn launches_of(configurations: usize, is_baseline: bool) -> u32 {
     1 + again + u32::from(configurations <= SMALL)
 }
 
-/// The block that a trial is part of, from 0. After those of everything each two trials are
-/// one: a pair, as a rule.
-pub fn block(trial: u32, configurations: usize, baseline: bool) -> u32 {
+/// Launches at most of a race, where the grid does not say.
+pub fn most_launches(configurations: usize, baseline: bool) -> u32 {
     let (opening, _) = opening_launches(configurations, baseline);
-    let twice = if configurations <= SMALL { 2 } else { 1 };
-    match trial.checked_sub(opening * twice) {
-        Some(after) => twice + after / 2,
-        None => trial / opening.max(1),
+    if configurations < 2 {
+        // Nothing is to be chosen: both blocks, and no duel.
+        return 2 * opening;
     }
+    let of_each = LAUNCHES_OF_EACH.saturating_mul(u32::try_from(configurations).unwrap_or(u32::MAX));
+    of_each.min(opening + AFTER_BLOCK)
 }
 
 /// The opening blocks of a sweep.
