@@ -8,7 +8,7 @@ use super::duration;
 use super::error::Findings;
 use super::fields::{Fields, json, list, mapping};
 use super::node::{Content, Key, Node, Span};
-use super::{objectives, request, unmeasured};
+use super::{request, unmeasured};
 use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
 use crate::statistics::{CONFIDENCE, upper_bound};
 use crate::workload::{
@@ -159,21 +159,8 @@ struct Named<'f> {
 }
 
 /// The objective with its constraints. Of workloads that have errors of their own
-/// only the metrics' names are checked: their cases are not known.
+/// only the metrics' names are checked: their cases are not known. `known`: its keys.
 pub(super) fn objective(
-    node: &Node,
-    span: &Span,
-    suite: &Suite,
-    findings: &mut Findings,
-) -> Option<Sought> {
-    if let Content::List(items) = &node.content {
-        return objectives::several(items, span, suite, findings);
-    }
-    one(node, span, &["minimize", "maximize", "constraints"], suite, findings)
-}
-
-/// One objective, with these keys.
-pub(super) fn one(
     node: &Node,
     span: &Span,
     known: &[&str],

@@ -2,17 +2,27 @@
 //! constraints; the others make a Pareto front with it.
 
 use super::error::Findings;
-use super::goal::{Sought, Suite, one};
-use super::node::{Node, Span};
+use super::goal::{self, Sought, Suite};
+use super::node::{Content, Node, Span};
 use crate::metric::Aim;
 
-/// The list `objective`.
-pub(super) fn several(
-    items: &[Node],
+/// The keys of the first one.
+const KEYS: [&str; 3] = ["minimize", "maximize", "constraints"];
+
+/// `objective`: one, or a list of several.
+pub(super) fn objective(
+    node: &Node,
     span: &Span,
     suite: &Suite,
     findings: &mut Findings,
 ) -> Option<Sought> {
+    match &node.content {
+        Content::List(items) => several(items, span, suite, findings),
+        _ => goal::objective(node, span, &KEYS, suite, findings),
+    }
+}
+
+fn several(items: &[Node], span: &Span, suite: &Suite, findings: &mut Findings) -> Option<Sought> {
     if items.is_empty() {
         findings
             .error(span, "`objective` names nothing")
@@ -20,8 +30,9 @@ pub(super) fn several(
         return None;
     }
     // Constraints are the sweep's, and stand once.
-    let keys: [&[&str]; 2] = [&["minimize", "maximize", "constraints"], &["minimize", "maximize"]];
-    let read = |(at, item): (usize, &Node)| one(item, &item.span, keys[at.min(1)], suite, findings);
+    let keys = |at: usize| if at == 0 { &KEYS[..] } else { &KEYS[..2] };
+    let read =
+        |(at, item): (usize, &Node)| goal::objective(item, &item.span, keys(at), suite, findings);
     // Each one is read, so that each one's faults are said.
     let all: Vec<Option<Sought>> = items.iter().enumerate().map(read).collect();
     let mut all = all.into_iter().collect::<Option<Vec<Sought>>>()?.into_iter();

@@ -13,7 +13,9 @@ use super::fields::{Fields, list, mapping};
 use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
 use super::window::{self, Window};
-use super::{EngineBlock, ReadOptions, gates, goal, name, request, stack_keys, strategy_block};
+use super::{
+    EngineBlock, ReadOptions, gates, goal, name, objectives, request, stack_keys, strategy_block,
+};
 use crate::configuration::Stack;
 use crate::gate::Gates;
 use crate::workload::{Datasets, Workload};
@@ -110,7 +112,7 @@ pub(super) fn document(
     };
     let sought = fields
         .given("objective")
-        .and_then(|(key, node)| goal::objective(node, &key.span, &suite, findings));
+        .and_then(|(key, node)| objectives::objective(node, &key.span, &suite, findings));
     let strategy = fields
         .given("strategy")
         .map(|(key, node)| strategy_block::strategy(node, &key.span, findings))

@@ -21,7 +21,7 @@ const UNKNOWN_GAP: f64 = 300.0;
 /// Launches of a configuration from which the machine can be separated from it.
 pub(super) const SEPARABLE: usize = 3;
 
-/// Jumps of the machine at most in the final analysis of a race (`drift.md`, "Racing").
+/// Jumps of the machine at most in the final analysis of a race.
 const JUMPS_OF_RACES: usize = 8;
 
 /// A difference that a reader would like to see: 5 %.

@@ -26,6 +26,7 @@ const UNKNOWABLE: &[(&str, &str)] = &[
     ("has one case only", "depends on the cases that a workload's options make"),
     ("has no case", "depends on the cases that a workload's options make"),
     ("is never measured", "depends on the workload's options"),
+    ("is an objective twice", "compares two entries of a list"),
     ("no repeat keeps this", "depends on the workload's options"),
     ("is a share, from 0 to 1", "depends on the metric that is bounded"),
     ("no value is above `min` and below `max`", "compares two values"),

@@ -29,6 +29,7 @@ pub fn schema() -> Value {
     // What is named several times is said once: the lists of names are long.
     let mut definitions = flag_names::definitions();
     definitions.insert("row".to_owned(), blocks::row());
+    definitions.insert("metric".to_owned(), suite::metric());
     let needed = ["name", "engine", "workloads", "objective"];
     let head = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",

@@ -68,7 +68,7 @@ pub(super) fn request() -> Value {
 
 /// `objective`.
 pub(super) fn objective() -> Value {
-    let metric = metric();
+    let metric = json!({"$ref": "#/definitions/metric"});
     let bound = json!({"type": ["number", "null"]});
     let mut constraint =
         object(&[("metric", metric.clone()), ("min", bound.clone()), ("max", bound)]);
@@ -93,7 +93,7 @@ pub(super) fn objective() -> Value {
 }
 
 /// A metric that is a number, of any workload.
-fn metric() -> Value {
+pub(super) fn metric() -> Value {
     let names = |metrics: &mut dyn Iterator<Item = &Metric>| {
         let numbers = metrics.filter(|metric| metric.form() == Form::Number);
         numbers.map(|metric| either_dash(metric.name)).collect::<Vec<_>>().join("|")

@@ -33,7 +33,7 @@ impl Measured {
 
     /// The probability that the first of these arms, best first, is within 5 % of the best:
     /// 1 - sum of P(another one is more than 5 % better), each normal. This is the rule that
-    /// ends a race (`drift.md`, section "Racing"); `None` where ratios are not taken.
+    /// ends a race; `None` where ratios are not taken.
     pub(in crate::results) fn p_good_enough(&self, order: &[usize], goal: Goal) -> Option<f64> {
         let (&first, others) = order.split_first()?;
         let sign = if goal == Goal::Minimize { 1.0 } else { -1.0 };
