@@ -96,7 +96,8 @@ impl Modelled {
         let chosen = match self.reading(&known) {
             Reading::Seen => None,
             Reading::Open if known.len() >= opening => {
-                self.belief(&known).and_then(|belief| field.next(&belief))
+                let belief = self.belief(&known);
+                belief.map_or_else(|| field.open.first().copied(), |it| field.next(&it))
             }
             Reading::Open | Reading::Whole(_) => field.open.first().copied(),
         };

@@ -50,6 +50,9 @@ impl Modelled {
         let configurations = self.race.task.configurations;
         let opening = screen::opening(&self.kernel, configurations);
         let looks = screen::looks(&self.kernel, configurations);
+        // A screen that is far beyond the early looks did not end at one of them.
+        let is_late = known.len() > 3 * opening;
+        let looks = looks.skip_while(|size| is_late && *size < 2 * opening);
         for size in looks.take_while(|size| *size <= known.len()) {
             let known = &known[..size];
             let Some((belief, r2)) = self.prediction(known) else { continue };

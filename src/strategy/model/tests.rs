@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use proptest::strategy::Strategy as _;
 use rand::RngExt;
 
 use super::super::{
-    AdaptiveStrategy, InFlight, Limits, ObservedRepeat, StrategySpec, TrialOutcome,
+    AdaptiveStrategy, InFlight, Limits, ObservedRepeat, Strategy, StrategySpec, TrialOutcome,
 };
 use super::*;
 
@@ -30,7 +31,7 @@ fn normal(random: &mut ChaCha8Rng) -> f64 {
 }
 
 /// A machine that measures.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct World {
     /// Logarithms by configuration.
     effects: Vec<f64>,
