@@ -233,6 +233,9 @@ impl ProgressView {
             Event::SoFar(SoFar::Missing(missing)) => {
                 self.say(&format!("{}{missing}", self.prefix(Some(missing.launch))));
             }
+            Event::SoFar(SoFar::Behind(behind)) => {
+                self.say(&format!("{}{behind}", self.prefix(Some(behind.launch))));
+            }
             Event::SoFar(SoFar::Eta(eta)) => self.eta(&eta),
             Event::Notice(notice) => self.on_notice(notice),
         }
@@ -271,6 +274,8 @@ impl ProgressView {
             // What was accepted is said before anything is launched.
             Entry::BlockStarted { .. }
             | Entry::LaunchReady { .. }
+            // What it lost to is said with it.
+            | Entry::LaunchShortened { .. }
             | Entry::Production { .. }
             | Entry::ConfirmationStarted { .. }
             | Entry::ConfirmationEnded { .. }

@@ -298,6 +298,7 @@ mod tests {
             planned: 1,
             repeats: Some(1),
             host: None,
+            bar: None,
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::behind::Behind;
 use super::block::Block;
 use super::confirmation::Confirmation;
 use super::launch::{LaunchFacts, LaunchOutcome};
@@ -21,8 +22,8 @@ use crate::input;
 use crate::metric::Measurement;
 use crate::secret::Secrets;
 use crate::server::effective::EffectiveValues;
-use crate::strategy::Purpose;
 use crate::strategy::confirm::Ended;
+use crate::strategy::{Bar, Purpose};
 
 mod error;
 mod lines;
@@ -88,6 +89,9 @@ pub enum Entry {
         /// The host that it runs on; the manifest's where an older version wrote it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<String>,
+        /// Beyond which value its trial is clearly behind, where its strategy gave one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bar: Option<Bar>,
     },
     /// The server answered; what it runs with.
     LaunchReady {
@@ -111,6 +115,13 @@ pub enum Entry {
         launch: u32,
         /// Its metrics.
         measurement: Measurement,
+    },
+    /// A launch is clearly behind: its further repeats are left out from here on.
+    LaunchShortened {
+        /// Number of the launch.
+        launch: u32,
+        /// Why.
+        behind: Behind,
     },
     /// A launch is over.
     LaunchEnded {

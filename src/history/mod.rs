@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+pub mod behind;
 pub mod block;
 pub mod confirmation;
 pub mod disk;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::behind::Behind;
 use super::block::Block;
 use super::confirmation::ConfirmationRecord;
 use super::launch::{LaunchFacts, LaunchOutcome};
@@ -17,7 +18,7 @@ use crate::grid::{EngineBlock, Grid, Window};
 use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
-use crate::strategy::{Order, Purpose, Strategy, StrategySpec, Task};
+use crate::strategy::{Bar, Order, Purpose, Strategy, StrategySpec, Task};
 use crate::workload::{DatasetFile, SUITE_VERSION, Workload};
 
 /// Version of every file format that this crate writes.
@@ -299,6 +300,12 @@ pub struct LaunchRecord {
     /// Kept repeats of each case that its trial is to have, where that is journalled.
     #[serde(default)]
     pub repeats: Option<u32>,
+    /// Beyond which value its trial is clearly behind, where its strategy gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bar: Option<Bar>,
+    /// Why further repeats of its trial were left out, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Behind>,
     /// The host that it ran on, where that is journalled; see [`SweepRecord::host_of`].
     #[serde(default)]
     pub host: Option<String>,

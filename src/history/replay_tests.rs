@@ -210,6 +210,7 @@ fn what_was_written_is_read_again() {
             planned: 6,
             repeats: None,
             host: None,
+            bar: None,
         },
         Entry::LaunchReady {
             launch: 1,

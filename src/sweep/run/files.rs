@@ -48,6 +48,7 @@ pub(super) fn is_of_launch(entry: &Entry) -> bool {
             | Entry::LaunchReady { .. }
             | Entry::GateFinished { .. }
             | Entry::RepeatFinished { .. }
+            | Entry::LaunchShortened { .. }
             | Entry::LaunchEnded { .. }
     )
 }

@@ -65,7 +65,7 @@ impl Sweep {
             reason => reason,
         };
         if let Some(reason) = reason {
-            let launch = self.start_entry(trial, 0)?;
+            let launch = self.start_entry(trial, 0, None)?;
             self.append(Entry::LaunchEnded {
                 launch,
                 outcome: LaunchOutcome::Skipped { reason, by_strategy },
