@@ -19,7 +19,7 @@ use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
 use vllm_grid::gate::{Effect, GateReport};
 use vllm_grid::history::folder::Folder;
-use vllm_grid::history::journal::{BUDGET_SPENT, Entry};
+use vllm_grid::history::journal::{Entry, is_budget_spent};
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::sweep::eta::Eta;
@@ -183,7 +183,7 @@ impl Progress {
                 // Its budget counts the sessions before, and the grid is not to change.
                 None if sweep.session == Session::Spent => {
                     "the sweep is not complete, and its budget is spent: \
-                    give the grid a longer `budget` and start a new sweep"
+                    give the grid a larger `budget` and start a new sweep"
                         .to_owned()
                 }
                 None => {
@@ -266,7 +266,7 @@ impl ProgressView {
                 if let Some(sweep) = &mut self.sweep {
                     sweep.session = match complete {
                         true => Session::Complete,
-                        false if reason == BUDGET_SPENT => Session::Spent,
+                        false if is_budget_spent(&reason) => Session::Spent,
                         false => Session::Partial,
                     };
                 }

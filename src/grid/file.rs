@@ -248,7 +248,13 @@ fn assemble(
         Some((name, span)) => baseline(name, span, &expansion.configurations, findings),
     };
     let goal::Sought { objective, named, span } = document.sought?;
-    let (budget_seconds, budget) = document.budget.unzip();
+    if let Some(budget) = &document.budget {
+        budget::refuse_idle(&engine, budget, findings);
+    }
+    let limits = document.budget.as_ref();
+    let budget_place = limits.map(|it| it.span.clone());
+    let (budget_seconds, budget) =
+        limits.map_or_else(Default::default, |it| (it.seconds, it.besides));
     let (window, window_place) = document.window.unzip();
     let grid = Grid {
         name: document.name?,
@@ -265,6 +271,7 @@ fn assemble(
         objective,
         strategy: document.strategy,
         budget_seconds,
+        budget,
         gates: document.gates,
         window,
         warnings: Vec::new(),
@@ -274,7 +281,7 @@ fn assemble(
             flags: draft.settable(),
             rows: rows(draft),
             axes: draft.axes.iter().find(|axis| axis.kind.is_of_stack()).map(|it| it.span.clone()),
-            budget,
+            budget: budget_place,
             window: window_place,
         },
     };

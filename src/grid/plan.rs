@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+pub use super::budget::{Budget, Part};
 pub use super::duration::spoken;
-use super::estimate::{Estimate, of_gate};
+use super::estimate::{Estimate, ends_first, mean_gpus, of_gate};
 use super::{EngineBlock, Grid, Warning, Window};
 use crate::configuration::Configuration;
 use crate::gate::Gate;
@@ -53,6 +54,9 @@ pub struct Plan<'a> {
     pub budget_hours: Option<f64>,
     /// Launches that are begun within the budget, where there is one.
     pub begun_within_budget: Option<Begun>,
+    /// What else the budget limits, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<PlannedBudget>,
     /// The times of the day in which it launches, where limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<PlannedWindow>,
@@ -140,6 +144,26 @@ pub struct Begun {
     pub most: u64,
 }
 
+/// What a budget limits besides time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedBudget {
+    /// The limits.
+    #[serde(flatten)]
+    pub limits: Budget,
+    /// GPUs of a launch, on average over the configurations.
+    pub mean_gpus: f64,
+    /// Which parts may be the first to end the sweep, by assumption; none where all launches
+    /// are begun.
+    pub ends_first: Vec<Part>,
+}
+
+impl PlannedBudget {
+    fn of(grid: &Grid, ends_first: Vec<Part>) -> Option<Self> {
+        let (limits, mean_gpus) = (grid.budget, mean_gpus(&grid.configurations));
+        (!limits.is_empty()).then_some(Self { limits, mean_gpus, ends_first })
+    }
+}
+
 /// One configuration of a plan.
 #[derive(Clone, Debug)]
 pub struct Planned<'a> {
@@ -198,10 +222,10 @@ impl<'a> Plan<'a> {
         let estimate = Estimate::of(grid);
         let baseline = grid.baseline.as_deref();
         let budget = grid.budget_seconds.map(|seconds| seconds as f64);
-        let begun_within_budget = budget.map(|seconds| {
-            let (least, most) = estimate.begun_within(seconds);
-            Begun { least, most }
-        });
+        let begun = estimate.begun_within(grid);
+        let least = begun.iter().map(|(_, (least, _))| *least).min();
+        let most = begun.iter().map(|(_, (_, most))| *most).min();
+        let begun_within_budget = least.zip(most).map(|(least, most)| Begun { least, most });
         let command = command(&grid.engine, grid.engine.model());
         let configurations = grid
             .configurations
@@ -231,6 +255,7 @@ impl<'a> Plan<'a> {
             },
             budget_hours: budget.map(|seconds| seconds / 3600.0),
             begun_within_budget,
+            budget: PlannedBudget::of(grid, ends_first(&begun, estimate.launches)),
             window: grid.window.map(|window| {
                 let (kept, each) = (grid.kept_of_window_seconds(), grid.assumed_launch_seconds());
                 PlannedWindow::of(window, kept, estimate.launches, each)
@@ -258,10 +283,13 @@ impl<'a> Plan<'a> {
     /// in all, and configurations that they did not launch.
     #[must_use]
     pub fn with_earlier(self, runs: usize, seconds: f64, unknown_configurations: usize) -> Self {
-        let begun_within_budget = self.budget_hours.map(|hours| {
-            let begun = (hours * 3600.0 / seconds * self.launches as f64).ceil();
-            if begun < self.launches as f64 { begun as u64 } else { self.launches }
-        });
+        let within = |hours: f64| Estimate::begun(self.launches, seconds, hours * 3600.0);
+        let besides = self.budget.as_ref();
+        let time = self.budget_hours.map(within);
+        let count = besides.and_then(|it| it.limits.launches).map(u64::from);
+        let gpu_hours = besides.and_then(|it| Some(within(it.limits.gpu_hours? / it.mean_gpus)));
+        let begun = [time, count, gpu_hours].into_iter().flatten().min();
+        let begun_within_budget = begun.map(|it| it.min(self.launches));
         let hours = seconds / 3600.0;
         let earlier = EarlierRuns { runs, hours, unknown_configurations, begun_within_budget };
         let each = seconds / (self.launches.max(1) as f64);

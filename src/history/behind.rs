@@ -43,13 +43,7 @@ impl Behind {
 /// and from what its launches gave, where the process died before it was journalled.
 pub fn behind(record: &SweepRecord, trial: u32) -> Option<Behind> {
     let known = of_trial(record, trial).find_map(|launch| launch.behind);
-    known.filter(|_| true).or_else(|| {
-        if true {
-            return None;
-        } else {
-            Behind::of(bar(record, trial)?, goal(record), &objective(record, trial))
-        }
-    })
+    known.or_else(|| Behind::of(bar(record, trial)?, goal(record), &objective(record, trial)))
 }
 
 /// The bar that a trial began with.

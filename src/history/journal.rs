@@ -44,6 +44,12 @@ pub const MAX_BYTES: u64 = 1 << 30;
 /// The reason of a session that its budget ended.
 pub const BUDGET_SPENT: &str = "budget spent";
 
+/// Whether that is the reason of a session that its budget ended: of what is said behind a
+/// colon where it was no budget of time.
+pub fn is_budget_spent(reason: &str) -> bool {
+    reason.strip_prefix(BUDGET_SPENT).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+}
+
 /// The reason of a session whose window closed: another one follows at the next opening.
 pub const WINDOW_CLOSED: &str = "the window closed, and it goes on at the next opening";
 
@@ -92,6 +98,9 @@ pub enum Entry {
         /// Beyond which value its trial is clearly behind, where its strategy gave one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bar: Option<Bar>,
+        /// GPUs that its flags ask for; an older version did not write it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gpus: Option<u32>,
     },
     /// The server answered; what it runs with.
     LaunchReady {

@@ -15,6 +15,7 @@ pub(super) fn started(launch: u32) -> Entry {
         repeats: None,
         host: None,
         bar: None,
+        gpus: None,
     }
 }
 

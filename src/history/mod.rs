@@ -17,6 +17,7 @@ pub mod of_launch;
 pub mod production;
 pub mod record;
 pub mod replay;
+pub mod spent;
 pub mod steady;
 pub mod timing;
 pub mod values;

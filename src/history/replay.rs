@@ -233,6 +233,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
             repeats,
             host,
             bar,
+            gpus,
         } => {
             let confirms = record.confirmations.iter().find(|it| it.open);
             let confirmation = confirms.map(|it| it.asked.number);
@@ -246,6 +247,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 repeats: *repeats,
                 host: host.clone(),
                 bar: *bar,
+                gpus: *gpus,
                 ..LaunchRecord::default()
             });
         }

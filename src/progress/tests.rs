@@ -65,6 +65,7 @@ fn a_sweep_names_each_launch_and_its_configuration() {
             repeats: None,
             host: None,
             bar: None,
+            gpus: None,
         });
     }
     assert_eq!(
@@ -103,6 +104,7 @@ fn a_trial_is_counted_once_whatever_the_numbers_of_its_launches_are() {
             repeats: None,
             host: None,
             bar: None,
+            gpus: None,
         });
         view.on_entry(Entry::LaunchEnded { launch, outcome });
         let done = view.sweep.as_ref().unwrap().trials.count();
@@ -156,6 +158,7 @@ fn lines_of_a_sweep_have_clock_times_and_are_broken_between_words_at_80_columns(
         repeats: None,
         host: None,
         bar: None,
+        gpus: None,
     });
     view.on_entry(Entry::RepeatFinished { launch: 7, measurement: void("concurrency=8", 1) });
     let metric: MetricRef = "load[concurrency=64].output_throughput".parse().unwrap();

@@ -124,14 +124,14 @@ fn by_earlier_runs(text: &mut String, plan: &Plan<'_>, earlier: EarlierRuns, wid
         );
     }
     wrap(text, line.split(' '), "", "  ", width);
-    if let Some((budget, begun)) = plan.budget_hours.zip(begun_within_budget) {
+    if let Some((budget, begun)) = limits(plan).zip(begun_within_budget) {
         let all = plan.launches;
         let begun = if begun == all {
             format!("all {all} launches are begun within it")
         } else {
             format!("ends the sweep after about {begun} of {all} launches")
         };
-        let line = format!("budget {}: {begun}", spoken(budget * 3600.0));
+        let line = format!("budget {budget}: {begun}");
         wrap(text, line.split(' '), "", "  ", width);
     }
 }
@@ -160,7 +160,7 @@ fn by_assumption(text: &mut String, plan: &Plan<'_>, width: usize) {
 
 /// What the budget leaves of the launches.
 fn budget(plan: &Plan<'_>) -> Option<String> {
-    let (hours, begun) = plan.budget_hours.zip(plan.begun_within_budget)?;
+    let (limits, begun) = limits(plan).zip(plan.begun_within_budget)?;
     let all = plan.launches;
     let text = match (begun.least, begun.most) {
         (least, _) if least == all => format!("all {all} launches are begun within it"),
@@ -170,7 +170,35 @@ fn budget(plan: &Plan<'_>) -> Option<String> {
         (least, most) if least == most => format!("ends the sweep after {least} of {all} launches"),
         (least, most) => format!("ends the sweep after {least} to {most} of {all} launches"),
     };
-    Some(format!("budget {}: {text} (assumed)", spoken(hours * 3600.0)))
+    Some(format!("budget {limits}: {text}{} (assumed)", first(plan)))
+}
+
+/// `8.0 h, 40 launches, 16 GPU hours`; `None` where nothing is limited.
+fn limits(plan: &Plan<'_>) -> Option<String> {
+    let time = plan.budget_hours.map(|hours| spoken(hours * 3600.0));
+    let besides = plan.budget.as_ref();
+    let count = besides.and_then(|it| it.limits.launches).map(|it| format!("{it} launches"));
+    let gpus = besides.and_then(|it| {
+        let hours = it.limits.gpu_hours?;
+        Some(format!("{hours} GPU hours ({} a launch)", gpus_of(it.mean_gpus)))
+    });
+    let all: Vec<String> = [time, count, gpus].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+fn gpus_of(mean: f64) -> String {
+    let shown = (mean * 10.0).round() / 10.0;
+    format!("{shown} {}", if shown == 1.0 { "GPU" } else { "GPUs" })
+}
+
+/// Which part of several ends it first.
+fn first(plan: &Plan<'_>) -> String {
+    let ends = plan.budget.iter().flat_map(|it| &it.ends_first).map(|it| it.as_str());
+    match ends.collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        [one] => format!(", by its {one}"),
+        several => format!(", by its {}", several.join(" or ")),
+    }
 }
 
 fn head(text: &mut String, plan: &Plan<'_>) {

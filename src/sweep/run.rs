@@ -31,6 +31,7 @@ use crate::history::replay;
 use crate::history::steady::Steady;
 use crate::workload::SUITE_VERSION;
 
+mod budget;
 mod expected;
 mod files;
 mod next;
@@ -156,7 +157,9 @@ impl Sweep {
             Ok(Ending::Complete) => {
                 (true, self.finished.take().unwrap_or_else(|| "complete".to_owned()))
             }
-            Ok(Ending::BudgetSpent) => (false, BUDGET_SPENT.to_owned()),
+            Ok(Ending::BudgetSpent) => {
+                (false, self.finished.take().unwrap_or_else(|| BUDGET_SPENT.to_owned()))
+            }
             Ok(Ending::Interrupted) => (false, "interrupted".to_owned()),
             Ok(Ending::WindowClosed) => (false, WINDOW_CLOSED.to_owned()),
             Err(error) => (false, error.to_string()),
@@ -400,17 +403,6 @@ impl Sweep {
     fn slept(&mut self, launch: u32) -> Option<String> {
         let now = self.clock.read();
         now.disturbed_since(&self.readings.insert(launch, now)?)
-    }
-
-    /// What is left of the budget, where there is one.
-    fn budget_left(&self) -> Option<Duration> {
-        let budget = self.scope.budget(&self.record)?;
-        Some(budget.saturating_sub(self.worked()))
-    }
-
-    /// Time that all sessions worked so far.
-    fn worked(&self) -> Duration {
-        self.scope.spent(self.spent) + self.nights + self.started.elapsed()
     }
 
     /// Writes an entry; once it is durable it is part of the record, and an event.

@@ -84,6 +84,7 @@ impl Sweep {
             observations: &self.scope.observations(&self.record),
             in_flight: &[],
             budget_left: None,
+            launches_left: None,
         };
         let finishes = matches!(context.strategy.next(situation), Action::Finish { .. });
         finishes && self.scope.undone(&self.record).is_empty()

@@ -81,16 +81,19 @@ impl Sweep {
         bar: Option<Bar>,
     ) -> Result<u32, SweepError> {
         // Behind every folder that there is, whatever the journal knows: none is written over.
+        let configuration = &self.record.manifest.configurations[trial.configuration];
+        let (name, gpus) = (configuration.name.clone(), configuration.gpus());
         let launch = replay::next_launch(&self.record).max(self.files.next_launch());
         self.append(Entry::LaunchStarted {
             launch,
             trial: trial.number,
-            configuration: self.record.manifest.configurations[trial.configuration].name.clone(),
+            configuration: name,
             purpose: trial.purpose,
             planned,
             repeats: Some(trial.repeats),
             host: Some(self.host.clone()),
             bar,
+            gpus: (planned > 0).then_some(gpus),
         })?;
         Ok(launch)
     }
