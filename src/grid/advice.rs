@@ -124,7 +124,7 @@ fn budget(grid: &Grid, findings: &mut Findings) {
     for (part, (least, most)) in estimate.begun_within(grid) {
         let limit = match part {
             Part::Time => spoken(grid.budget_seconds.unwrap_or_default() as f64),
-            Part::Launches => format!("{} launches", grid.budget.launches.unwrap_or_default()),
+            Part::Launches => launches_of(grid.budget.launches.unwrap_or_default()),
             Part::GpuHours => {
                 format!("{} GPU hours", grid.budget.gpu_hours.unwrap_or_default())
             }
@@ -133,6 +133,10 @@ fn budget(grid: &Grid, findings: &mut Findings) {
             findings.warning(grid.places.budget.as_ref(), message);
         }
     }
+}
+
+fn launches_of(count: u32) -> String {
+    format!("{count} {}", if count == 1 { "launch" } else { "launches" })
 }
 
 /// What is said of a part of a budget within which so many launches are begun.

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use super::gates;
 use crate::configuration::Configuration;
 use crate::gate::{Gate, Gates};
-use crate::grid::Grid;
+use crate::grid::{Grid, mean_gpus};
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::spent;
 use crate::history::timing::Timing;
 
 /// What is known of a sweep's duration before it has launched anything.
@@ -98,8 +99,7 @@ pub(super) fn eta(record: &SweepRecord, foreknown: &Foreknown, trials: u32, work
         let count = f64::from(left.count);
         (Source::Assumed, (low * count, high * count))
     };
-    let budget = record.manifest.budget_seconds.map(|budget| (budget as f64 - worked).max(0.0));
-    let budget = budget.filter(|budget| *budget < seconds.1).map(|budget| {
+    let budget = time_left(record, worked).filter(|budget| *budget < seconds.1).map(|budget| {
         let done = trials.saturating_sub(left.count);
         // None is begun after it.
         let begun = |seconds: f64| {
@@ -111,7 +111,38 @@ pub(super) fn eta(record: &SweepRecord, foreknown: &Foreknown, trials: u32, work
         let launches = (begun(seconds.1).min(trials), begun(seconds.0).min(trials));
         BudgetEnd { seconds: budget, launches, of: trials }
     });
+    let counted = counted_end(record, &left, trials, seconds);
+    let budget = budget.into_iter().chain(counted).min_by(|a, b| a.seconds.total_cmp(&b.seconds));
     Eta { seconds, source, budget }
+}
+
+/// Seconds until the budget of time or that of GPU hours ends, whichever is first: of GPU hours
+/// with the mean of the configurations' GPUs.
+fn time_left(record: &SweepRecord, worked: f64) -> Option<f64> {
+    let manifest = &record.manifest;
+    let time = manifest.budget_seconds.map(|budget| budget as f64 - worked);
+    let gpus = manifest.budget.gpu_hours.map(|hours| {
+        (hours - spent::gpu_hours(record)) * 3600.0 / mean_gpus(&manifest.configurations)
+    });
+    let left = time.into_iter().chain(gpus).reduce(f64::min)?;
+    Some(left.max(0.0))
+}
+
+/// The end of a budget in launches, where it comes before everything is done.
+fn counted_end(
+    record: &SweepRecord,
+    left: &Left,
+    trials: u32,
+    seconds: (f64, f64),
+) -> Option<BudgetEnd> {
+    let allowed = record.manifest.budget.launches?.saturating_sub(spent::launches(record));
+    if allowed >= left.count {
+        return None;
+    }
+    let share = f64::from(allowed) / f64::from(left.count);
+    let begun = trials.saturating_sub(left.count) + allowed;
+    // As for time, the later end: nobody waits for it in vain.
+    Some(BudgetEnd { seconds: seconds.1 * share, launches: (begun, begun), of: trials })
 }
 
 /// How long the next launch of a configuration takes at the most: as long as it ever took,

@@ -30,6 +30,7 @@ use crate::strategy::{Action, InFlight, Observation, Situation, Strategy, Task, 
 
 mod blocks;
 mod breaker;
+mod budget;
 mod clocks;
 mod confirm;
 mod early;
