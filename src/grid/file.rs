@@ -13,7 +13,8 @@ use super::node::{self, Span};
 use super::secrets;
 use super::service::{self, ServiceBase};
 use super::{
-    EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, expand, goal, read, stack_keys,
+    EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, budget, expand, goal, read,
+    stack_keys,
 };
 use crate::configuration::{Configuration, Stack, hexadecimal};
 use crate::input::{self, InputError};
