@@ -279,9 +279,8 @@ pub(super) fn settled(world: &World) -> Vec<Fault> {
 
 mod tests {
     use super::*;
-    use crate::history::behind::Behind;
     use crate::history::journal::Journal;
-    use crate::history::launch::{FailureClass, LaunchFailure};
+    use crate::history::launch::{Behind, FailureClass, LaunchFailure};
     use crate::metric::{Measurement, MetricReasons};
     use crate::ownership::debt::ProductionOwed;
     use crate::ownership::{Holder, Ledger, Owed, StateFolder, Uses};

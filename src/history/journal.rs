@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::behind::Behind;
 use super::block::Block;
 use super::confirmation::Confirmation;
-use super::launch::{LaunchFacts, LaunchOutcome};
+use super::launch::{Behind, LaunchFacts, LaunchOutcome};
 use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
 use crate::gate::GateReport;

@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::behind::Behind;
 use super::block::Block;
 use super::confirmation::ConfirmationRecord;
-use super::launch::{LaunchFacts, LaunchOutcome};
+use super::launch::{Behind, LaunchFacts, LaunchOutcome};
 use super::production::{Replaced, Unproven};
 use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::gate::{GateReport, Gates};

@@ -235,7 +235,7 @@ fn what_was_written_is_read_again() {
         },
         Entry::LaunchShortened {
             launch: 1,
-            behind: crate::history::behind::Behind { repeats: 1, value: 412.25, bar: 305.5 },
+            behind: crate::history::launch::Behind { repeats: 1, value: 412.25, bar: 305.5 },
         },
         Entry::LaunchEnded { launch: 1, outcome: LaunchOutcome::Failed(failure) },
     ];

@@ -1,5 +1,5 @@
 //! When a launch measures no further repeats: it has its bar as data, so that it decides by
-//! itself wherever it runs. Pure. What "behind" means is [`crate::history::behind`]'s, where
+//! itself wherever it runs. Pure. What "behind" means is [`Behind`]'s, where
 //! the bar lies the strategy's; nothing is left out before that is journalled.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::pass::Pass;
-use crate::history::behind::{self, Behind};
+use crate::history::behind;
+use crate::history::launch::Behind;
 use crate::history::record::SweepRecord;
 use crate::history::values::{case_of, value};
 use crate::metric::{Goal, Measurement, MetricRef, Status};

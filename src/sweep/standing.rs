@@ -4,9 +4,8 @@
 
 use std::fmt;
 
-use crate::history::behind::Behind;
 use crate::history::journal::Entry;
-use crate::history::launch::LaunchOutcome;
+use crate::history::launch::{Behind, LaunchOutcome};
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::history::values::{case_of, kept, value};
 use crate::metric::{Constraint, Goal, Measurement, MetricRef, Scale, Status};

@@ -342,11 +342,20 @@ fn of_several_budgets_the_plan_says_which_ends_first() {
     assert_eq!(plan["ends_first"], json!(["launches"]));
     assert_eq!((&plan["launches"], &plan["mean_gpus"]), (&json!(5), &json!(1.5)));
     let (line, warned, _) = planned(json!({"launches": 1, "gpu_hours": 0.5}));
-    assert!(line.ends_with("ends the sweep after 1 of 8 launches, by its launches (assumed)"), "{line}");
-    assert!(warned.contains("1 launch ends the sweep before its 8, and configurations without"), "{warned}");
+    assert!(
+        line.ends_with("ends the sweep after 1 of 8 launches, by its launches (assumed)"),
+        "{line}"
+    );
+    assert!(
+        warned.contains("1 launch ends the sweep before its 8, and configurations without"),
+        "{warned}"
+    );
     // 20 minutes of the clock: slow launches end by them, and fast ones by nothing.
     let (line, warned, plan) = planned(json!({"gpu-hours": 0.5}));
-    assert!(line.contains("0.5 GPU hours (1.5 GPUs a launch): may end the sweep after 2"), "{line}");
+    assert!(
+        line.contains("0.5 GPU hours (1.5 GPUs a launch): may end the sweep after 2"),
+        "{line}"
+    );
     assert!(warned.contains("the budget of 0.5 GPU hours may end the sweep after 2"), "{warned}");
     assert_eq!(plan["ends_first"], json!(["gpu-hours"]));
     let (line, _, plan) = planned(json!({"launches": 8}));

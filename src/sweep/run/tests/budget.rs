@@ -69,10 +69,10 @@ async fn gpu_hours_are_those_of_each_launch() {
     let ran = gpu_seconds(3, LAUNCH + 1).run().await;
     assert_eq!(ran.ending(), Ending::BudgetSpent);
     assert_eq!(ran.outcomes(), [(0, "measured"), (1, "measured")], "it began in time");
-    assert_eq!(ran.record.launches.iter().map(|it| it.gpus).collect::<Vec<_>>(), [
-        Some(1),
-        Some(2)
-    ]);
+    assert_eq!(
+        ran.record.launches.iter().map(|it| it.gpus).collect::<Vec<_>>(),
+        [Some(1), Some(2)]
+    );
     let end = ran.entries().pop().expect("an end");
     assert!(end.starts_with("session ended: budget spent: 0.0"), "{end}");
     let ran = gpu_seconds(3, 3 * LAUNCH + 1).run().await;
