@@ -19,7 +19,7 @@ use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
 use vllm_grid::gate::{Effect, GateReport};
 use vllm_grid::history::folder::Folder;
-use vllm_grid::history::journal::{BUDGET_SPENT, Entry};
+use vllm_grid::history::journal::{Entry, is_budget_spent};
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::sweep::eta::Eta;
@@ -184,7 +184,7 @@ impl Progress {
                 // Its budget counts the sessions before, and the grid is not to change.
                 None if sweep.session == Session::Spent => {
                     "the sweep is not complete, and its budget is spent: \
-                    give the grid a longer `budget` and start a new sweep"
+                    give the grid a larger `budget` and start a new sweep"
                         .to_owned()
                 }
                 None => {
@@ -234,6 +234,9 @@ impl ProgressView {
             Event::SoFar(SoFar::Missing(missing)) => {
                 self.say(&format!("{}{missing}", self.prefix(Some(missing.launch))));
             }
+            Event::SoFar(SoFar::Behind(behind)) => {
+                self.say(&format!("{}{behind}", self.prefix(Some(behind.launch))));
+            }
             Event::SoFar(SoFar::Eta(eta)) => self.eta(&eta),
             Event::Notice(notice) => self.on_notice(notice),
         }
@@ -264,7 +267,7 @@ impl ProgressView {
                 if let Some(sweep) = &mut self.sweep {
                     sweep.session = match complete {
                         true => Session::Complete,
-                        false if reason == BUDGET_SPENT => Session::Spent,
+                        false if is_budget_spent(&reason) => Session::Spent,
                         false => Session::Partial,
                     };
                 }
@@ -272,6 +275,8 @@ impl ProgressView {
             // What was accepted is said before anything is launched.
             Entry::BlockStarted { .. }
             | Entry::LaunchReady { .. }
+            // What it lost to is said with it.
+            | Entry::LaunchShortened { .. }
             | Entry::Production { .. }
             | Entry::ConfirmationStarted { .. }
             | Entry::ConfirmationEnded { .. }

@@ -216,6 +216,7 @@ impl Sweep {
                 strategy: StrategySpec::Grid(GridStrategy::default()),
                 order: Order::Separated,
                 budget_seconds: None,
+                budget: Default::default(),
                 host: "a simulated world".to_owned(),
                 machine: None,
                 image_id: None,

@@ -2,8 +2,10 @@
 //! workloads say it, with boots and stops around it. Nothing of this is measured, and
 //! the plan says so.
 
+use super::budget::Part;
 use super::duration::spoken;
 use super::{EngineBlock, Grid};
+use crate::configuration::Configuration;
 use crate::gate::Gate;
 use crate::strategy::{Remaining, StrategySpec};
 use crate::workload::{PREFILL, Seconds, TOKEN, Workload};
@@ -31,11 +33,19 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    /// Launches that a budget allows to begin, at the least and at the most: none is begun
-    /// after it, and never more than the strategy asks for.
-    pub(super) fn begun_within(&self, budget: f64) -> (u64, u64) {
+    /// Launches that each part of the budget allows to begin, at the least and at the most: none
+    /// is begun after it, and never more than the strategy asks for.
+    pub(super) fn begun_within(&self, grid: &Grid) -> Vec<(Part, (u64, u64))> {
         let most = self.launches.1;
-        (begun(budget, self.high_seconds, most), begun(budget, self.most_fast_seconds, most))
+        let within = |limit: f64| {
+            (begun(limit, self.high_seconds, most), begun(limit, self.most_fast_seconds, most))
+        };
+        let gpus = mean_gpus(&grid.configurations);
+        let time = grid.budget_seconds.map(|it| (Part::Time, within(it as f64)));
+        let count = grid.budget.launches.map(|it| u64::from(it).min(most));
+        let count = count.map(|it| (Part::Launches, (it, it)));
+        let hours = grid.budget.gpu_hours.map(|it| (Part::GpuHours, within(it * 3600.0 / gpus)));
+        [time, count, hours].into_iter().flatten().collect()
     }
 
     /// Seconds of one launch, at the least and at the most.
@@ -93,6 +103,24 @@ pub(super) fn begun(budget: f64, all_seconds: f64, launches: u64) -> u64 {
     if begun < launches as f64 { begun as u64 } else { launches }
 }
 
+/// GPUs of a launch, on average over the configurations: at least one.
+pub fn mean_gpus(configurations: &[Configuration]) -> f64 {
+    let all: f64 = configurations.iter().map(|it| f64::from(it.gpus())).sum();
+    (all / configurations.len().max(1) as f64).max(1.0)
+}
+
+/// Which parts may be the first to end a sweep of so many launches: none where all are begun.
+pub(super) fn ends_first(begun: &[(Part, (u64, u64))], launches: u64) -> Vec<Part> {
+    let end = |of: fn(&(u64, u64)) -> u64| begun.iter().map(|(_, it)| of(it)).min();
+    let (least, most) = (end(|it| it.0), end(|it| it.1));
+    let ends = |it: &&(Part, (u64, u64))| {
+        let slow = Some(it.1.0) == least && it.1.0 < launches;
+        let fast = Some(it.1.1) == most && it.1.1 < launches;
+        slow || fast
+    };
+    begun.iter().filter(ends).map(|it| it.0).collect()
+}
+
 /// Seconds that a gate takes, by assumption.
 pub(super) fn of_gate(grid: &Grid, gate: Gate) -> Seconds {
     let speed = match &grid.engine {
@@ -142,4 +170,25 @@ fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
     }
     assumed.push("nothing of this was measured".to_owned());
     assumed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_part_that_leaves_the_fewest_launches_ends_first() {
+        let all = [(Part::Time, (20, 50)), (Part::Launches, (40, 40)), (Part::GpuHours, (60, 96))];
+        assert_eq!(ends_first(&all, 96), [Part::Time, Part::Launches], "slow, and fast");
+        assert_eq!(ends_first(&all[1..], 96), [Part::Launches]);
+        assert_eq!(ends_first(&all, 20), [], "all are begun");
+    }
+
+    #[test]
+    fn gpus_are_a_mean_and_at_least_one() {
+        let two = [("tensor-parallel-size".to_owned(), 2.into())].into_iter().collect();
+        let two = Configuration { flags: two, ..Configuration::default() };
+        assert!((mean_gpus(&[two, Configuration::default()]) - 1.5).abs() < 1e-12);
+        assert!((mean_gpus(&[]) - 1.0).abs() < 1e-12);
+    }
 }

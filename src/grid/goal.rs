@@ -1,10 +1,9 @@
-//! What a grid is after: workloads, objective and constraints, strategy, budget.
+//! What a grid is after: workloads, objective and constraints, strategy.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::duration;
 use super::error::Findings;
 use super::fields::{Fields, json, list, mapping};
 use super::node::{Content, Key, Node, Span};
@@ -465,17 +464,4 @@ fn case(
         _ => return Some(()),
     }
     None
-}
-
-/// Seconds of a budget such as `8h`, `90m`, `1h30m`.
-pub(super) fn budget(node: &Node, findings: &mut Findings) -> Option<u64> {
-    let seconds = match &node.content {
-        Content::Text(text) => duration::read(text),
-        _ => None,
-    };
-    if seconds.is_none() {
-        let message = format!("`budget` must be a duration, not {}", node.describe());
-        findings.error(&node.span, message).help("write for example `8h`, `90m` or `1h30m`");
-    }
-    seconds
 }

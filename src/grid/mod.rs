@@ -3,6 +3,7 @@
 //! is launched. Pure: knows no engine, no network, no runtime.
 
 mod advice;
+mod budget;
 mod duration;
 mod engine_block;
 mod error;
@@ -34,8 +35,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use budget::{Budget, Part as BudgetPart};
 pub use duration::read as duration_seconds;
 pub use error::{GridError, GridErrors};
+pub use estimate::mean_gpus;
 pub use file::GridFile;
 use node::Span;
 pub use service::ServiceBase;
@@ -84,6 +87,8 @@ pub struct Grid {
     pub is_default_strategy: bool,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
+    /// What else it may spend.
+    pub budget: Budget,
     /// What is looked at in a launch before it is measured.
     pub gates: Gates,
     /// Times of the day in which it may launch; always where it names none.

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+pub use super::budget::{Budget, Part};
 pub use super::duration::spoken;
-use super::estimate::{Estimate, begun, of_gate};
+use super::estimate::{Estimate, begun, ends_first, mean_gpus, of_gate};
 use super::{EngineBlock, Grid, Warning, Window};
 use crate::configuration::Configuration;
 use crate::gate::Gate;
@@ -69,6 +70,9 @@ pub struct Plan<'a> {
     pub budget_hours: Option<f64>,
     /// Launches that the budget allows to begin, where there is one.
     pub begun_within_budget: Option<Begun>,
+    /// What else the budget limits, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<PlannedBudget>,
     /// The times of the day in which it launches, where limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<PlannedWindow>,
@@ -160,9 +164,55 @@ pub struct Begun {
 }
 
 impl Begun {
-    fn of(estimate: &Estimate, budget: f64) -> Self {
-        let (least, most) = estimate.begun_within(budget);
-        Self { least, most }
+    /// Within all parts of a grid's budget; `None` where it has none.
+    fn of(parts: &[(Part, (u64, u64))]) -> Option<Self> {
+        let least = parts.iter().map(|(_, (least, _))| *least).min()?;
+        let most = parts.iter().map(|(_, (_, most))| *most).min()?;
+        Some(Self { least, most })
+    }
+}
+
+/// What a budget limits besides time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedBudget {
+    /// The limits.
+    #[serde(flatten)]
+    pub limits: Budget,
+    /// GPUs of a launch, on average over the configurations.
+    pub mean_gpus: f64,
+    /// Which parts may be the first to end the sweep, by assumption; none where all launches
+    /// are begun.
+    pub ends_first: Vec<Part>,
+}
+
+impl PlannedBudget {
+    fn of(grid: &Grid, ends_first: Vec<Part>) -> Option<Self> {
+        let (limits, mean_gpus) = (grid.budget, mean_gpus(&grid.configurations));
+        (!limits.is_empty()).then_some(Self { limits, mean_gpus, ends_first })
+    }
+}
+
+/// The whole budget, as seconds and launches.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    /// Of time and of GPU hours the one that ends first.
+    seconds: Option<f64>,
+    launches: Option<u64>,
+}
+
+impl Ends {
+    fn of(plan: &Plan<'_>) -> Self {
+        let besides = plan.budget.as_ref();
+        let gpu_hours = besides.and_then(|it| Some(it.limits.gpu_hours? / it.mean_gpus));
+        let hours = plan.budget_hours.into_iter().chain(gpu_hours).reduce(f64::min);
+        let launches = besides.and_then(|it| it.limits.launches).map(u64::from);
+        Self { seconds: hours.map(|hours| hours * 3600.0), launches }
+    }
+
+    /// Launches that are begun, where so many take so many seconds; `None` without a budget.
+    fn begun(self, all_seconds: f64, launches: u64) -> Option<u64> {
+        let time = self.seconds.map(|seconds| begun(seconds, all_seconds, launches));
+        time.into_iter().chain(self.launches.map(|it| it.min(launches))).min()
     }
 }
 
@@ -224,7 +274,8 @@ impl<'a> Plan<'a> {
         let estimate = Estimate::of(grid);
         let baseline = grid.baseline.as_deref();
         let budget = grid.budget_seconds.map(|seconds| seconds as f64);
-        let begun_within_budget = budget.map(|seconds| Begun::of(&estimate, seconds));
+        let parts = estimate.begun_within(grid);
+        let begun_within_budget = Begun::of(&parts);
         let command = command(&grid.engine, grid.engine.model());
         let configurations = grid
             .configurations
@@ -260,6 +311,7 @@ impl<'a> Plan<'a> {
             },
             budget_hours: budget.map(|seconds| seconds / 3600.0),
             begun_within_budget,
+            budget: PlannedBudget::of(grid, ends_first(&parts, estimate.launches.1)),
             window: grid.window.map(|window| {
                 let (kept, each) = (grid.kept_of_window_seconds(), grid.assumed_launch_seconds());
                 PlannedWindow::of(window, kept, estimate.launches, each)
@@ -293,21 +345,20 @@ impl<'a> Plan<'a> {
         unknown_configurations: usize,
         seconds: impl Fn(&StrategySpec) -> Option<(f64, f64)>,
     ) -> Self {
-        let budget = self.budget_hours.map(|hours| hours * 3600.0);
+        let ends = Ends::of(&self);
         for strategy in &mut self.strategies {
             if let Some(seconds) = seconds(&strategy.spec) {
-                strategy.took(seconds, budget);
+                strategy.took(seconds, ends);
             }
         }
         let own = self.strategies.iter().find(|it| it.is_chosen);
         let Some((least, most)) = own.and_then(|own| seconds(&own.spec)) else { return self };
-        let begun_within_budget = budget.map(|budget| begun(budget, most, self.launches));
         self.earlier_runs = Some(EarlierRuns {
             runs,
             hours: most / 3600.0,
             least_hours: self.least_launches.map(|_| least / 3600.0),
             unknown_configurations,
-            begun_within_budget,
+            begun_within_budget: ends.begun(most, self.launches),
         });
         let each = most / (self.launches.max(1) as f64);
         let launches = self.launch_range();

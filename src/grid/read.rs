@@ -14,7 +14,8 @@ use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
 use super::window::{self, Window};
 use super::{
-    EngineBlock, ReadOptions, gates, goal, name, objectives, request, stack_keys, strategy_block,
+    EngineBlock, ReadOptions, budget, gates, goal, name, objectives, request, stack_keys,
+    strategy_block,
 };
 use crate::configuration::Stack;
 use crate::gate::Gates;
@@ -56,7 +57,7 @@ pub(super) struct Document {
     pub(super) datasets: Datasets,
     pub(super) sought: Option<goal::Sought>,
     pub(super) strategy: strategy_block::Chosen,
-    pub(super) budget: Option<(u64, Span)>,
+    pub(super) budget: Option<budget::Read>,
     pub(super) gates: Gates,
     pub(super) window: Option<(Window, Span)>,
 }
@@ -117,9 +118,8 @@ pub(super) fn document(
         .given("strategy")
         .map(|(key, node)| strategy_block::strategy(node, &key.span, findings))
         .unwrap_or_default();
-    let budget = fields.given("budget").and_then(|(_, node)| {
-        goal::budget(node, findings).map(|seconds| (seconds, node.span.clone()))
-    });
+    let budget =
+        fields.given("budget").and_then(|(key, node)| budget::read(node, &key.span, findings));
     let gates = fields.given("gates").map(|(key, node)| gates::gates(node, &key.span, findings));
     let window = fields.given("window").and_then(|(_, node)| {
         window::window(node, findings).map(|window| (window, node.span.clone()))

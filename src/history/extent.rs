@@ -236,7 +236,7 @@ fn state(lines: &[Line], all: bool, written: impl FnOnce() -> bool) -> State {
         return State::Complete;
     }
     match lines.last().and_then(ended) {
-        Some((_, reason)) if reason == journal::BUDGET_SPENT => State::BudgetSpent,
+        Some((_, reason)) if journal::is_budget_spent(&reason) => State::BudgetSpent,
         Some((_, reason)) if reason == "interrupted" || reason == journal::WINDOW_CLOSED => {
             State::Interrupted
         }
@@ -347,7 +347,9 @@ mod tests {
     fn the_last_session_says_whether_more_will_come() {
         let never = || panic!("a session that ended holds no lock");
         assert_eq!(state(&ended(true, "complete"), false, never), State::Complete);
-        assert_eq!(state(&ended(false, "budget spent"), false, never), State::BudgetSpent);
+        for spent in ["budget spent", "budget spent: 40 launches"] {
+            assert_eq!(state(&ended(false, spent), false, never), State::BudgetSpent);
+        }
         assert_eq!(state(&ended(false, "interrupted"), false, never), State::Interrupted);
         let killed = state(&ended(false, journal::WINDOW_CLOSED), false, never);
         assert_eq!(killed, State::Interrupted, "`resume` waits for the next one");

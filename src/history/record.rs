@@ -9,15 +9,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::block::Block;
 use super::confirmation::ConfirmationRecord;
-use super::launch::{LaunchFacts, LaunchOutcome};
+use super::launch::{Behind, LaunchFacts, LaunchOutcome};
 use super::production::{Replaced, Unproven};
 use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::gate::{GateReport, Gates};
-use crate::grid::{EngineBlock, Grid, Window};
+use crate::grid::{Budget, EngineBlock, Grid, Window};
 use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
-use crate::strategy::{Order, Purpose, Remaining, Strategy, StrategySpec, Task};
+use crate::strategy::{Bar, Order, Purpose, Remaining, Strategy, StrategySpec, Task};
 use crate::workload::{DatasetFile, SUITE_VERSION, Workload};
 
 /// Version of every file format that this crate writes.
@@ -78,6 +78,9 @@ pub struct Manifest {
     pub order: Order,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
+    /// What else it may spend; an older version did not write it.
+    #[serde(default, skip_serializing_if = "Budget::is_empty")]
+    pub budget: Budget,
     /// Operating system, kernel and processor of the host: results of different hosts do not mix.
     pub host: String,
     /// The machine; an older version did not write it.
@@ -191,6 +194,7 @@ impl Manifest {
             strategy: grid.strategy.clone(),
             order: Order::Opened,
             budget_seconds: grid.budget_seconds,
+            budget: grid.budget,
             host: host(),
             machine: None,
             image_id: None,
@@ -310,6 +314,15 @@ pub struct LaunchRecord {
     /// Kept repeats of each case that its trial is to have, where that is journalled.
     #[serde(default)]
     pub repeats: Option<u32>,
+    /// Beyond which value its trial is clearly behind, where its strategy gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bar: Option<Bar>,
+    /// Why further repeats of its trial were left out, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Behind>,
+    /// GPUs that its flags ask for, where that is journalled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
     /// The host that it ran on, where that is journalled; see [`SweepRecord::host_of`].
     #[serde(default)]
     pub host: Option<String>,

@@ -120,6 +120,15 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
                 ));
             }
         }
+        Entry::LaunchShortened { launch, .. } => {
+            let known = running(*launch, "what is left out")?;
+            if known.facts.is_none() {
+                return Err(format!("launch {launch} is behind, whose server is not ready"));
+            }
+            if known.behind.is_some() {
+                return Err(format!("launch {launch} is behind for the second time"));
+            }
+        }
         Entry::LaunchEnded { launch, .. } => {
             running(*launch, "the end")?;
         }
@@ -223,6 +232,8 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
             planned: _,
             repeats,
             host,
+            bar,
+            gpus,
         } => {
             let confirms = record.confirmations.iter().find(|it| it.open);
             let confirmation = confirms.map(|it| it.asked.number);
@@ -238,6 +249,8 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 configuration: configuration.clone(),
                 repeats: *repeats,
                 host: host.clone(),
+                bar: *bar,
+                gpus: *gpus,
                 ..LaunchRecord::default()
             });
         }
@@ -264,6 +277,11 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 if known.measurements.len() == 1 {
                     known.own = of_launch::measurement(known);
                 }
+            }
+        }
+        Entry::LaunchShortened { launch, behind } => {
+            if let Some(known) = find(record, *launch) {
+                known.behind = Some(*behind);
             }
         }
         Entry::LaunchEnded { launch, outcome } => {

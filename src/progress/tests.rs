@@ -64,6 +64,8 @@ fn a_sweep_names_each_launch_and_its_configuration() {
             planned,
             repeats: None,
             host: None,
+            bar: None,
+            gpus: None,
         });
     }
     assert_eq!(
@@ -101,6 +103,8 @@ fn a_trial_is_counted_once_whatever_the_numbers_of_its_launches_are() {
             planned: 1,
             repeats: None,
             host: None,
+            bar: None,
+            gpus: None,
         });
         view.on_entry(Entry::LaunchEnded { launch, outcome });
         let done = view.sweep.as_ref().unwrap().trials.count();
@@ -153,6 +157,8 @@ fn lines_of_a_sweep_have_clock_times_and_are_broken_between_words_at_80_columns(
         planned: 4,
         repeats: None,
         host: None,
+        bar: None,
+        gpus: None,
     });
     view.on_entry(Entry::RepeatFinished { launch: 7, measurement: void("concurrency=8", 1) });
     let metric: MetricRef = "load[concurrency=64].output_throughput".parse().unwrap();

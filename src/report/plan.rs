@@ -132,9 +132,9 @@ fn by_earlier_runs(text: &mut String, plan: &Plan<'_>, earlier: EarlierRuns, wid
         );
     }
     wrap(text, line.split(' '), "", "  ", width);
-    if let Some((budget, begun)) = plan.budget_hours.zip(begun_within_budget) {
+    if let Some((budget, begun)) = limits(plan).zip(begun_within_budget) {
         let cut = cut(plan, begun, begun, "about ");
-        let line = format!("budget {}: {cut}", spoken(budget * 3600.0));
+        let line = format!("budget {budget}: {cut}");
         wrap(text, line.split(' '), "", "  ", width);
     }
 }
@@ -154,9 +154,9 @@ fn by_assumption(text: &mut String, plan: &Plan<'_>, width: usize) {
         spoken(hours.low * 3600.0),
         spoken(hours.high * 3600.0)
     );
-    if let Some((budget, begun)) = plan.budget_hours.zip(plan.begun_within_budget) {
+    if let Some((budget, begun)) = limits(plan).zip(plan.begun_within_budget) {
         let cut = cut(plan, begun.least, begun.most, "");
-        let line = format!("budget {}: {cut} (assumed)", spoken(budget * 3600.0));
+        let line = format!("budget {budget}: {cut}{} (assumed)", first(plan));
         wrap(text, line.split(' '), "", "  ", width);
     }
     let assumed = format!("assumed: {}", hours.assumptions.join("; "));
@@ -181,6 +181,34 @@ fn cut(plan: &Plan<'_>, least: u64, most: u64, about: &str) -> String {
         Some(first) if least < first => format!("{ends}, in its first block of {first}"),
         Some(_) => format!("{ends}, before its duels are over"),
         None => ends,
+    }
+}
+
+/// `8.0 h, 40 launches, 16 GPU hours`; `None` where nothing is limited.
+fn limits(plan: &Plan<'_>) -> Option<String> {
+    let time = plan.budget_hours.map(|hours| spoken(hours * 3600.0));
+    let besides = plan.budget.as_ref();
+    let count = besides.and_then(|it| it.limits.launches).map(|it| format!("{it} launches"));
+    let gpus = besides.and_then(|it| {
+        let hours = it.limits.gpu_hours?;
+        Some(format!("{hours} GPU hours ({} a launch)", gpus_of(it.mean_gpus)))
+    });
+    let all: Vec<String> = [time, count, gpus].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+fn gpus_of(mean: f64) -> String {
+    let shown = (mean * 10.0).round() / 10.0;
+    format!("{shown} {}", if shown == 1.0 { "GPU" } else { "GPUs" })
+}
+
+/// Which part of several ends it first.
+fn first(plan: &Plan<'_>) -> String {
+    let ends = plan.budget.iter().flat_map(|it| &it.ends_first).map(|it| it.as_str());
+    match ends.collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        [one] => format!(", by its {one}"),
+        several => format!(", by its {}", several.join(" or ")),
     }
 }
 

@@ -48,7 +48,7 @@ fn trial(place: u32, configuration: usize, values: &[f64]) -> Observation {
 }
 
 fn next(observations: &[Observation]) -> Action {
-    confirm().next(Situation { observations, in_flight: &[], budget_left: None })
+    confirm().next(Situation { observations, in_flight: &[], ..Situation::default() })
 }
 
 /// Runs it on what `world` gives for a place and a configuration.
@@ -119,7 +119,7 @@ fn what_others_launched_and_what_runs_does_not_count() {
         host,
         started_at: None,
     }];
-    let situation = Situation { observations: &[], in_flight: &flying, budget_left: None };
+    let situation = Situation { observations: &[], in_flight: &flying, ..Situation::default() };
     assert_eq!(confirm().next(situation), Action::Wait);
 }
 

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use super::gates;
 use crate::configuration::Configuration;
 use crate::gate::{Gate, Gates};
-use crate::grid::Grid;
+use crate::grid::{Grid, mean_gpus};
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::spent;
 use crate::history::timing::Timing;
 
 /// What is known of a sweep's duration before it has launched anything.
@@ -107,8 +108,7 @@ pub(super) fn eta(
         let (least, most) = left.count;
         (Source::Assumed, (low * f64::from(least), high * f64::from(most)))
     };
-    let budget = record.manifest.budget_seconds.map(|budget| (budget as f64 - worked).max(0.0));
-    let budget = budget.filter(|budget| *budget < seconds.1).map(|budget| {
+    let budget = time_left(record, worked).filter(|budget| *budget < seconds.1).map(|budget| {
         // None is begun after it.
         let begun = |seconds: f64, trials: u32, left: u32| {
             if seconds <= budget {
@@ -122,7 +122,40 @@ pub(super) fn eta(
         let launches = (few.min(many), few.max(many));
         BudgetEnd { seconds: budget, launches, of: trials }
     });
+    let counted = counted_end(record, &left, trials, seconds);
+    let budget = budget.into_iter().chain(counted).min_by(|a, b| a.seconds.total_cmp(&b.seconds));
     Eta { seconds, launches: trials, source, budget }
+}
+
+/// Seconds until the budget of time or that of GPU hours ends, whichever is first: of GPU hours
+/// with the mean of the configurations' GPUs.
+fn time_left(record: &SweepRecord, worked: f64) -> Option<f64> {
+    let manifest = &record.manifest;
+    let time = manifest.budget_seconds.map(|budget| budget as f64 - worked);
+    let gpus = manifest.budget.gpu_hours.map(|hours| {
+        (hours - spent::gpu_hours(record)) * 3600.0 / mean_gpus(&manifest.configurations)
+    });
+    let left = time.into_iter().chain(gpus).reduce(f64::min)?;
+    Some(left.max(0.0))
+}
+
+/// The end of a budget in launches, where it comes before everything is done.
+fn counted_end(
+    record: &SweepRecord,
+    left: &Left,
+    trials: (u32, u32),
+    seconds: (f64, f64),
+) -> Option<BudgetEnd> {
+    let allowed = record.manifest.budget.launches?.saturating_sub(spent::launches(record));
+    let (fewest, most) = left.count;
+    if allowed >= most {
+        return None;
+    }
+    let share = f64::from(allowed) / f64::from(most);
+    let done = trials.1.saturating_sub(most);
+    let begun = (done + allowed.min(fewest), done + allowed);
+    // As for time, the later end: nobody waits for it in vain.
+    Some(BudgetEnd { seconds: seconds.1 * share, launches: begun, of: trials })
 }
 
 /// How long the next launch of a configuration takes at the most: as long as it ever took,

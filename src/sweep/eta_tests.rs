@@ -166,6 +166,26 @@ fn a_budget_that_ends_first_says_after_how_many_launches() {
 }
 
 #[test]
+fn of_several_budgets_the_first_to_end_is_told() {
+    let mut running = sweep(vec![launch(0, 0, 50.0, 20.0)]);
+    let told = |it: &SweepRecord| eta(it, &Foreknown::default(), 6, 112.0).budget;
+    running.manifest.budget.launches = Some(6);
+    assert_eq!(told(&running), None, "as many as there are");
+    running.manifest.budget.launches = Some(4);
+    let three = BudgetEnd { seconds: 3.0 * 112.0, launches: (4, 4), of: 6 };
+    assert_eq!(told(&running), Some(three));
+    running.manifest.budget_seconds = Some(400);
+    assert_eq!(told(&running).map(|it| it.seconds), Some(288.0), "the time is first");
+    // Two GPUs each: 224 of 424 GPU seconds are spent, and 200 last for 100 s.
+    for configuration in &mut running.manifest.configurations {
+        configuration.flags.insert("tensor-parallel-size".to_owned(), 2.into());
+    }
+    running.manifest.budget.gpu_hours = Some(424.0 / 3600.0);
+    let left = told(&running).expect("it ends first").seconds;
+    assert!((left - 100.0).abs() < 1e-6, "{left}");
+}
+
+#[test]
 fn what_a_strategy_plans_by_itself_is_reckoned_by_the_mean() {
     let running = sweep(vec![launch(0, 0, 50.0, 20.0), launch(1, 1, 150.0, 20.0)]);
     let reported = eta(&running, &Foreknown::default(), (10, 10), 0.0);

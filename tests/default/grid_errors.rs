@@ -338,6 +338,11 @@ fn baselines_strategies_and_budgets_exist() {
             "parameters: {max-num-seqs: 8}\nstrategy: {grid: {launches: 0, repeats: many, sed: 1}}",
         ),
         ("budget without unit", "parameters: {max-num-seqs: 8}\nbudget: 8"),
+        (
+            "parts of a budget",
+            "parameters: {max-num-seqs: 8}\nbudget: {time: 8, launches: 0, gpu_hours: -1, gpuhours: 3}",
+        ),
+        ("budget of nothing", "parameters: {max-num-seqs: 8}\nbudget: {launches: }"),
     ]);
     insta::assert_snapshot!(errors);
 }

@@ -144,6 +144,8 @@ fn what_an_editor_marks() {
         gates: {canary: {}, survival: {prompt-tokens: [1000]}, function: off}\nwindow: 23:00-06:30\n";
     let valid = |text: &str| errors(&parsed(text).unwrap());
     assert_eq!(valid(GRID), [""; 0]);
+    let parts = "budget: {time: 8h, launches: 40, gpu_hours: 1.5}";
+    assert_eq!(valid(&GRID.replacen("budget: 1h 30m", parts, 1)), [""; 0]);
     for (was, is) in [
         ("name: g", "name: ../x"),
         ("gpus: 2", "gpus: 0"),
@@ -168,6 +170,11 @@ fn what_an_editor_marks() {
         (", max: 0}", "}"),
         ("repeats: auto", "repeats: many"),
         ("budget: 1h 30m", "budget: 0h"),
+        ("budget: 1h 30m", "budget: {}"),
+        ("budget: 1h 30m", "budget: {time: 8}"),
+        ("budget: 1h 30m", "budget: {launches: 1.5}"),
+        ("budget: 1h 30m", "budget: {gpu-hours: 0}"),
+        ("budget: 1h 30m", "budget: {hours: 8}"),
         ("window: 23:00-06:30", "window: 23:00-24:30"),
         ("function: off", "funktion: off"),
         ("\nobjective: ", "\nobjektive: "),

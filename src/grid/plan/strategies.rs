@@ -5,8 +5,8 @@
 use serde::Serialize;
 
 use super::super::Grid;
-use super::super::estimate::{Estimate, begun};
-use super::Begun;
+use super::super::estimate::Estimate;
+use super::{Begun, Ends};
 use crate::statistics::SIGNIFICANCE;
 use crate::strategy::confirm::{Cost, Noise, difference_to_show};
 use crate::strategy::{Remaining, StrategySpec};
@@ -116,13 +116,11 @@ impl Differences {
 
 impl PlannedStrategy {
     /// The same by what earlier runs make expect: seconds at the least and at the most.
-    pub(super) fn took(&mut self, (least, most): (f64, f64), budget: Option<f64>) {
+    pub(super) fn took(&mut self, (least, most): (f64, f64), ends: Ends) {
         self.hours = Range { low: least / 3600.0, high: most / 3600.0 };
         self.measured = true;
-        self.begun_within_budget = budget.map(|budget| {
-            let begun = begun(budget, most, self.launches.high);
-            Begun { least: begun, most: begun }
-        });
+        let begun = ends.begun(most, self.launches.high);
+        self.begun_within_budget = begun.map(|it| Begun { least: it, most: it });
     }
 
     /// The same with what values differ by.
@@ -149,9 +147,7 @@ pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy
             },
             measured: false,
             can_show: None,
-            begun_within_budget: grid
-                .budget_seconds
-                .map(|seconds| Begun::of(&estimate, seconds as f64)),
+            begun_within_budget: Begun::of(&estimate.begun_within(grid)),
             of_best: spec.launches_of_best(&sizes),
             in_all: spec.expected_launches(&sizes),
             spec,

@@ -149,8 +149,17 @@ pub(super) fn strategy() -> Value {
     json!({"anyOf": [{"type": "null"}, {"enum": strategy_block::NAMES}, named]})
 }
 
-/// `budget`: whole days, hours, minutes and seconds, larger units first, and not zero.
+/// `budget`: a duration, or at least one of its parts.
 pub(super) fn budget() -> Value {
+    let count = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 1_000_000});
+    let hours = json!({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1_000_000});
+    let mut parts = object(&[("time", duration()), ("launches", count), ("gpu-hours", hours)]);
+    parts["minProperties"] = 1.into();
+    json!({"if": {"type": "object"}, "then": parts, "else": duration()})
+}
+
+/// Whole days, hours, minutes and seconds, larger units first, and not zero.
+fn duration() -> Value {
     json!({
         "type": ["string", "null"],
         "pattern": r"^(?=.*[1-9])\s*([0-9]+d\s*)?([0-9]+h\s*)?([0-9]+m\s*)?([0-9]+s\s*)?$",

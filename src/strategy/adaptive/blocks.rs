@@ -46,7 +46,8 @@ pub fn most_launches(configurations: usize, baseline: bool) -> u32 {
         // Nothing is to be chosen: both blocks, and no duel.
         return 2 * opening;
     }
-    let of_each = LAUNCHES_OF_EACH.saturating_mul(u32::try_from(configurations).unwrap_or(u32::MAX));
+    let of_each =
+        LAUNCHES_OF_EACH.saturating_mul(u32::try_from(configurations).unwrap_or(u32::MAX));
     of_each.min(opening + AFTER_BLOCK)
 }
 

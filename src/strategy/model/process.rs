@@ -106,7 +106,13 @@ impl Process {
             return Some(free);
         }
         // A prediction that points the wrong way is no prediction.
-        Self::around(kernel, configurations, launches, (free.weight > 1.0).then_some(predicted), 0.0)
+        Self::around(
+            kernel,
+            configurations,
+            launches,
+            (free.weight > 1.0).then_some(predicted),
+            0.0,
+        )
     }
 
     /// With a prediction of this variance of its weight: 0 takes it as it stands.
@@ -127,10 +133,8 @@ impl Process {
         let middle = launches.iter().map(|it| expected(it.configuration)).sum::<f64>() / n;
         let beyond = |c: usize| expected(c) - middle;
         let mean = launches.iter().map(|it| it.cost).sum::<f64>() / n;
-        let left: Vec<f64> = launches
-            .iter()
-            .map(|it| it.cost - mean - before * beyond(it.configuration))
-            .collect();
+        let left: Vec<f64> =
+            launches.iter().map(|it| it.cost - mean - before * beyond(it.configuration)).collect();
         let parts = Parts::of(kernel, launches, |a, b| doubt * beyond(a) * beyond(b));
         let (scales, solved) = parts.learn(&left)?;
         let alpha = &solved.alpha;
@@ -160,8 +164,7 @@ impl Process {
             }
         }
         let width = launches.len();
-        let left_out =
-            (0..width).map(|at| alpha[at] / solved.inverse[at * width + at]).collect();
+        let left_out = (0..width).map(|at| alpha[at] / solved.inverse[at * width + at]).collect();
         let weight = before + doubt * weighed;
         Some(Self { means, covariance, left_out, weight })
     }

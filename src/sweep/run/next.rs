@@ -27,6 +27,9 @@ impl Sweep {
         running: &mut Running,
     ) -> Result<Next, SweepError> {
         if let Some(trial) = running.again.pop_front() {
+            if self.counted_out().is_some() {
+                return Ok(Next::Skipped);
+            }
             return Ok(match self.room(context, &trial) {
                 Room::Yes => Next::Launch(trial),
                 Room::NotNow => Next::End(Ending::WindowClosed),
@@ -34,7 +37,7 @@ impl Sweep {
                 Room::Never(_) => Next::Skipped,
             });
         }
-        let budget_left = self.budget_left();
+        let spent = self.budget_spent();
         let action = self.action(context, running);
         let mut by_strategy = matches!(action, Action::Skip { .. });
         let (trial, reason) = match action {
@@ -51,9 +54,11 @@ impl Sweep {
                 (trial, relaunch::skip_reason(&self.record, configuration))
             }
         };
-        let is_spent = budget_left.is_some_and(|left| left.is_zero());
         let reason = match reason {
-            None if is_spent => return Ok(Next::End(Ending::BudgetSpent)),
+            None if spent.is_some() => {
+                self.finished = spent;
+                return Ok(Next::End(Ending::BudgetSpent));
+            }
             None => match self.room(context, &trial) {
                 Room::Yes => None,
                 Room::NotNow => return Ok(Next::End(Ending::WindowClosed)),
@@ -65,7 +70,7 @@ impl Sweep {
             reason => reason,
         };
         if let Some(reason) = reason {
-            let launch = self.start_entry(trial, 0)?;
+            let launch = self.start_entry(trial, 0, None)?;
             self.append(Entry::LaunchEnded {
                 launch,
                 outcome: LaunchOutcome::Skipped { reason, by_strategy },
@@ -85,6 +90,7 @@ impl Sweep {
             observations: &self.scope.observations(&self.record),
             in_flight: &self.scope.in_flight(&self.record),
             budget_left: self.budget_left(),
+            launches_left: self.launches_left(),
         });
         let action = self.scope.journalled(&self.record, action);
         match (action, self.scope.reopened(&self.record).pop_front()) {

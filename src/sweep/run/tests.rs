@@ -15,6 +15,7 @@ use super::super::launch::FIRST_LOG;
 use super::super::launch::TrialOrder;
 use super::super::scope;
 use super::*;
+use crate::engine::LaunchOrder;
 use crate::event::{Notice, Phase};
 use crate::history::HistoryError;
 use crate::history::confirmation::Confirmation;
@@ -29,8 +30,10 @@ use crate::strategy::{Action, InFlight, Observation, Situation, Strategy, Task, 
 
 mod blocks;
 mod breaker;
+mod budget;
 mod clocks;
 mod confirm;
+mod early;
 mod errors;
 mod files;
 mod gates;
@@ -237,6 +240,9 @@ fn short(entry: &Entry) -> String {
         }
         Entry::RepeatFinished { launch, measurement } => {
             format!("repeat {launch}.{} {}", measurement.repeat, measurement.status.as_str())
+        }
+        Entry::LaunchShortened { launch, behind: it } => {
+            format!("behind {launch}: {} beyond {}, {} repeats", it.value, it.bar, it.repeats)
         }
         Entry::LaunchEnded { launch, outcome } => {
             let outcome = serde_json::to_value(outcome).expect("JSON");
