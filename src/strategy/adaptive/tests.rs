@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::super::{InFlight, Limits, ObservedRepeat, TrialOutcome, WhyDropped};
 use super::*;
 use crate::metric::Goal;
-use crate::strategy::Purpose;
+use crate::strategy::{Purpose, Strategy as _};
 
 /// What is true, and how launches go.
 #[derive(Clone, Debug)]

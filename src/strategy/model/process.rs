@@ -296,7 +296,7 @@ mod tests {
     }
 
     fn some() -> Vec<Launch> {
-        [0, 4, 8, 9, 1, 5, 6, 11].iter().enumerate().map(|(at, c)| launch(at, *c)).collect()
+        [0, 1, 4, 5, 8, 6, 11, 9].iter().enumerate().map(|(at, c)| launch(at, *c)).collect()
     }
 
     #[test]
