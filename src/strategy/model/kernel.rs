@@ -93,10 +93,9 @@ mod tests {
         let together = Kernel::new(&[vec![0, 5], vec![1, 3], vec![0, 5], vec![1, 3]]);
         assert_eq!(together.axes(), 1);
         let none = Kernel::new(&vec![Vec::new(); 3]);
-        assert_eq!((none.axes(), none.common(0, 0), none.common(0, 1)), (
-            0,
-            vec![0.0, 1.0],
-            vec![0.0, 0.0]
-        ));
+        assert_eq!(
+            (none.axes(), none.common(0, 0), none.common(0, 1)),
+            (0, vec![0.0, 1.0], vec![0.0, 0.0])
+        );
     }
 }

@@ -50,8 +50,7 @@ impl Modelled {
     /// The screen and the race of a sweep.
     pub fn new(spec: ModelStrategy, task: Task) -> Self {
         let kernel = Kernel::new(&task.levels);
-        let order =
-            screen::spread(&kernel, task.configurations, task.baseline, spec.racing.seed);
+        let order = screen::spread(&kernel, task.configurations, task.baseline, spec.racing.seed);
         Self { race: Race::new(spec.racing, task), kernel, order, uses_prediction: spec.predicted }
     }
 

@@ -106,7 +106,13 @@ impl Process {
             return Some(free);
         }
         // A prediction that points the wrong way is no prediction.
-        Self::around(kernel, configurations, launches, (free.weight > 1.0).then_some(predicted), 0.0)
+        Self::around(
+            kernel,
+            configurations,
+            launches,
+            (free.weight > 1.0).then_some(predicted),
+            0.0,
+        )
     }
 
     /// With a prediction of this variance of its weight: 0 takes it as it stands.
@@ -123,14 +129,12 @@ impl Process {
             (_, true) => WEIGHT.0,
             (_, false) => 1.0,
         };
-        let n = launches.len() as f64;
-        let middle = launches.iter().map(|it| expected(it.configuration)).sum::<f64>() / n;
+        let count = launches.len() as f64;
+        let middle = launches.iter().map(|it| expected(it.configuration)).sum::<f64>() / count;
         let beyond = |c: usize| expected(c) - middle;
-        let mean = launches.iter().map(|it| it.cost).sum::<f64>() / n;
-        let left: Vec<f64> = launches
-            .iter()
-            .map(|it| it.cost - mean - before * beyond(it.configuration))
-            .collect();
+        let mean = launches.iter().map(|it| it.cost).sum::<f64>() / count;
+        let left: Vec<f64> =
+            launches.iter().map(|it| it.cost - mean - before * beyond(it.configuration)).collect();
         let parts = Parts::of(kernel, launches, |a, b| doubt * beyond(a) * beyond(b));
         let (scales, solved) = parts.learn(&left)?;
         let alpha = &solved.alpha;
@@ -151,17 +155,16 @@ impl Process {
             rows.push(forward(&solved.factor, launches.len(), &common));
         }
         let mut covariance = vec![0.0; configurations * configurations];
-        for a in 0..configurations {
-            for b in 0..=a {
-                let explained: f64 = rows[a].iter().zip(&rows[b]).map(|(x, y)| x * y).sum();
+        for (a, own) in rows.iter().enumerate() {
+            for (b, other) in rows[..=a].iter().enumerate() {
+                let explained: f64 = own.iter().zip(other).map(|(it, other)| it * other).sum();
                 let value = shared(a, b) - explained;
                 covariance[a * configurations + b] = value;
                 covariance[b * configurations + a] = value;
             }
         }
         let width = launches.len();
-        let left_out =
-            (0..width).map(|at| alpha[at] / solved.inverse[at * width + at]).collect();
+        let left_out = (0..width).map(|at| alpha[at] / solved.inverse[at * width + at]).collect();
         let weight = before + doubt * weighed;
         Some(Self { means, covariance, left_out, weight })
     }

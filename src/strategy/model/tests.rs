@@ -53,8 +53,10 @@ impl World {
     /// of each one by itself.
     fn of_48(structured: bool, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let own: Vec<Vec<f64>> =
-            LEVELS.iter().map(|of| (0..*of).map(|_| 0.17 * normal(&mut random)).collect()).collect();
+        let own: Vec<Vec<f64>> = LEVELS
+            .iter()
+            .map(|of| (0..*of).map(|_| 0.17 * normal(&mut random)).collect())
+            .collect();
         let effect = |levels: &Vec<usize>| -> f64 {
             (1..LEVELS.len()).map(|axis| own[axis][levels[axis]]).sum()
         };
