@@ -129,10 +129,10 @@ impl Process {
             (_, true) => WEIGHT.0,
             (_, false) => 1.0,
         };
-        let n = launches.len() as f64;
-        let middle = launches.iter().map(|it| expected(it.configuration)).sum::<f64>() / n;
+        let count = launches.len() as f64;
+        let middle = launches.iter().map(|it| expected(it.configuration)).sum::<f64>() / count;
         let beyond = |c: usize| expected(c) - middle;
-        let mean = launches.iter().map(|it| it.cost).sum::<f64>() / n;
+        let mean = launches.iter().map(|it| it.cost).sum::<f64>() / count;
         let left: Vec<f64> =
             launches.iter().map(|it| it.cost - mean - before * beyond(it.configuration)).collect();
         let parts = Parts::of(kernel, launches, |a, b| doubt * beyond(a) * beyond(b));
@@ -155,9 +155,9 @@ impl Process {
             rows.push(forward(&solved.factor, launches.len(), &common));
         }
         let mut covariance = vec![0.0; configurations * configurations];
-        for a in 0..configurations {
-            for b in 0..=a {
-                let explained: f64 = rows[a].iter().zip(&rows[b]).map(|(x, y)| x * y).sum();
+        for (a, own) in rows.iter().enumerate() {
+            for (b, other) in rows[..=a].iter().enumerate() {
+                let explained: f64 = own.iter().zip(other).map(|(it, other)| it * other).sum();
                 let value = shared(a, b) - explained;
                 covariance[a * configurations + b] = value;
                 covariance[b * configurations + a] = value;
@@ -299,7 +299,7 @@ mod tests {
     }
 
     fn some() -> Vec<Launch> {
-        [0, 4, 8, 9, 1, 5, 6, 11].iter().enumerate().map(|(at, c)| launch(at, *c)).collect()
+        [0, 1, 4, 5, 8, 6, 11, 9].iter().enumerate().map(|(at, c)| launch(at, *c)).collect()
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Modelled {
             if r2 < POOR && !is_early {
                 return Reading::Whole(Guard { r2, launched: size as u32 });
             }
-            if r2 >= if is_early { GOOD } else { POOR } && self.field(known, &[]).is_seen(&belief) {
+            let least = if is_early { GOOD } else { POOR };
+            if r2 >= least && self.field(known, &[]).is_seen(&belief) {
                 return Reading::Seen;
             }
         }
