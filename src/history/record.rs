@@ -143,7 +143,8 @@ impl Manifest {
         let baseline =
             named.and_then(|name| self.configurations.iter().position(|it| it.answers_to(name)));
         let objective = &self.objective;
-        self.strategy.build(&Task::of(&self.configurations, baseline, objective, self.order))
+        let task = Task::of(&self.configurations, baseline, objective, self.order);
+        self.strategy.build(&Task { pace: self.machine_pace(), ..task })
     }
 
     /// Makes it that of a block: the grid stays, what is measured with is the block's.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub mod adaptive;
+mod build;
 pub mod confirm;
 mod expected;
 pub mod grid;

@@ -1,12 +1,9 @@
 //! How a grid asks for launches and repeats: the strategies' options, as the grid file and the
-//! manifest have them, and what they build. What each strategy does is in its own module.
+//! manifest have them. What they build is in `build`; what each strategy does, in its own module.
 
 use serde::{Deserialize, Serialize};
 
-use super::adaptive::Adaptive;
-use super::grid::Blocks;
-use super::model::Modelled;
-use super::{Order, Strategy, Task};
+use super::Order;
 
 /// How a grid asks for launches and repeats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,17 +25,6 @@ impl Default for StrategySpec {
 }
 
 impl StrategySpec {
-    /// The strategy of a sweep.
-    pub fn build(&self, task: &Task) -> Box<dyn Strategy> {
-        match self {
-            Self::Grid(spec) => {
-                Box::new(Blocks::new(*spec, task.configurations, task.baseline, task.order))
-            }
-            Self::Adaptive(spec) => Box::new(Adaptive::new(spec.clone(), task.clone())),
-            Self::Model(spec) => Box::new(Modelled::new(spec.clone(), task.clone())),
-        }
-    }
-
     /// Its name in a grid file.
     pub fn name(&self) -> &'static str {
         match self {
@@ -70,18 +56,6 @@ impl StrategySpec {
             Self::Grid(spec) => spec.auto,
             Self::Adaptive(spec) => spec.auto,
             Self::Model(spec) => spec.racing.auto,
-        }
-    }
-
-    /// Launches of one configuration of so many, as far as they are known beforehand: those of
-    /// the first block where the others are chosen.
-    pub fn launches_of(&self, order: Order, configurations: usize, is_baseline: bool) -> u32 {
-        match self {
-            Self::Grid(spec) => spec.launches_of(order, configurations, is_baseline),
-            Self::Adaptive(_) | Self::Model(_) => {
-                let one = GridStrategy { launches: 1, ..GridStrategy::default() };
-                one.launches_of(order, configurations, is_baseline)
-            }
         }
     }
 
@@ -170,7 +144,7 @@ mod tests {
     fn a_block_has_every_configuration() {
         let spec = StrategySpec::Grid(GridStrategy::default());
         let round = |trial, configurations, baseline| {
-            let place = Place { trial, duels_before: None };
+            let place = Place { trial, is_final: false, duel: None };
             spec.round(Order::Opened, place, configurations, baseline)
         };
         let rounds: Vec<u32> = (0..12).map(|trial| round(trial, 4, true)).collect();

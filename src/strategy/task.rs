@@ -26,6 +26,8 @@ pub struct Task {
     pub levels: Vec<Vec<usize>>,
     /// Of each configuration the logarithm of the objective that is predicted, where it is.
     pub predicted: Option<Vec<f64>>,
+    /// Seconds of the machine in one of the clock: 1 but for a simulated machine.
+    pub pace: f64,
 }
 
 /// Bounds of one constraint, inclusive.
@@ -48,6 +50,7 @@ impl Task {
             constraints: Vec::new(),
             levels: vec![Vec::new(); configurations],
             predicted: None,
+            pace: 1.0,
         }
     }
 
