@@ -165,6 +165,9 @@ pub(super) fn enough(chosen: &Chosen, task: &Task, findings: &mut Findings) {
         let name = spec.name();
         findings
             .error(span, format!("`max-launches` is {most}, and `{name}` needs {fewest} or more"))
-            .help(format!("{what}, has {fewest} launches for {} configurations", task.configurations));
+            .help(format!(
+                "{what}, has {fewest} launches for {} configurations",
+                task.configurations
+            ));
     }
 }

@@ -1,5 +1,6 @@
 //! The grids that the repository ships, and reading a grid from outside.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use vllm_grid::grid::plan::Plan;
@@ -98,7 +99,7 @@ fn a_plan_has_each_strategy_with_launches_time_and_what_it_can_show() {
     let mut text = String::new();
     for (what, configurations, more) in cases {
         let grid = of_sizes(configurations, more);
-        text.push_str(&format!("## {what}{}\n", end_of_plan(&Plan::new(&grid))));
+        let _ = writeln!(text, "## {what}{}", end_of_plan(&Plan::new(&grid)));
     }
     insta::assert_snapshot!(text);
 }
