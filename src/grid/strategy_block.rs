@@ -152,23 +152,21 @@ fn by_name(name: &str, span: &Span, findings: &mut Findings) -> Option<StrategyS
     None
 }
 
-/// Whether the launches are enough to begin with: each configuration is to have its first one.
+/// Whether the launches are enough to begin with: the first block, or a model's first part.
 pub(super) fn enough(chosen: &Chosen, task: &Task, findings: &mut Findings) {
     let (Some(spec), Some(span)) = (&chosen.spec, &chosen.max_launches) else { return };
-    let racing = match spec {
+    let (racing, what) = match spec {
         StrategySpec::Grid(_) => return,
-        StrategySpec::Adaptive(racing) | StrategySpec::Model(ModelStrategy { racing, .. }) => {
-            racing
-        }
+        StrategySpec::Adaptive(racing) => (racing, "its first block, with each configuration"),
+        StrategySpec::Model(model) => (&model.racing, "the first part of its screen"),
     };
-    let (opening, most) = (spec.first_block(task), racing.most(task));
-    if most < opening {
-        let twice =
-            if opening as usize > task.configurations { ", the baseline twice" } else { "" };
+    let (fewest, most) = (spec.fewest(task), racing.most(task));
+    if most < fewest {
+        let name = spec.name();
         findings
-            .error(span, format!("`max-launches` is {most}, and the first block has {opening}"))
+            .error(span, format!("`max-launches` is {most}, and `{name}` needs {fewest} or more"))
             .help(format!(
-                "each of the {} configurations is launched in it{twice}: give {opening} or more",
+                "{what}, has {fewest} launches for {} configurations",
                 task.configurations
             ));
     }

@@ -270,8 +270,9 @@ impl Timing {
     /// Adds how much the repeats of each launch differed in a metric.
     fn learn_repeats(&mut self, record: &SweepRecord, sought: &Sought) {
         let metric = &sought.metric;
-        let spec = specs(&record.manifest.workloads).into_iter();
-        let is_same = spec.filter(|it| sought.spec.as_ref() == Some(it)).count() > 0;
+        let is_same = specs(&record.manifest.workloads)
+            .into_iter()
+            .any(|it| sought.spec.as_ref() == Some(&it));
         let Some(case) = case_of(&record.manifest, metric).filter(|_| is_same) else { return };
         for launch in record.launches.iter().filter(|it| it.is_over()) {
             let values = kept(launch, &metric.workload, &case);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub mod adaptive;
+mod build;
 pub mod confirm;
 mod expected;
 pub mod grid;
@@ -129,11 +130,8 @@ pub struct Situation<'a> {
     pub observations: &'a [Observation],
     /// What runs.
     pub in_flight: &'a [InFlight],
-    /// What is left of the budget's time, where there is one; of GPU hours the time that they
-    /// last.
+    /// What is left of the budget, where there is one.
     pub budget_left: Option<Duration>,
-    /// Launches that may still be begun, where they are limited.
-    pub launches_left: Option<u32>,
 }
 
 /// What to do next.

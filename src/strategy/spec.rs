@@ -1,12 +1,9 @@
 //! How a grid asks for launches and repeats: the strategies' options, as the grid file and the
-//! manifest have them, and what they build. What each strategy does is in its own module.
+//! manifest have them. What they build is in `build`; what each strategy does, in its own module.
 
 use serde::{Deserialize, Serialize};
 
-use super::adaptive::{self, Adaptive};
-use super::grid::Blocks;
-use super::model::Modelled;
-use super::{Order, Strategy, Task};
+use super::Order;
 
 /// How a grid asks for launches and repeats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,17 +25,6 @@ impl Default for StrategySpec {
 }
 
 impl StrategySpec {
-    /// The strategy of a sweep.
-    pub fn build(&self, task: &Task) -> Box<dyn Strategy> {
-        match self {
-            Self::Grid(spec) => {
-                Box::new(Blocks::new(*spec, task.configurations, task.baseline, task.order))
-            }
-            Self::Adaptive(spec) => Box::new(Adaptive::new(spec.clone(), task.clone())),
-            Self::Model(spec) => Box::new(Modelled::new(spec.clone(), task.clone())),
-        }
-    }
-
     /// Its name in a grid file.
     pub fn name(&self) -> &'static str {
         match self {
@@ -52,16 +38,6 @@ impl StrategySpec {
     /// less often are then no basis for a claim.
     pub fn chooses(&self) -> bool {
         !matches!(self, Self::Grid(_))
-    }
-
-    /// The probability with which its leader is to be within 5 % of the best one; `None`
-    /// where it does not choose.
-    pub fn probability(&self) -> Option<f64> {
-        match self {
-            Self::Grid(_) => None,
-            Self::Adaptive(spec) => Some(spec.probability),
-            Self::Model(spec) => Some(spec.racing.probability),
-        }
     }
 
     /// Kept repeats per launch and workload case; where they are chosen during the sweep,
@@ -80,19 +56,6 @@ impl StrategySpec {
             Self::Grid(spec) => spec.auto,
             Self::Adaptive(spec) => spec.auto,
             Self::Model(spec) => spec.racing.auto,
-        }
-    }
-
-    /// Launches of one configuration of so many, as far as they are known beforehand: those of
-    /// the first block where the others are chosen.
-    pub fn launches_of(&self, order: Order, configurations: usize, is_baseline: bool) -> u32 {
-        match self {
-            Self::Grid(spec) => spec.launches_of(order, configurations, is_baseline),
-            Self::Adaptive(_) => adaptive::launches_of(configurations, is_baseline),
-            Self::Model(_) => {
-                let one = GridStrategy { launches: 1, ..GridStrategy::default() };
-                one.launches_of(order, configurations, is_baseline)
-            }
         }
     }
 
@@ -181,7 +144,7 @@ mod tests {
     fn a_block_has_every_configuration() {
         let spec = StrategySpec::Grid(GridStrategy::default());
         let round = |trial, configurations, baseline| {
-            let place = Place { trial, duels_before: None };
+            let place = Place { trial, is_final: false, duel: None };
             spec.round(Order::Opened, place, configurations, baseline)
         };
         let rounds: Vec<u32> = (0..12).map(|trial| round(trial, 4, true)).collect();

@@ -1,6 +1,6 @@
 //! A trial as the loop has it: what a strategy asked for, with its number. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::strategy::{Action, Place, Purpose};
@@ -29,25 +29,36 @@ impl Trial {
     }
 
     /// The round of trials that it is part of; of a confirmation its pair. A trial that is
-    /// launched again keeps its round: trials of duels are counted by their numbers.
+    /// launched again keeps its round.
     pub(super) fn round(&self, record: &SweepRecord) -> u32 {
         if self.purpose == Purpose::Confirm {
             return self.number / 2;
         }
         let manifest = &record.manifest;
-        let before = || {
-            let duels = record.own_launches().filter(|it| it.purpose == Purpose::Final);
-            let before: BTreeSet<u32> =
-                duels.map(|it| it.trial).filter(|trial| *trial < self.number).collect();
-            before.len() as u32
-        };
+        let is_final = self.purpose == Purpose::Final;
         let place = Place {
             trial: self.number.saturating_sub(record.first_trial()),
-            duels_before: (self.purpose == Purpose::Final).then(before),
+            is_final,
+            duel: if is_final { self.duel(record) } else { None },
         };
         let (configurations, baseline) =
             (manifest.configurations.len(), manifest.baseline.is_some());
         manifest.strategy.round(manifest.order, place, configurations, baseline)
+    }
+}
+
+impl Trial {
+    /// Its place among the trials of duels, itself included.
+    fn duel(&self, record: &SweepRecord) -> Option<u32> {
+        let manifest = &record.manifest;
+        let launched = record.own_launches().filter(|it| it.purpose == Purpose::Final);
+        let own = manifest.configurations.get(self.configuration).map(|it| it.name.as_str());
+        let finals: BTreeMap<u32, &str> = launched
+            .map(|it| (it.trial, it.configuration.as_str()))
+            .chain([(self.number, own.unwrap_or_default())])
+            .collect();
+        let first = manifest.strategy.first_duel(finals.into_iter())?;
+        self.number.checked_sub(first)
     }
 }
 

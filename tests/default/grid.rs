@@ -1,5 +1,6 @@
 //! The grids that the repository ships, and reading a grid from outside.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use vllm_grid::grid::plan::Plan;
@@ -98,7 +99,7 @@ fn a_plan_has_each_strategy_with_launches_time_and_what_it_can_show() {
     let mut text = String::new();
     for (what, configurations, more) in cases {
         let grid = of_sizes(configurations, more);
-        text.push_str(&format!("## {what}{}\n", end_of_plan(&Plan::new(&grid))));
+        let _ = writeln!(text, "## {what}{}", end_of_plan(&Plan::new(&grid)));
     }
     insta::assert_snapshot!(text);
 }
@@ -115,12 +116,12 @@ fn a_plan_by_earlier_runs_has_their_time_and_noise_and_what_the_budget_cuts() {
     let text = end_of_plan(&plan);
     insta::assert_snapshot!(text);
     let json = serde_json::to_value(&plan).expect("JSON");
-    assert_eq!((&json["launches"], &json["least_launches"]), (&48.into(), &28.into()));
+    assert_eq!((&json["launches"], &json["least_launches"]), (&96.into(), &24.into()));
     let adaptive = &json["strategies"][1];
     assert_eq!(adaptive["strategy"], "adaptive");
     assert_eq!(adaptive["chosen"], true);
     assert_eq!(adaptive["measured"], true);
-    assert_eq!(adaptive["launches"], serde_json::json!({"low": 28, "high": 48}));
+    assert_eq!(adaptive["launches"], serde_json::json!({"low": 24, "high": 96}));
     assert_eq!(adaptive["begun_within_budget"], serde_json::json!({"least": 24, "most": 24}));
     assert_eq!(json["earlier_runs"]["begun_within_budget"], 24);
     assert_eq!(json["differences"]["repeat_sd"], 0.2);

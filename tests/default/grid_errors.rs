@@ -364,7 +364,7 @@ fn strategies_are_known_and_take_what_they_have() {
             "{model: {max-launches: 0, repeats: many, probability: 1, seed: -1, predicted: 1}}",
         ),
         ("a probability that is no number", "{adaptive: {probability: high}}"),
-        ("too few launches for one of each", "{adaptive: {max_launches: 8}}"),
+        ("too few launches for one of each", "{adaptive: {max_launches: 7}}"),
         ("the same of a model", "{model: {max-launches: 4}}"),
     ]
     .map(|(what, strategy)| (what, with(strategy)));

@@ -18,7 +18,7 @@ const UNKNOWABLE: &[(&str, &str)] = &[
     ("is a device on Windows", "a list of names in any case, for one platform"),
     ("the baseline `", "depends on the expanded configurations"),
     ("every combination", "depends on the expanded configurations"),
-    ("and the first block has", "depends on the expanded configurations"),
+    ("`max-launches` is", "depends on the expanded configurations"),
     ("no combination", "depends on the expanded configurations"),
     ("matches nothing", "depends on the expanded configurations"),
     ("no workload of this grid yields", "a relation of objective and workloads"),

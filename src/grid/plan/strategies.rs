@@ -135,12 +135,11 @@ impl PlannedStrategy {
 pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy> {
     let of = |spec: StrategySpec| {
         let (estimate, sizes) = (Estimate::by(grid, &spec), grid.sizes());
-        let first_block = spec.first_block(&sizes);
         let mut planned = PlannedStrategy {
             strategy: spec.name(),
             is_chosen: spec == grid.strategy,
             launches: Range { low: estimate.launches.0, high: estimate.launches.1 },
-            first_block: u64::from(first_block),
+            first_block: u64::from(spec.first_block(&sizes)),
             hours: Range {
                 low: estimate.low_seconds / 3600.0,
                 high: estimate.high_seconds / 3600.0,
@@ -166,12 +165,12 @@ pub(super) fn advice(grid: &Grid, all: &[PlannedStrategy]) -> Option<String> {
     let own = all.iter().find(|it| it.is_chosen)?;
     let other = all.iter().find(|it| it.strategy == "adaptive")?;
     let Range { low, high } = other.launches;
-    (low < own.launches.high && high <= own.launches.high).then(|| {
+    (low < own.launches.high).then(|| {
         format!(
-            "the grid names no strategy, and `grid` takes {} launches; `strategy: adaptive` takes {}, \
-             and measures the best configurations most often",
-            own.launches.high,
-            super::range((low, high))
+            "the grid names no strategy, and `grid` takes {} launches; `strategy: adaptive` ends after \
+             {low} where the best one is clear, after {high} at the latest, and launches the best ones \
+             most often",
+            own.launches.high
         )
     })
 }

@@ -11,19 +11,13 @@ use super::eligible::Eligible;
 use super::race::Race;
 
 /// Configurations up to which the second block has all of them.
-pub const SMALL: usize = 12;
+const SMALL: usize = 12;
 
 /// Launches of others between two of the baseline, where there are more.
 const BETWEEN: usize = 12;
 
-/// Configurations at most of the second block, where it has not all of them.
-pub const SURVIVORS: usize = 8;
-
-/// Launches at most of a configuration, where there are few.
-const LAUNCHES_OF_EACH: u32 = 8;
-
-/// Further launches at most after the first block, where there are many.
-const AFTER_BLOCK: u32 = 90;
+/// Configurations of the second block, where it has not all of them.
+const SURVIVORS: usize = 8;
 
 /// Launches of the first block of so many configurations, and how many of them are the
 /// baseline's again.
@@ -37,18 +31,6 @@ pub fn opening_launches(configurations: usize, baseline: bool) -> (u32, u32) {
 pub fn launches_of(configurations: usize, is_baseline: bool) -> u32 {
     let (_, again) = opening_launches(configurations, is_baseline);
     1 + again + u32::from(configurations <= SMALL)
-}
-
-/// Launches at most of a race, where the grid does not say.
-pub fn most_launches(configurations: usize, baseline: bool) -> u32 {
-    let (opening, _) = opening_launches(configurations, baseline);
-    if configurations < 2 {
-        // Nothing is to be chosen: both blocks, and no duel.
-        return 2 * opening;
-    }
-    let of_each =
-        LAUNCHES_OF_EACH.saturating_mul(u32::try_from(configurations).unwrap_or(u32::MAX));
-    of_each.min(opening + AFTER_BLOCK)
 }
 
 /// The opening blocks of a sweep.

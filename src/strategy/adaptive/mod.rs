@@ -8,15 +8,15 @@ use super::{
     Action, AdaptiveStrategy, Bar, Dropped, Observation, Remaining, Situation, Strategy, Task,
 };
 
-pub(super) mod bar;
+mod bar;
 mod blocks;
 mod dropped;
-pub(super) mod eligible;
-pub(super) mod observed;
-pub(super) mod race;
-pub(super) mod standing;
+mod eligible;
+mod observed;
+mod race;
+mod standing;
 
-pub use blocks::{SMALL, SURVIVORS, launches_of, most_launches, opening_launches};
+pub use blocks::{launches_of, opening_launches};
 
 use blocks::Blocks;
 use race::Race;
