@@ -13,7 +13,7 @@ use crate::results::decision::Criterion;
 use crate::results::number;
 use crate::results::reading::failed::{Cause, FailedGroup};
 use crate::results::reading::next::NextStep;
-use crate::results::reading::{Choice, FewLaunches, NoDecision, Reading, Statement, Varied, Why};
+use crate::results::reading::{Choice, NoDecision, Reading, Statement, Varied, Why};
 
 /// The mark of simulated figures, above the block and above the table.
 pub(super) const SIMULATED: &str = "SIMULATED  no figure here comes from a GPU";
