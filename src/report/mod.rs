@@ -18,6 +18,7 @@ pub mod list;
 pub mod markdown;
 pub mod measurements;
 mod names;
+mod no_claim;
 mod notes;
 pub mod page;
 pub mod pictures;

@@ -4,7 +4,7 @@
 
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, gain, glued};
-use super::{front, reading_next, reading_trust};
+use super::{front, no_claim, reading_next, reading_trust};
 use crate::history::extent::{Confirming, Extent, State};
 use crate::history::launch::FailureClass;
 use crate::metric::Constraint;
@@ -13,7 +13,7 @@ use crate::results::decision::Criterion;
 use crate::results::number;
 use crate::results::reading::failed::{Cause, FailedGroup};
 use crate::results::reading::next::NextStep;
-use crate::results::reading::{Choice, FewLaunches, NoDecision, Reading, Statement, Varied, Why};
+use crate::results::reading::{Choice, NoDecision, Reading, Statement, Varied, Why};
 
 /// The mark of simulated figures, above the block and above the table.
 pub(super) const SIMULATED: &str = "SIMULATED  no figure here comes from a GPU";
@@ -202,23 +202,7 @@ fn statement(reading: &Reading) -> String {
                 best(candidate)
             )
         }
-        Statement::NoClaim { candidate, baseline, few, needed, unclaimed, of } => {
-            let best = best(candidate);
-            match (baseline, few.as_slice()) {
-                (Some(baseline), [_, ..]) => {
-                    let few: Vec<String> = few.iter().map(launched).collect();
-                    let (few, baseline) = (few.join(", "), name(baseline));
-                    format!(
-                        "No gain over {baseline} is claimed: {few}, and a claim needs {needed} \
-                         launches. {best}"
-                    )
-                }
-                _ => format!(
-                    "No order is claimed: {unclaimed} of {of} configurations were launched fewer \
-                     than {needed} times. {best}"
-                ),
-            }
-        }
+        Statement::NoClaim { .. } => no_claim::sentence(&reading.result).unwrap_or_default(),
         Statement::NoDecision { cause } => format!("No decision: {}.", undecided(cause)),
     }
 }
@@ -226,16 +210,6 @@ fn statement(reading: &Reading) -> String {
 /// Those that a claim can be about.
 fn those(unclaimed: usize) -> &'static str {
     if unclaimed == 0 { "configurations" } else { "configurations with enough launches" }
-}
-
-/// `production was launched twice`.
-fn launched(few: &FewLaunches) -> String {
-    let times = match few.launches {
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        times => format!("{times} times"),
-    };
-    format!("{} was launched {times}", spoken::name_of(&few.configuration))
 }
 
 fn undecided(cause: &NoDecision) -> String {

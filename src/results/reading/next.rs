@@ -168,13 +168,17 @@ fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         Statement::NotConfirmed { .. } => after.again(Change::Configurations),
         // What was begun is ended first, whatever the sweep alone could show.
         _ if after.pending.is_some() => after.confirm(),
-        Statement::Better { .. } | Statement::NotShown { .. } if after.cold => {
+        Statement::Better { .. }
+        | Statement::NotShown { .. }
+        | Statement::NoClaim { baseline: Some(_), .. }
+            if after.cold =>
+        {
             after.again(Change::Warmup)
         }
-        Statement::Better { .. } | Statement::NotShown { .. } => after.confirm(),
+        Statement::Better { .. }
+        | Statement::NotShown { .. }
+        | Statement::NoClaim { baseline: Some(_), .. } => after.confirm(),
         Statement::Only { of, .. } if *of > 1 && after.is_correctable() => after.correct(),
-        Statement::NoClaim { baseline: Some(_), .. } if after.cold => after.again(Change::Warmup),
-        Statement::NoClaim { baseline: Some(_), .. } => after.confirm(),
         Statement::BaselineIsBest { .. }
         | Statement::NoClaim { .. }
         | Statement::First { .. }

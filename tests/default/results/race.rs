@@ -33,7 +33,7 @@ impl Race {
     }
 
     pub(crate) fn launched(mut self, name: &str, purpose: Purpose, values: &[f64]) -> Self {
-        let seconds = 600 * self.record.launches.len() as i64;
+        let seconds = 600 * i64::try_from(self.record.launches.len()).unwrap();
         self.record = self.record.launch(name, values).at(seconds);
         let launch = self.record.launches.last_mut().unwrap();
         let start: jiff::Timestamp = "2026-11-24T01:00:00Z".parse().unwrap();
