@@ -13,12 +13,13 @@ fn launches(count: u32) -> Budget {
     Budget { launches: Some(count), gpu_hours: None }
 }
 
-/// So many seconds of one GPU, with `c1` of two.
+/// So many seconds of one GPU; all but the baseline have two.
 fn gpu_seconds(configurations: usize, seconds: u64) -> Setup {
     let hours = seconds as f64 / 3600.0;
     let mut setup = limited(configurations, Budget { launches: None, gpu_hours: Some(hours) });
-    let flags = &mut setup.manifest.configurations[1].flags;
-    flags.insert("tensor-parallel-size".to_owned(), 2.into());
+    for configuration in &mut setup.manifest.configurations[1..] {
+        configuration.flags.insert("tensor-parallel-size".to_owned(), 2.into());
+    }
     setup
 }
 
@@ -65,7 +66,7 @@ async fn not_even_the_rest_of_a_trial_is_launched_beyond_the_count() {
 
 #[tokio::test(start_paused = true)]
 async fn gpu_hours_are_those_of_each_launch() {
-    // `c0` takes one LAUNCH of them, `c1` two.
+    // The first takes one LAUNCH of them, the second two.
     let ran = gpu_seconds(3, LAUNCH + 1).run().await;
     assert_eq!(ran.ending(), Ending::BudgetSpent);
     assert_eq!(ran.outcomes(), [(0, "measured"), (1, "measured")], "it began in time");
