@@ -80,8 +80,11 @@ async fn gpu_hours_are_those_of_each_launch() {
     assert_eq!((ran.ending(), ran.record.launches.len()), (Ending::Complete, 3));
 }
 
+/// Launches and seconds that are left.
+type Left = (Option<u32>, Option<u64>);
+
 /// Launches until nothing is left, and keeps what it saw of the budget.
-struct Watching(Arc<Mutex<Vec<(Option<u32>, Option<u64>)>>>);
+struct Watching(Arc<Mutex<Vec<Left>>>);
 
 impl Strategy for Watching {
     fn next(&self, situation: Situation<'_>) -> Action {
@@ -108,9 +111,10 @@ async fn a_strategy_sees_what_is_left_of_each() {
     // One and two GPUs: 90 GPU seconds last for 60 s.
     let after = |launches: u64| (90 - launches * LAUNCH) * 2 / 3;
     let seen = seen.lock().expect("no panic").clone();
-    let expected = [(2, 60), (1, after(1)), (0, after(2))];
-    let near = |it: &((Option<u32>, Option<u64>), (u32, u64))| {
-        it.0.0 == Some(it.1.0) && it.0.1.is_some_and(|left| left.abs_diff(it.1.1) <= 1)
-    };
-    assert!(seen.len() == 3 && seen.iter().copied().zip(expected).all(|it| near(&it)), "{seen:?}");
+    let counts: Vec<Option<u32>> = seen.iter().map(|it| it.0).collect();
+    assert_eq!(counts, [Some(2), Some(1), Some(0)]);
+    for (left, launches) in seen.iter().zip(0..) {
+        let seconds = left.1.expect("GPU hours are limited");
+        assert!(seconds.abs_diff(after(launches)) <= 1, "{seen:?}");
+    }
 }
