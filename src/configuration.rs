@@ -58,8 +58,9 @@ impl Configuration {
     /// parallel; one where they say nothing.
     pub fn gpus(&self) -> u32 {
         let sizes = ["tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"];
-        let size = |name: &&str| self.flags.get(*name).and_then(serde_json::Value::as_u64);
-        let sizes = sizes.iter().filter_map(size).map(|it| u32::try_from(it).unwrap_or(u32::MAX));
+        let size = |name: &str| self.flags.get(name).and_then(serde_json::Value::as_u64);
+        let sizes =
+            sizes.into_iter().filter_map(size).map(|it| u32::try_from(it).unwrap_or(u32::MAX));
         sizes.fold(1, |all: u32, size| all.saturating_mul(size.max(1)))
     }
 

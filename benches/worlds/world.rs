@@ -216,7 +216,7 @@ impl Sweep {
                 strategy: StrategySpec::Grid(GridStrategy::default()),
                 order: Order::Separated,
                 budget_seconds: None,
-                budget: Default::default(),
+                budget: vllm_grid::grid::Budget::default(),
                 host: "a simulated world".to_owned(),
                 machine: None,
                 image_id: None,

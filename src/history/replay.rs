@@ -201,23 +201,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
     }
     match entry {
         Entry::SessionStarted { .. } => close_open_launches(record),
-        Entry::ConfirmationStarted { confirmation } => {
-            let started = ConfirmationRecord {
-                asked: confirmation.clone(),
-                ended: None,
-                earlier: None,
-                open: true,
-                session: (at, at),
-            };
-            let mut all = record.confirmations.iter_mut();
-            match all.find(|it| it.asked.number == confirmation.number) {
-                Some(known) => {
-                    let earlier = known.ended.or(known.earlier);
-                    *known = ConfirmationRecord { earlier, ..started };
-                }
-                None => record.confirmations.push(started),
-            }
-        }
+        Entry::ConfirmationStarted { confirmation } => start(record, confirmation, at),
         Entry::BlockStarted { block } => record.begin_block(block),
         Entry::ConfirmationEnded { ended, .. } => {
             if let Some(open) = record.confirmations.iter_mut().find(|it| it.open) {
@@ -305,6 +289,25 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
             record.unproven = Unproven::after(record.unproven.take(), production, at);
         }
         Entry::Unknown => {}
+    }
+}
+
+/// A confirmation begins, or goes on.
+fn start(record: &mut SweepRecord, confirmation: &Confirmation, at: jiff::Timestamp) {
+    let started = ConfirmationRecord {
+        asked: confirmation.clone(),
+        ended: None,
+        earlier: None,
+        open: true,
+        session: (at, at),
+    };
+    let mut all = record.confirmations.iter_mut();
+    match all.find(|it| it.asked.number == confirmation.number) {
+        Some(known) => {
+            let earlier = known.ended.or(known.earlier);
+            *known = ConfirmationRecord { earlier, ..started };
+        }
+        None => record.confirmations.push(started),
     }
 }
 

@@ -36,7 +36,7 @@ pub(in crate::history) fn manifest() -> Manifest {
         strategy: StrategySpec::Grid(GridStrategy::default()),
         order: Order::Separated,
         budget_seconds: None,
-        budget: Default::default(),
+        budget: crate::grid::Budget::default(),
         host: String::new(),
         machine: None,
         image_id: None,

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::launch::LaunchOutcome;
 use super::record::{LaunchRecord, SweepRecord};
+use crate::configuration::Configuration;
 
 /// Launches that were begun, whatever became of them; one that was skipped was not.
 pub fn launches(record: &SweepRecord) -> u32 {
@@ -32,7 +33,7 @@ pub fn gpu_hours(record: &SweepRecord) -> f64 {
 /// GPUs of a launch: as it was journalled, else as its configuration asks for them.
 fn gpus(record: &SweepRecord, launch: &LaunchRecord) -> u32 {
     let mut known = record.manifest.configurations.iter();
-    let asked = || known.find(|it| it.name == launch.configuration).map_or(1, |it| it.gpus());
+    let asked = || known.find(|it| it.name == launch.configuration).map_or(1, Configuration::gpus);
     launch.gpus.unwrap_or_else(asked)
 }
 

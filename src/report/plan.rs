@@ -198,8 +198,9 @@ fn limits(plan: &Plan<'_>) -> Option<String> {
 }
 
 fn gpus_of(mean: f64) -> String {
-    let shown = (mean * 10.0).round() / 10.0;
-    format!("{shown} {}", if shown == 1.0 { "GPU" } else { "GPUs" })
+    let shown = ((mean * 10.0).round() / 10.0).to_string();
+    let unit = if shown == "1" { "GPU" } else { "GPUs" };
+    format!("{shown} {unit}")
 }
 
 /// Which part of several ends it first.

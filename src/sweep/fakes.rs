@@ -83,7 +83,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
         strategy: StrategySpec::Grid(GridStrategy { launches, repeats, auto: false, seed: 1 }),
         order: Order::Separated,
         budget_seconds: None,
-        budget: Default::default(),
+        budget: crate::grid::Budget::default(),
         host: "here".to_owned(),
         machine: None,
         image_id: None,

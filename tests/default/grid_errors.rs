@@ -338,11 +338,6 @@ fn baselines_strategies_and_budgets_exist() {
             "parameters: {max-num-seqs: 8}\nstrategy: {grid: {launches: 0, repeats: many, sed: 1}}",
         ),
         ("budget without unit", "parameters: {max-num-seqs: 8}\nbudget: 8"),
-        (
-            "parts of a budget",
-            "parameters: {max-num-seqs: 8}\nbudget: {time: 8, launches: 0, gpu_hours: -1, gpuhours: 3}",
-        ),
-        ("budget of nothing", "parameters: {max-num-seqs: 8}\nbudget: {launches: }"),
     ]);
     insta::assert_snapshot!(errors);
 }
@@ -405,6 +400,26 @@ fn a_strategy_is_named_alone_or_with_its_options() {
             .expect("a grid")
             .is_default_strategy
     );
+}
+
+#[test]
+fn each_part_of_a_budget_is_checked_in_one_pass() {
+    let of = |budget: &str| {
+        refused(&format!("{HEAD}parameters: {{max-num-seqs: 8}}\nbudget: {budget}\n{TAIL}"))
+    };
+    let errors = of("{time: 8, launches: 0, gpu_hours: -1, gpuhours: 3}");
+    for part in [
+        "`time` must be a duration, not 8",
+        "`launches` must be a whole number, 1 to 1000000, not 0",
+        "`gpu-hours` must be above 0 and at most 1000000, not -1",
+        "unknown key `gpuhours` in `budget`",
+        "grid.yaml:4:16",
+    ] {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
+    for nothing in ["{}", "{launches: }"] {
+        assert!(of(nothing).contains("`budget` limits nothing"), "{nothing}");
+    }
 }
 
 #[test]

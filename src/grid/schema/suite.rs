@@ -154,7 +154,8 @@ pub(super) fn budget() -> Value {
     let count = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 1_000_000});
     let hours = json!({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1_000_000});
     let mut parts = object(&[("time", duration()), ("launches", count), ("gpu-hours", hours)]);
-    parts["minProperties"] = 1.into();
+    // At least one of them is given.
+    parts["not"] = json!({"additionalProperties": {"type": "null"}});
     json!({"if": {"type": "object"}, "then": parts, "else": duration()})
 }
 

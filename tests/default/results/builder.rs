@@ -50,7 +50,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             strategy: StrategySpec::Grid(GridStrategy::default()),
             order: Order::Separated,
             budget_seconds: None,
-            budget: Default::default(),
+            budget: vllm_grid::grid::Budget::default(),
             host: "a test".to_owned(),
             machine: None,
             image_id: None,

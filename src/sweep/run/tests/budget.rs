@@ -13,12 +13,13 @@ fn launches(count: u32) -> Budget {
     Budget { launches: Some(count), gpu_hours: None }
 }
 
-/// So many seconds of one GPU, with `c1` of two.
+/// So many seconds of one GPU; all but the baseline have two.
 fn gpu_seconds(configurations: usize, seconds: u64) -> Setup {
     let hours = seconds as f64 / 3600.0;
     let mut setup = limited(configurations, Budget { launches: None, gpu_hours: Some(hours) });
-    let flags = &mut setup.manifest.configurations[1].flags;
-    flags.insert("tensor-parallel-size".to_owned(), 2.into());
+    for configuration in &mut setup.manifest.configurations[1..] {
+        configuration.flags.insert("tensor-parallel-size".to_owned(), 2.into());
+    }
     setup
 }
 
@@ -65,7 +66,7 @@ async fn not_even_the_rest_of_a_trial_is_launched_beyond_the_count() {
 
 #[tokio::test(start_paused = true)]
 async fn gpu_hours_are_those_of_each_launch() {
-    // `c0` takes one LAUNCH of them, `c1` two.
+    // The first takes one LAUNCH of them, the second two.
     let ran = gpu_seconds(3, LAUNCH + 1).run().await;
     assert_eq!(ran.ending(), Ending::BudgetSpent);
     assert_eq!(ran.outcomes(), [(0, "measured"), (1, "measured")], "it began in time");
@@ -79,8 +80,11 @@ async fn gpu_hours_are_those_of_each_launch() {
     assert_eq!((ran.ending(), ran.record.launches.len()), (Ending::Complete, 3));
 }
 
+/// Launches and seconds that are left.
+type Left = (Option<u32>, Option<u64>);
+
 /// Launches until nothing is left, and keeps what it saw of the budget.
-struct Watching(Arc<Mutex<Vec<(Option<u32>, Option<u64>)>>>);
+struct Watching(Arc<Mutex<Vec<Left>>>);
 
 impl Strategy for Watching {
     fn next(&self, situation: Situation<'_>) -> Action {
@@ -107,9 +111,10 @@ async fn a_strategy_sees_what_is_left_of_each() {
     // One and two GPUs: 90 GPU seconds last for 60 s.
     let after = |launches: u64| (90 - launches * LAUNCH) * 2 / 3;
     let seen = seen.lock().expect("no panic").clone();
-    let expected = [(2, 60), (1, after(1)), (0, after(2))];
-    let near = |it: &((Option<u32>, Option<u64>), (u32, u64))| {
-        it.0.0 == Some(it.1.0) && it.0.1.is_some_and(|left| left.abs_diff(it.1.1) <= 1)
-    };
-    assert!(seen.len() == 3 && seen.iter().copied().zip(expected).all(|it| near(&it)), "{seen:?}");
+    let counts: Vec<Option<u32>> = seen.iter().map(|it| it.0).collect();
+    assert_eq!(counts, [Some(2), Some(1), Some(0)]);
+    for (left, launches) in seen.iter().zip(0..) {
+        let seconds = left.1.expect("GPU hours are limited");
+        assert!(seconds.abs_diff(after(launches)) <= 1, "{seen:?}");
+    }
 }
