@@ -9,7 +9,7 @@ use crate::statistics::{Components, GroupedValues, LaunchMean, Prior};
 
 /// The bar for the next launch of a configuration; `None` where no ratio can be taken, and
 /// while the leader may break a bound.
-pub(super) fn bar(task: &Task, observations: &[&Observation], configuration: usize) -> Option<Bar> {
+pub(crate) fn bar(task: &Task, observations: &[&Observation], configuration: usize) -> Option<Bar> {
     if task.baseline == Some(configuration) {
         return None;
     }

@@ -8,15 +8,15 @@ use super::{
     Action, AdaptiveStrategy, Bar, Dropped, Observation, Remaining, Situation, Strategy, Task,
 };
 
-mod bar;
+pub(super) mod bar;
 mod blocks;
 mod dropped;
-mod eligible;
-mod observed;
-mod race;
-mod standing;
+pub(super) mod eligible;
+pub(super) mod observed;
+pub(super) mod race;
+pub(super) mod standing;
 
-pub use blocks::{launches_of, opening_launches};
+pub use blocks::{block, launches_of, opening_launches};
 
 use blocks::Blocks;
 use race::Race;

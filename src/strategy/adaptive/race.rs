@@ -19,9 +19,9 @@ const AFTER_BLOCK: u32 = 90;
 
 /// The race of those that may be the best.
 #[derive(Clone, Debug)]
-pub(super) struct Race {
-    pub(super) spec: AdaptiveStrategy,
-    pub(super) task: Task,
+pub(crate) struct Race {
+    pub(crate) spec: AdaptiveStrategy,
+    pub(crate) task: Task,
 }
 
 /// What is decided before a pair.
@@ -34,12 +34,12 @@ pub(super) enum Decision {
 }
 
 impl Race {
-    pub(super) fn new(spec: AdaptiveStrategy, task: Task) -> Self {
+    pub(crate) fn new(spec: AdaptiveStrategy, task: Task) -> Self {
         Self { spec, task }
     }
 
     /// Launches at most.
-    pub(super) fn most(&self) -> u32 {
+    pub(crate) fn most(&self) -> u32 {
         let configurations = self.task.configurations as u32;
         let has_baseline = self.task.baseline.is_some();
         let (opening, _) = super::opening_launches(self.task.configurations, has_baseline);
@@ -48,7 +48,7 @@ impl Race {
     }
 
     /// What to do where as many launches were made as there may be.
-    pub(super) fn is_spent(&self, situation: &Situation<'_>) -> Option<Action> {
+    pub(crate) fn is_spent(&self, situation: &Situation<'_>) -> Option<Action> {
         let begun = situation.observations.len() + situation.in_flight.len();
         if (begun as u32) < self.most() {
             return None;
@@ -66,16 +66,16 @@ impl Race {
         })
     }
 
-    pub(super) fn eligible(&self, observations: &[&Observation]) -> Vec<Eligible> {
+    pub(crate) fn eligible(&self, observations: &[&Observation]) -> Vec<Eligible> {
         eligible(&self.task, observations)
     }
 
-    pub(super) fn standing(&self, observations: &[&Observation]) -> Option<Standing> {
+    pub(crate) fn standing(&self, observations: &[&Observation]) -> Option<Standing> {
         Standing::of(&self.task, observations, &self.eligible(observations))
     }
 
     /// The next trial of the duels, of which `start` is the first.
-    pub(super) fn next(&self, situation: &Situation<'_>, start: u32) -> Action {
+    pub(crate) fn next(&self, situation: &Situation<'_>, start: u32) -> Action {
         let known: Vec<&Observation> = situation.observations.iter().collect();
         let begun = last(situation).and_then(|last| last.checked_sub(start));
         let mut pair = begun.map_or(0, |begun| begun / 2 + 1);
