@@ -7,9 +7,12 @@ mod night;
 
 use vllm_grid::results::ranking::rank;
 use vllm_grid::strategy::adaptive::Adaptive;
-use vllm_grid::strategy::{AdaptiveStrategy, GridStrategy, ModelStrategy, Strategy, StrategySpec};
+use vllm_grid::strategy::{
+    Action, AdaptiveStrategy, GridStrategy, ModelStrategy, Situation, Strategy, StrategySpec,
+};
 
 use crate::Run;
+use crate::speed::{goal, slowest};
 use crate::table::{Figure, Goal, Table, parallel};
 use crate::world::{JUMPS, Machine, Noise, OU25_60, random};
 use night::{Night, Scene, Truth, Warmup};
@@ -232,12 +235,42 @@ pub(crate) fn run(run: &Run, table: &mut Table) {
         return;
     }
     Table::item("g. Strategies: the pick is within 5 % of the best that keeps its bounds");
+    if run.wants("strategies", "seconds") {
+        decision(run, table);
+    }
     for cell in cells(run.quick) {
         let name = cell.name();
         if run.wants("strategies", &name) {
             rows(run, table, &cell, &name);
         }
     }
+}
+
+/// One decision late in a large sweep on a machine that jumps: every configuration has been
+/// launched about four times, so all of them are fitted.
+fn decision(run: &Run, table: &mut Table) {
+    let scene = Scene {
+        configurations: 48,
+        spread: 0.02,
+        machine: JUMPS,
+        noise: Noise { launch: 0.03, repeat: 0.05 },
+        factorial: false,
+        bounded: false,
+        failing: false,
+    };
+    let mut random = random(run.seed, "decision", 0);
+    let truth = Truth::new(&scene, &mut random);
+    let all = GridStrategy { launches: 5, repeats: 3, auto: false, seed: run.seed };
+    let blocks = StrategySpec::Grid(all).build(&truth.task);
+    let how = (Warmup::Discarded, LONGEST);
+    let night = night::run(blocks.as_ref(), &scene, &truth, how, &mut random);
+    let observations = &night.observations[..200];
+    let situation = Situation { observations, in_flight: &[], budget_left: None };
+    // With fewer launches at most it would end without a decision.
+    let spec = AdaptiveStrategy { max_launches: Some(1000), ..AdaptiveStrategy::default() };
+    let strategy = StrategySpec::Adaptive(spec).build(&truth.task);
+    let took = slowest(|| assert!(!matches!(strategy.next(situation), Action::Wait)));
+    table.row("48 configurations, 200 launches", "seconds a decision", took, goal(run));
 }
 
 fn rows(run: &Run, table: &mut Table, cell: &Cell, name: &str) {

@@ -233,7 +233,7 @@ fn launch(
     let offset = scene.noise.launch * normal(random);
     let own = |random: &mut ChaCha8Rng| offset + scene.noise.repeat * normal(random);
     let mut spent = 0.0;
-    let first = if warmup == Warmup::Discarded { 0 } else { 1 };
+    let first = u32::from(warmup == Warmup::Kept);
     for repeat in first..=asked.repeats {
         let end = time + uniform(REPEAT, random);
         let level = speed.between(time, end, random);
@@ -241,10 +241,8 @@ fn launch(
         let value =
             |effect: f64, random: &mut ChaCha8Rng| slow * (effect + level + own(random)).exp();
         let objective = TYPICAL * value(truth.effects[configuration], random);
-        let constraints = match truth.task.constraints.is_empty() {
-            true => Vec::new(),
-            false => vec![Some(value(truth.bounded[configuration], random))],
-        };
+        let bounded = truth.task.constraints.first().map(|_| truth.bounded[configuration]);
+        let constraints = bounded.map(|it| Some(value(it, random))).into_iter().collect();
         let took = end - time;
         time = end;
         if repeat == 0 {

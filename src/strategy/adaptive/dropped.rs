@@ -8,7 +8,7 @@ use super::before;
 use super::blocks::Blocks;
 use super::eligible::Eligible;
 use super::race::Race;
-use super::standing::Standing;
+use super::standing::{Rival, Standing};
 
 /// Those that are out, and after the first block those that are clearly behind.
 pub(super) fn dropped(blocks: &Blocks, race: &Race, observations: &[Observation]) -> Vec<Dropped> {
@@ -39,7 +39,7 @@ fn behind(blocks: &Blocks, race: &Race, known: &[&Observation]) -> Vec<Dropped> 
         let own = known.iter().filter(|it| it.configuration == configuration);
         let Some(latest) = own.map(|it| it.trial).max() else { continue };
         // One that is not even fitted is farther behind than those that are.
-        let is_near = now.rival(configuration).is_some_and(|it| it.is_near());
+        let is_near = now.rival(configuration).is_some_and(Rival::is_near);
         if !eligible.is_in() || configuration == now.leader || is_near {
             continue;
         }

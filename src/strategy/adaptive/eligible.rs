@@ -88,17 +88,14 @@ fn bounded(found: &mut [Eligible], index: usize, limits: Limits, observations: &
     let ends = [limits.min, limits.max];
     let logs: Option<Vec<GroupedValues>> = plain.iter().map(GroupedValues::log).collect();
     let logs = logs.filter(|_| ends.iter().flatten().all(|end| *end > 0.0));
-    let (arms, prior, limits) = match logs {
-        Some(logs) => {
-            let log = |end: Option<f64>| end.map(f64::ln);
-            (logs, Prior::LOG, Limits { min: log(limits.min), max: log(limits.max) })
-        }
-        None => {
-            let all: Vec<f64> =
-                plain.iter().flat_map(|it| it.values()).flatten().copied().collect();
-            let mean = all.iter().map(|it| it.abs()).sum::<f64>() / all.len().max(1) as f64;
-            (plain, Prior::around(mean), limits)
-        }
+    let (arms, prior, limits) = if let Some(logs) = logs {
+        let log = |end: Option<f64>| end.map(f64::ln);
+        (logs, Prior::LOG, Limits { min: log(limits.min), max: log(limits.max) })
+    } else {
+        let all: Vec<f64> =
+            plain.iter().flat_map(GroupedValues::values).flatten().copied().collect();
+        let mean = all.iter().map(|it| it.abs()).sum::<f64>() / all.len().max(1) as f64;
+        (plain, Prior::around(mean), limits)
     };
     let components = Components::pool(&arms, prior);
     for (found, arm) in found.iter_mut().zip(&arms) {

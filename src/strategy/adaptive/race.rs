@@ -157,9 +157,10 @@ impl Race {
         let leader = standing.leader;
         let is_sure = eligible[leader] == Eligible::Yes || standing.has_enough(leader);
         let Some(challenger) = standing.challenger() else {
-            return match is_sure {
-                true => Decision::Finish(format!("{} is the only one left", name(leader))),
-                false => Decision::Launch(leader, None),
+            return if is_sure {
+                Decision::Finish(format!("{} is the only one left", name(leader)))
+            } else {
+                Decision::Launch(leader, None)
             };
         };
         if standing.probability < self.spec.probability {

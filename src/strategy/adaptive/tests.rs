@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::super::{InFlight, Limits, ObservedRepeat, TrialOutcome, WhyDropped};
 use super::*;
 use crate::metric::Goal;
-use crate::strategy::Purpose;
+use crate::strategy::{Purpose, Strategy as _};
 
 /// What is true, and how launches go.
 #[derive(Clone, Debug)]
@@ -119,8 +119,8 @@ fn counts(observations: &[Observation]) -> BTreeMap<usize, usize> {
 #[test]
 fn twelve_have_two_shuffled_blocks_and_then_the_best_two_meet_in_duels() {
     let mut means = vec![150.0; 12];
-    (means[4], means[9]) = (100.0, 104.0);
-    let world = World::of(&means);
+    (means[4], means[9]) = (100.0, 101.0);
+    let world = World { noise: 0.1, ..World::of(&means) };
     let (observations, why) = run(&adaptive(&world.task()), &world);
     let order = order(&observations);
     assert_eq!(order[0], 0, "the baseline opens");
@@ -130,11 +130,9 @@ fn twelve_have_two_shuffled_blocks_and_then_the_best_two_meet_in_duels() {
     assert!(order.windows(2).all(|pair| pair[0] != pair[1]), "{order:?}");
     let duels = &observations[24..];
     assert!(duels.iter().all(|it| it.purpose == Purpose::Final));
-    for pair in duels[..duels.len() / 2 * 2].chunks(2).take(1) {
-        let members: BTreeSet<usize> = pair.iter().map(|it| it.configuration).collect();
-        assert_eq!(members, BTreeSet::from([4, 9]));
-    }
-    assert!(why.starts_with("configuration 5 of the grid is within 5 % of the best"), "{why}");
+    let members: BTreeSet<usize> = duels[..2].iter().map(|it| it.configuration).collect();
+    assert_eq!(members, BTreeSet::from([4, 9]));
+    assert!(why.contains("of the grid is within 5 % of the best with probability 0.9"), "{why}");
 }
 
 #[test]
@@ -269,7 +267,7 @@ fn what_is_left_is_known_as_far_as_it_is_planned() {
 
 #[test]
 fn a_greatest_number_of_launches_is_kept() {
-    let world = World::of(&[100.0; 5]);
+    let world = World { noise: 0.3, ..World::of(&[100.0; 5]) };
     let spec = AdaptiveStrategy { max_launches: Some(13), ..AdaptiveStrategy::default() };
     let (observations, why) = run(&Adaptive::new(spec, world.task()), &world);
     assert_eq!(observations.len(), 13);
