@@ -275,15 +275,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 known.own = of_launch::measurement(known);
             }
         }
-        Entry::SessionEnded { complete, reason } => {
-            if !record.confirmations.iter().any(|it| it.open) {
-                let (complete, reason) = (*complete, reason.clone());
-                record.ended = Some(SweepEnd { complete, reason });
-            }
-            for confirmation in &mut record.confirmations {
-                confirmation.open = false;
-            }
-        }
+        Entry::SessionEnded { complete, reason } => end_session(record, *complete, reason),
         Entry::Production { production } => {
             record.replaced.extend(production.replaced());
             record.unproven = Unproven::after(record.unproven.take(), production, at);
@@ -308,6 +300,16 @@ fn start(record: &mut SweepRecord, confirmation: &Confirmation, at: jiff::Timest
             *known = ConfirmationRecord { earlier, ..started };
         }
         None => record.confirmations.push(started),
+    }
+}
+
+/// The session is over: that of the sweep, or that of a confirmation.
+fn end_session(record: &mut SweepRecord, complete: bool, reason: &str) {
+    if !record.confirmations.iter().any(|it| it.open) {
+        record.ended = Some(SweepEnd { complete, reason: reason.to_owned() });
+    }
+    for confirmation in &mut record.confirmations {
+        confirmation.open = false;
     }
 }
 

@@ -51,7 +51,7 @@ use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::values::{case_of, number};
 use crate::metric::{Constraint, Direction, Form, Goal, MetricRef};
-use crate::statistics::{SIGNIFICANCE, holm};
+use crate::statistics::{GroupedValues, SIGNIFICANCE, holm};
 use crate::workload::LAUNCH_METRICS;
 
 /// A mean within this part of rank 1's is as good: what else is known decides.
@@ -412,7 +412,7 @@ impl Evidence<'_> {
         }
         let baseline = rows[named].name.clone();
         let launches =
-            |index: usize| self.measured[0].values(index).map_or(0, |values| values.launches());
+            |index: usize| self.measured[0].values(index).map_or(0, GroupedValues::launches);
         let needed = claimed_from(&self.sweep.manifest);
         let few = needed > 2 && launches(candidate).min(launches(base)) < needed;
         match (row.effect(), row.p_baseline) {
