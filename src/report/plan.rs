@@ -188,7 +188,10 @@ fn cut(plan: &Plan<'_>, least: u64, most: u64, about: &str) -> String {
 fn limits(plan: &Plan<'_>) -> Option<String> {
     let time = plan.budget_hours.map(|hours| spoken(hours * 3600.0));
     let besides = plan.budget.as_ref();
-    let count = besides.and_then(|it| it.limits.launches).map(|it| format!("{it} launches"));
+    let count = besides.and_then(|it| it.limits.launches).map(|it| match it {
+        1 => "1 launch".to_owned(),
+        several => format!("{several} launches"),
+    });
     let gpus = besides.and_then(|it| {
         let hours = it.limits.gpu_hours?;
         Some(format!("{hours} GPU hours ({} a launch)", gpus_of(it.mean_gpus)))
