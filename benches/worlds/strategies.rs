@@ -270,7 +270,7 @@ fn decision(run: &Run, table: &mut Table) {
     let how = (Warmup::Discarded, LONGEST);
     let night = night::run(blocks.as_ref(), &scene, &truth, how, &mut random);
     let observations = &night.observations[..200];
-    let situation = Situation { observations, in_flight: &[], budget_left: None };
+    let situation = Situation { observations, in_flight: &[], ..Situation::default() };
     // With fewer launches at most it would end without a decision.
     let spec = AdaptiveStrategy { max_launches: Some(1000), ..AdaptiveStrategy::default() };
     let strategy = StrategySpec::Adaptive(spec).build(&truth.task);

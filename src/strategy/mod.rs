@@ -130,8 +130,11 @@ pub struct Situation<'a> {
     pub observations: &'a [Observation],
     /// What runs.
     pub in_flight: &'a [InFlight],
-    /// What is left of the budget, where there is one.
+    /// What is left of the budget's time, where there is one; of GPU hours the time that they
+    /// last.
     pub budget_left: Option<Duration>,
+    /// Launches that may still be begun, where they are limited.
+    pub launches_left: Option<u32>,
 }
 
 /// What to do next.

@@ -40,6 +40,16 @@ impl StrategySpec {
         !matches!(self, Self::Grid(_))
     }
 
+    /// The probability with which its leader is to be within 5 % of the best one; `None`
+    /// where it does not choose.
+    pub fn probability(&self) -> Option<f64> {
+        match self {
+            Self::Grid(_) => None,
+            Self::Adaptive(spec) => Some(spec.probability),
+            Self::Model(spec) => Some(spec.racing.probability),
+        }
+    }
+
     /// Kept repeats per launch and workload case; where they are chosen during the sweep,
     /// those of the first launches.
     pub fn repeats(&self) -> u32 {

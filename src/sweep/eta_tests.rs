@@ -168,11 +168,11 @@ fn a_budget_that_ends_first_says_after_how_many_launches() {
 #[test]
 fn of_several_budgets_the_first_to_end_is_told() {
     let mut running = sweep(vec![launch(0, 0, 50.0, 20.0)]);
-    let told = |it: &SweepRecord| eta(it, &Foreknown::default(), 6, 112.0).budget;
+    let told = |it: &SweepRecord| eta(it, &Foreknown::default(), (6, 6), 112.0).budget;
     running.manifest.budget.launches = Some(6);
     assert_eq!(told(&running), None, "as many as there are");
     running.manifest.budget.launches = Some(4);
-    let three = BudgetEnd { seconds: 3.0 * 112.0, launches: (4, 4), of: 6 };
+    let three = BudgetEnd { seconds: 3.0 * 112.0, launches: (4, 4), of: (6, 6) };
     assert_eq!(told(&running), Some(three));
     running.manifest.budget_seconds = Some(400);
     assert_eq!(told(&running).map(|it| it.seconds), Some(288.0), "the time is first");

@@ -172,7 +172,7 @@ pub(crate) fn run(
     let mut time = 0.0;
     while time < most * 3600.0 {
         let observations = &night.observations;
-        let situation = Situation { observations, in_flight: &[], budget_left: None };
+        let situation = Situation { observations, in_flight: &[], ..Situation::default() };
         let (trial, configuration, purpose, repeats) = match strategy.next(situation) {
             Action::Launch { trial, configuration, purpose, repeats } => {
                 (trial, configuration, purpose, repeats)

@@ -33,17 +33,6 @@ pub fn launches_of(configurations: usize, is_baseline: bool) -> u32 {
     1 + again + u32::from(configurations <= SMALL)
 }
 
-/// The block that a trial is part of, from 0. After those of everything each two trials are
-/// one: a pair, as a rule.
-pub fn block(trial: u32, configurations: usize, baseline: bool) -> u32 {
-    let (opening, _) = opening_launches(configurations, baseline);
-    let twice = if configurations <= SMALL { 2 } else { 1 };
-    match trial.checked_sub(opening * twice) {
-        Some(after) => twice + after / 2,
-        None => trial / opening.max(1),
-    }
-}
-
 /// The opening blocks of a sweep.
 #[derive(Clone, Debug)]
 pub(super) struct Blocks {

@@ -16,7 +16,7 @@ pub(super) mod observed;
 pub(super) mod race;
 pub(super) mod standing;
 
-pub use blocks::{block, launches_of, opening_launches};
+pub use blocks::{launches_of, opening_launches};
 
 use blocks::Blocks;
 use race::Race;

@@ -85,7 +85,7 @@ fn adaptive(task: &Task) -> Adaptive {
 }
 
 fn next(strategy: &Adaptive, observations: &[Observation], in_flight: &[InFlight]) -> Action {
-    strategy.next(Situation { observations, in_flight, budget_left: None })
+    strategy.next(Situation { observations, in_flight, ..Situation::default() })
 }
 
 /// Runs a strategy to its end, one launch at a time; with the sentence that it ends with.
@@ -258,7 +258,7 @@ fn what_is_left_is_known_as_far_as_it_is_planned() {
     let (observations, _) = run(&strategy, &world);
     let left = |known: usize| {
         let observations = &observations[..known];
-        strategy.remaining(Situation { observations, in_flight: &[], budget_left: None })
+        strategy.remaining(Situation { observations, in_flight: &[], ..Situation::default() })
     };
     assert_eq!(left(0), Remaining { low: 8, high: strategy.trials() });
     assert_eq!(left(5), Remaining { low: 3, high: strategy.trials() - 5 });

@@ -103,7 +103,7 @@ impl World {
             let situation = Situation {
                 observations: &ran.observations,
                 in_flight: &in_flight,
-                budget_left: None,
+                ..Situation::default()
             };
             let action = strategy.next(situation);
             ran.asked.push((ran.observations.clone(), in_flight.clone(), action.clone()));
@@ -309,7 +309,7 @@ proptest! {
         let again = strategy(task, seed);
         let mut trials = Vec::new();
         for (observations, in_flight, action) in &ran.asked {
-            let situation = Situation { observations, in_flight, budget_left: None };
+            let situation = Situation { observations, in_flight, ..Situation::default() };
             prop_assert_eq!(&again.next(situation), action);
             if let Action::Launch { trial, configuration, .. } = action {
                 prop_assert!(!trials.contains(trial), "trial {} twice", trial);

@@ -33,6 +33,7 @@ impl Sweep {
             observations: &observations,
             in_flight: &in_flight,
             budget_left: self.budget_left(),
+            launches_left: self.launches_left(),
         });
         (begun.saturating_add(remaining.low), begun.saturating_add(remaining.high))
     }
