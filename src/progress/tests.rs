@@ -175,7 +175,7 @@ fn lines_of_a_sweep_have_clock_times_and_are_broken_between_words_at_80_columns(
         configuration,
         metric,
         value: Some(842.2),
-        place: Some(Place { place: 2, of: (5, 5) }),
+        place: Some(Place { place: 2, of: 5 }),
         broken: vec![BrokenBound { bound, value: 1812.0 }],
     })));
     let budget = BudgetEnd { seconds: 31_018.0, launches: (17, 17), of: (24, 24) };

@@ -42,11 +42,6 @@ impl Kernel {
         &self.axes[axis]
     }
 
-    /// Parts of the kernel: one for each axis, that of all pairs of axes, the configuration's.
-    pub(super) fn parts(&self) -> usize {
-        self.axes.len() + 2
-    }
-
     /// What two configurations have in common in each part, from 0 to 1.
     pub(super) fn common(&self, a: usize, b: usize) -> Vec<f64> {
         let mut common: Vec<f64> =

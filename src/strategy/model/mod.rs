@@ -73,7 +73,7 @@ impl Modelled {
             let field = self.field(&known, &[]);
             if let Some(belief) = self.belief(&known) {
                 let configuration = field.leader(&belief)?;
-                let probability = 1.0 - field.doubt(&belief, configuration, &field.allowed);
+                let probability = 1.0 - screen::doubt(&belief, configuration, &field.allowed);
                 return Some(Leader { configuration, probability: probability.max(0.0) });
             }
             known

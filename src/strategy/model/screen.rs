@@ -100,17 +100,7 @@ impl Field {
     /// with a probability of [`DOUBT`] at most.
     pub(super) fn is_seen(&self, belief: &Process) -> bool {
         let Some(leader) = self.leader(belief) else { return self.open.is_empty() };
-        self.doubt(belief, leader, &self.open) <= DOUBT
-    }
-
-    /// Probability that one of these is better than the leader by more than [`WORTH`], at most.
-    pub(super) fn doubt(&self, belief: &Process, leader: usize, others: &[usize]) -> f64 {
-        let chance = |c: &usize| {
-            let error = belief.variance(*c, leader).sqrt();
-            let ahead = belief.means[leader] - WORTH - belief.means[*c];
-            if error > 0.0 { Normal::standard().cdf(ahead / error) } else { 0.0 }
-        };
-        others.iter().map(chance).sum()
+        doubt(belief, leader, &self.open) <= DOUBT
     }
 
     /// What is worth a launch most among those that were not launched.
@@ -130,6 +120,16 @@ impl Field {
         members.truncate(SURVIVORS);
         members
     }
+}
+
+/// Probability that one of these is better than the leader by more than [`WORTH`], at most.
+pub(super) fn doubt(belief: &Process, leader: usize, others: &[usize]) -> f64 {
+    let chance = |c: &usize| {
+        let error = belief.variance(*c, leader).sqrt();
+        let ahead = belief.means[leader] - WORTH - belief.means[*c];
+        if error > 0.0 { Normal::standard().cdf(ahead / error) } else { 0.0 }
+    };
+    others.iter().map(chance).sum()
 }
 
 #[cfg(test)]

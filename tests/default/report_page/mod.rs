@@ -103,7 +103,7 @@ fn the_keyboard_reaches_the_launches_of_every_figure() {
 
 #[test]
 fn the_summary_has_the_words_of_the_block() {
-    for made in [Made::example(), Made::hostile(), Made::partial(State::Interrupted)] {
+    for made in vec![Made::example(), Made::hostile(), Made::partial(State::Interrupted)] {
         let words = |text: &str| {
             // Backticks are code on the page.
             let words = text.split_whitespace().map(|it| it.replace('`', ""));
