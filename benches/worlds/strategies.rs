@@ -5,6 +5,7 @@
 
 mod night;
 
+use vllm_grid::results::decision::Decision;
 use vllm_grid::results::ranking::rank;
 use vllm_grid::strategy::adaptive::Adaptive;
 use vllm_grid::strategy::model::Modelled;
@@ -82,7 +83,7 @@ impl Cell {
         let mut name = format!("{} {configurations} {machine} {noise}", self.method.name());
         if spread == 0.0 {
             name += " A/A";
-        } else if spread != 0.3 {
+        } else if spread < 0.3 {
             name += &format!(" spread {:.0}%", spread * 100.0);
         }
         for (is, word) in [(!factorial, "unstructured"), (bounded, "bound"), (failing, "failing")] {
@@ -138,10 +139,9 @@ fn world(cell: &Cell, name: &str, seed: u64, world: usize) -> Came {
 /// Whether the ranking claims a gain over the baseline, and whether there is none.
 fn claims(truth: &Truth, night: &Night) -> (bool, bool) {
     let sweep = night::record(truth, &night.observations);
-    let decision = rank(&sweep.record).decision.filter(|it| it.claims());
-    let of = |decision: &vllm_grid::results::decision::Decision| {
-        truth.effects[crate::world::index(&decision.candidate.configuration)]
-    };
+    let decision = rank(&sweep.record).decision.filter(Decision::claims);
+    let of =
+        |decision: &Decision| truth.effects[crate::world::index(&decision.candidate.configuration)];
     let is_false = decision.as_ref().is_some_and(|it| of(it) >= truth.effects[0]);
     (decision.is_some(), is_false)
 }
