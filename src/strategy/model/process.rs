@@ -247,7 +247,8 @@ impl Parts {
         let mut scales: Vec<f64> = self.priors.iter().map(|it| it.mode).collect();
         let mut solved = self.solve(&scales, left)?;
         for _ in 0..STEPS {
-            for ((scale, part), prior) in scales.iter_mut().zip(&self.covariances).zip(&self.priors) {
+            for ((scale, part), prior) in scales.iter_mut().zip(&self.covariances).zip(&self.priors)
+            {
                 let (square, trace) = self.forms(part, &solved);
                 let above = *scale * *scale * square + 2.0 * prior.weight * prior.mode;
                 let below = trace + 2.0 * prior.weight / *scale;

@@ -103,7 +103,9 @@ fn the_keyboard_reaches_the_launches_of_every_figure() {
 
 #[test]
 fn the_summary_has_the_words_of_the_block() {
-    for made in vec![Made::example(), Made::hostile(), Made::partial(State::Interrupted)] {
+    let made: [fn() -> Made; 3] =
+        [Made::example, Made::hostile, || Made::partial(State::Interrupted)];
+    for made in made.map(|it| it()) {
         let words = |text: &str| {
             // Backticks are code on the page.
             let words = text.split_whitespace().map(|it| it.replace('`', ""));
