@@ -64,7 +64,7 @@ impl World {
             purpose: Purpose::Screen,
             host: String::new(),
             started_at: at(0),
-            duration: Duration::from_secs(300),
+            duration: Duration::from_mins(5),
             repeat_seconds: Some(40.0),
             outcome,
             repeats: (1..=kept).map(repeat).collect(),
