@@ -1,5 +1,5 @@
-//! Where a launch is clearly behind after its first kept repeat: by policy A of
-//! `../shared/facts/selection.md`. The leader is compared as it was measured, without the
+//! Where a launch is clearly behind after its first kept repeat: by more than twice the standard
+//! error of the gap, as the noise of launches and repeats is known. The leader is compared as it was measured, without the
 //! machine's level: a launch that is judged wrongly loses repeats, not its place.
 
 use super::super::{Bar, Observation, Task};

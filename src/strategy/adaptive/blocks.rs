@@ -7,31 +7,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::super::{Observation, Purpose, Situation, Task, order};
 use super::before;
+use super::counts::{BETWEEN, SMALL};
 use super::eligible::Eligible;
 use super::race::Race;
 
-/// Configurations up to which the second block has all of them.
-const SMALL: usize = 12;
-
-/// Launches of others between two of the baseline, where there are more.
-const BETWEEN: usize = 12;
-
 /// Configurations of the second block, where it has not all of them.
 const SURVIVORS: usize = 8;
-
-/// Launches of the first block of so many configurations, and how many of them are the
-/// baseline's again.
-pub fn opening_launches(configurations: usize, baseline: bool) -> (u32, u32) {
-    let has_sentinels = baseline && configurations > SMALL;
-    let again = if has_sentinels { (configurations - 1) / BETWEEN } else { 0 };
-    ((configurations + again) as u32, again as u32)
-}
-
-/// Launches of one configuration of so many that are known beforehand.
-pub fn launches_of(configurations: usize, is_baseline: bool) -> u32 {
-    let (_, again) = opening_launches(configurations, is_baseline);
-    1 + again + u32::from(configurations <= SMALL)
-}
 
 /// The opening blocks of a sweep.
 #[derive(Clone, Debug)]

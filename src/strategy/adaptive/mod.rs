@@ -1,7 +1,6 @@
 //! The strategy `adaptive`: a block or two of all configurations, then adjacent duels of the
-//! leader and its challenger until the leader is probably good enough. Analysis and stop rule
-//! are those of `../shared/facts/drift.md`, section "Racing". Here is only what is launched
-//! when; which configurations are out is in `eligible`, who leads in `standing`, what is said
+//! leader and its challenger until the leader is probably good enough. Here is only what is
+//! launched when; which configurations are out is in `eligible`, who leads in `standing`, what is said
 //! of those that were dropped in `dropped`. What it reaches is in `docs/strategies.md`.
 
 use super::{
@@ -10,13 +9,14 @@ use super::{
 
 pub(super) mod bar;
 mod blocks;
+mod counts;
 mod dropped;
 pub(super) mod eligible;
 pub(super) mod observed;
 pub(super) mod race;
 pub(super) mod standing;
 
-pub use blocks::{launches_of, opening_launches};
+pub use counts::{launches_of, opening_launches};
 
 use blocks::Blocks;
 use race::Race;

@@ -7,15 +7,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::super::{Action, AdaptiveStrategy, Observation, Purpose, Situation, Task, repeats};
+use super::counts::most_launches;
 use super::eligible::{Eligible, eligible};
 use super::standing::Standing;
 use super::{before, last};
-
-/// Launches at most of a configuration, where there are few.
-const LAUNCHES_OF_EACH: u32 = 8;
-
-/// Further launches at most after the first block, where there are many.
-const AFTER_BLOCK: u32 = 90;
 
 /// The race of those that may be the best.
 #[derive(Clone, Debug)]
@@ -40,10 +35,7 @@ impl Race {
 
     /// Launches at most.
     pub(crate) fn most(&self) -> u32 {
-        let configurations = self.task.configurations as u32;
-        let has_baseline = self.task.baseline.is_some();
-        let (opening, _) = super::opening_launches(self.task.configurations, has_baseline);
-        let most = (LAUNCHES_OF_EACH * configurations).min(opening + AFTER_BLOCK);
+        let most = most_launches(self.task.configurations, self.task.baseline.is_some());
         self.spec.max_launches.unwrap_or(most)
     }
 

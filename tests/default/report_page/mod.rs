@@ -105,7 +105,7 @@ fn the_keyboard_reaches_the_launches_of_every_figure() {
 fn the_summary_has_the_words_of_the_block() {
     let made: [fn() -> Made; 3] =
         [Made::example, Made::hostile, || Made::partial(State::Interrupted)];
-    for made in made.map(|it| it()) {
+    for made in made.iter().map(|it| it()) {
         let words = |text: &str| {
             // Backticks are code on the page.
             let words = text.split_whitespace().map(|it| it.replace('`', ""));
