@@ -22,6 +22,8 @@ pub(super) const OF_MODEL: [&str; 5] =
 
 /// Most launches of each configuration, and repeats, that are asked for.
 pub(super) const MOST: i64 = 10_000;
+/// Configurations at most of which a model decides in seconds.
+const MODELLED: usize = 1_000;
 /// Most launches in all that are asked for.
 pub(super) const MOST_IN_ALL: i64 = 1_000_000;
 /// The probability with which a race ends, at the least and at the most.
@@ -34,11 +36,13 @@ pub(super) struct Chosen {
     pub(super) spec: Option<StrategySpec>,
     /// Where `max-launches` is.
     max_launches: Option<Span>,
+    /// Where `strategy` is.
+    place: Option<Span>,
 }
 
 /// How launches are chosen.
 pub(super) fn strategy(node: &Node, span: &Span, findings: &mut Findings) -> Chosen {
-    let mut chosen = Chosen::default();
+    let mut chosen = Chosen { place: Some(span.clone()), ..Chosen::default() };
     let entries = match &node.content {
         Content::Text(name) => {
             chosen.spec = by_name(name, &node.span, findings);
@@ -89,6 +93,12 @@ fn options(
         StrategySpec::Model(model) => {
             let place = race(&mut model.racing, &fields, findings);
             model.predicted = fields.switch("predicted", findings).unwrap_or(model.predicted);
+            if model.predicted {
+                let place = fields.given("predicted").map(|(_, node)| node.span.clone());
+                let message =
+                    "`predicted` has no effect yet: the model begins without a prediction";
+                findings.warning(place.as_ref(), message.to_owned());
+            }
             place
         }
     }
@@ -152,9 +162,19 @@ fn by_name(name: &str, span: &Span, findings: &mut Findings) -> Option<StrategyS
     None
 }
 
-/// Whether the launches are enough to begin with: the first block, or a model's first part.
+/// Whether a model can decide between so many, and whether the launches are enough to begin
+/// with: the first block, or a model's first part.
 pub(super) fn enough(chosen: &Chosen, task: &Task, findings: &mut Findings) {
-    let (Some(spec), Some(span)) = (&chosen.spec, &chosen.max_launches) else { return };
+    let Some(spec) = &chosen.spec else { return };
+    let models = matches!(spec, StrategySpec::Model(_)) && task.configurations > MODELLED;
+    if let Some(place) = chosen.place.as_ref().filter(|_| models) {
+        let message = format!(
+            "`model` takes at most {MODELLED} configurations, and there are {}",
+            task.configurations
+        );
+        findings.error(place, message).help("name `adaptive`, or leave configurations out");
+    }
+    let Some(span) = &chosen.max_launches else { return };
     let (racing, what) = match spec {
         StrategySpec::Grid(_) => return,
         StrategySpec::Adaptive(racing) => (racing, "its first block, with each configuration"),

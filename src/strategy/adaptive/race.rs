@@ -143,7 +143,11 @@ impl Race {
     pub(super) fn decide(&self, observations: &[&Observation]) -> Decision {
         let eligible = self.eligible(observations);
         let Some(standing) = Standing::of(&self.task, observations, &eligible) else {
-            let why = "no configuration is left: each one fails, or breaks a bound";
+            let why = if eligible.iter().any(|it| it.is_in()) {
+                "no configuration gave values of the objective that can be compared"
+            } else {
+                "no configuration is left: each one fails, or breaks a bound"
+            };
             return Decision::Finish(why.to_owned());
         };
         let leader = standing.leader;
@@ -173,7 +177,10 @@ impl Race {
 /// What is known of the leader.
 fn sentence(standing: &Standing) -> String {
     let Standing { leader, probability, .. } = standing;
-    format!("{} is within 5 % of the best with probability {probability:.2}", name(*leader))
+    format!(
+        "{} is within 5 % of the best of those launched with probability {probability:.2}",
+        name(*leader)
+    )
 }
 
 /// A configuration for people: names are not known here.

@@ -151,8 +151,10 @@ impl Modelled {
         let runs = |c: usize| {
             belief.is_none() || members.contains(&c) || self.race.task.baseline == Some(c)
         };
+        // What was launched as one of the last is never hidden: its number is taken.
+        let counts = |it: &&Observation| it.purpose == Purpose::Final || runs(it.configuration);
         let observations: Vec<Observation> =
-            situation.observations.iter().filter(|it| runs(it.configuration)).cloned().collect();
+            situation.observations.iter().filter(counts).cloned().collect();
         let own = Situation { observations: &observations, ..*situation };
         self.race.next(&own, start + members.len() as u32).said(guard)
     }

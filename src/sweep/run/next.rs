@@ -3,6 +3,7 @@
 
 use super::super::context::SweepContext;
 use super::super::running::Running;
+use super::super::scope::Scope;
 use super::super::trial::Trial;
 use super::super::{SweepError, relaunch};
 use super::nights::Room;
@@ -40,7 +41,7 @@ impl Sweep {
         let spent = self.budget_spent();
         let action = self.action(context, running);
         let mut by_strategy = matches!(action, Action::Skip { .. });
-        let (trial, reason) = match action {
+        let (mut trial, reason) = match action {
             Action::Finish { why } => {
                 self.finished = Some(why);
                 return Ok(Next::End(Ending::Complete));
@@ -63,8 +64,10 @@ impl Sweep {
                 Room::Yes => None,
                 Room::NotNow => return Ok(Next::End(Ending::WindowClosed)),
                 Room::Never(reason) => {
-                    by_strategy = true;
-                    Some(reason)
+                    let fewer = self.room_for_fewer(context, &trial);
+                    trial.repeats = fewer.unwrap_or(trial.repeats);
+                    by_strategy = fewer.is_none();
+                    by_strategy.then_some(reason)
                 }
             },
             reason => reason,
@@ -78,6 +81,20 @@ impl Sweep {
             return Ok(Next::Skipped);
         }
         Ok(Next::Launch(trial))
+    }
+
+    /// The grid's own number of repeats, where a window has room for these and not for as many
+    /// as were chosen.
+    fn room_for_fewer(&self, context: &SweepContext, trial: &Trial) -> Option<u32> {
+        let repeats = self.record.manifest.strategy.repeats();
+        let fewer = Trial { repeats, ..*trial };
+        let fits = || matches!(self.room(context, &fewer), Room::Yes);
+        (repeats < trial.repeats && fits()).then_some(repeats)
+    }
+
+    /// Whether what is launched depends on what was measured.
+    fn chooses(&self) -> bool {
+        matches!(self.scope, Scope::Sweep) && self.record.manifest.strategy.chooses()
     }
 
     /// What an earlier session left undone, what the strategy asks for, and in the end what
@@ -94,7 +111,8 @@ impl Sweep {
         });
         let action = self.scope.journalled(&self.record, action);
         match (action, self.scope.reopened(&self.record).pop_front()) {
-            (Action::Finish { .. }, Some(trial)) => trial.into(),
+            // A strategy that chooses has decided without it: what it decided must stay so.
+            (Action::Finish { .. }, Some(trial)) if !self.chooses() => trial.into(),
             (action, _) => action,
         }
     }

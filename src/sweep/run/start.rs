@@ -14,7 +14,7 @@ use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::LaunchRecord;
 use crate::history::replay;
-use crate::strategy::Bar;
+use crate::strategy::{Bar, Purpose};
 
 impl Sweep {
     pub(super) async fn start(
@@ -66,6 +66,10 @@ impl Sweep {
         };
         if self.record.launches.iter().any(is_begun) {
             return behind::bar(&self.record, trial.number);
+        }
+        // Where few are left, each repeat counts, and those of a pair have equally many.
+        if trial.purpose == Purpose::Final {
+            return None;
         }
         let observations = self.scope.observations(&self.record);
         let bar = context.strategy.bar(&observations, trial.configuration);
