@@ -120,7 +120,7 @@ fn counts(observations: &[Observation]) -> BTreeMap<usize, usize> {
 fn twelve_have_two_shuffled_blocks_and_then_the_best_two_meet_in_duels() {
     let mut means = vec![150.0; 12];
     (means[4], means[9]) = (100.0, 101.0);
-    let world = World { noise: 0.1, ..World::of(&means) };
+    let world = World { noise: 0.2, ..World::of(&means) };
     let (observations, why) = run(&adaptive(&world.task()), &world);
     let order = order(&observations);
     assert_eq!(order[0], 0, "the baseline opens");

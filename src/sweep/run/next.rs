@@ -86,10 +86,11 @@ impl Sweep {
     /// The grid's own number of repeats, where a window has room for these and not for as many
     /// as were chosen.
     fn room_for_fewer(&self, context: &SweepContext, trial: &Trial) -> Option<u32> {
-        let repeats = self.record.manifest.strategy.repeats();
+        let strategy = &self.record.manifest.strategy;
+        let repeats = strategy.repeats();
         let fewer = Trial { repeats, ..*trial };
         let fits = || matches!(self.room(context, &fewer), Room::Yes);
-        (repeats < trial.repeats && fits()).then_some(repeats)
+        (strategy.chooses_repeats() && repeats < trial.repeats && fits()).then_some(repeats)
     }
 
     /// Whether what is launched depends on what was measured.
