@@ -54,6 +54,16 @@ impl Configuration {
         std::iter::once(self.name.as_str()).chain(self.aliases.iter().map(String::as_str))
     }
 
+    /// GPUs that its server takes, as its flags ask for them: tensor times pipeline times data
+    /// parallel; one where they say nothing.
+    pub fn gpus(&self) -> u32 {
+        let sizes = ["tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"];
+        let size = |name: &str| self.flags.get(name).and_then(serde_json::Value::as_u64);
+        let sizes =
+            sizes.into_iter().filter_map(size).map(|it| u32::try_from(it).unwrap_or(u32::MAX));
+        sizes.fold(1, |all: u32, size| all.saturating_mul(size.max(1)))
+    }
+
     /// Whether it bears that name.
     pub fn answers_to(&self, name: &str) -> bool {
         self.names().any(|known| known == name)
@@ -141,6 +151,18 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn gpus_are_the_product_of_what_is_parallel() {
+        let gpus = |flags: Value| {
+            let flags = flags.as_object().cloned().unwrap_or_default().into_iter().collect();
+            Configuration { flags, ..Configuration::default() }.gpus()
+        };
+        assert_eq!(gpus(json!({"max-num-seqs": 8})), 1);
+        assert_eq!(gpus(json!({"tensor-parallel-size": 2, "pipeline-parallel-size": 3})), 6);
+        assert_eq!(gpus(json!({"tensor-parallel-size": 2, "data-parallel-size": 4})), 8);
+        assert_eq!(gpus(json!({"tensor-parallel-size": null, "data-parallel-size": 0})), 1);
+    }
 
     fn id(flags: &Flags, environment: &[(&str, &str)]) -> String {
         let environment =

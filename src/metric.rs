@@ -435,6 +435,28 @@ pub struct Objective {
     /// Bounds that a winner must keep.
     #[serde(default)]
     pub constraints: Vec<Constraint>,
+    /// Further objectives: configurations are not ranked by them, and make a Pareto front
+    /// with the first one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<Aim>,
+}
+
+/// A further objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Aim {
+    /// Its metric.
+    pub metric: MetricRef,
+    /// Which way is better.
+    pub goal: Goal,
+}
+
+impl Objective {
+    /// The metrics besides the one that configurations are ranked by: those with a bound,
+    /// then further objectives.
+    pub fn others(&self) -> impl Iterator<Item = &MetricRef> {
+        let bounded = self.constraints.iter().map(|it| &it.metric);
+        bounded.chain(self.further.iter().map(|it| &it.metric))
+    }
 }
 
 /// A bound on a metric, in the metric's unit.

@@ -19,7 +19,7 @@ use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
 use vllm_grid::gate::{Effect, GateReport};
 use vllm_grid::history::folder::Folder;
-use vllm_grid::history::journal::{BUDGET_SPENT, Entry};
+use vllm_grid::history::journal::{Entry, is_budget_spent};
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::sweep::eta::Eta;
@@ -50,8 +50,8 @@ struct SweepView {
     folder: PathBuf,
     name: String,
     simulated: bool,
-    /// Launches that are planned, one for each trial.
-    launches: u32,
+    /// Launches that are planned, one for each trial: at the least and at the most.
+    launches: (u32, u32),
     /// Trials of what is worked on.
     trials: Trials,
     /// The rest of the command that continues a confirmation, where it is one.
@@ -90,8 +90,9 @@ struct Bars {
 }
 
 impl Progress {
-    /// For a sweep of so many launches: bars on a terminal, plain lines elsewhere.
-    pub(crate) fn of_sweep(sweep: &Sweep, launches: u32) -> Self {
+    /// For a sweep of so many launches, at the least and at the most: bars on a terminal, plain
+    /// lines elsewhere.
+    pub(crate) fn of_sweep(sweep: &Sweep, launches: (u32, u32)) -> Self {
         let manifest = &sweep.record().manifest;
         let view = SweepView {
             folder: sweep.folder().path().to_owned(),
@@ -183,7 +184,7 @@ impl Progress {
                 // Its budget counts the sessions before, and the grid is not to change.
                 None if sweep.session == Session::Spent => {
                     "the sweep is not complete, and its budget is spent: \
-                    give the grid a longer `budget` and start a new sweep"
+                    give the grid a larger `budget` and start a new sweep"
                         .to_owned()
                 }
                 None => {
@@ -233,6 +234,9 @@ impl ProgressView {
             Event::SoFar(SoFar::Missing(missing)) => {
                 self.say(&format!("{}{missing}", self.prefix(Some(missing.launch))));
             }
+            Event::SoFar(SoFar::Behind(behind)) => {
+                self.say(&format!("{}{behind}", self.prefix(Some(behind.launch))));
+            }
             Event::SoFar(SoFar::Eta(eta)) => self.eta(&eta),
             Event::Notice(notice) => self.on_notice(notice),
         }
@@ -263,7 +267,7 @@ impl ProgressView {
                 if let Some(sweep) = &mut self.sweep {
                     sweep.session = match complete {
                         true => Session::Complete,
-                        false if reason == BUDGET_SPENT => Session::Spent,
+                        false if is_budget_spent(&reason) => Session::Spent,
                         false => Session::Partial,
                     };
                 }
@@ -271,6 +275,8 @@ impl ProgressView {
             // What was accepted is said before anything is launched.
             Entry::BlockStarted { .. }
             | Entry::LaunchReady { .. }
+            // What it lost to is said with it.
+            | Entry::LaunchShortened { .. }
             | Entry::Production { .. }
             | Entry::ConfirmationStarted { .. }
             | Entry::ConfirmationEnded { .. }
@@ -300,7 +306,7 @@ impl ProgressView {
         let Some(sweep) = &mut self.sweep else { return };
         sweep.session = Session::Partial;
         if let Some(bars) = &self.bars {
-            bars.overall.set_length(u64::from(sweep.launches));
+            bars.overall.set_length(u64::from(sweep.launches.1));
             bars.overall.set_position(sweep.trials.count());
             bars.overall.reset_eta();
         }
@@ -310,7 +316,8 @@ impl ProgressView {
             done => format!(", {done} done before"),
         };
         let about = if sweep.confirms.is_some() { "about " } else { "" };
-        let text = format!("sweep {}{mark}: {about}{} launches{done}", sweep.name, sweep.launches);
+        let (name, launches) = (&sweep.name, wording::range(sweep.launches, " to "));
+        let text = format!("sweep {name}{mark}: {about}{launches} launches{done}");
         self.say(&text);
         if self.bars.is_none() {
             let offset = (self.clock)().strftime("UTC%:z").to_string();
@@ -328,6 +335,12 @@ impl ProgressView {
     }
 
     fn eta(&mut self, eta: &Eta) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.launches = eta.launches;
+            if let Some(bars) = &self.bars {
+                bars.overall.set_length(u64::from(eta.launches.1));
+            }
+        }
         let Some(text) = wording::eta(eta, &(self.clock)()) else { return };
         if let Some(bars) = &self.bars {
             bars.overall.set_message(wording::short_eta(eta, &(self.clock)()));
@@ -434,7 +447,8 @@ impl ProgressView {
         let sweep = self.sweep.as_ref();
         let place = sweep.and_then(|it| it.trials.place_of(number)).unwrap_or(number);
         // A confirmation says only about how many it takes.
-        let launches = sweep.map_or(0, |it| it.launches).max(place);
+        let (least, most) = sweep.map_or((0, 0), |it| it.launches);
+        let launches = wording::range((least.max(place), most.max(place)), "-");
         format!("[{place}/{launches}] {name}: ")
     }
 

@@ -49,9 +49,11 @@ fn confirmed(gain: f64, night: &Night, random: &mut ChaCha8Rng) -> Confirmed {
     let mut sweep = Sweep::new(vec![0.0, gain.ln()]);
     let mut speed = Speed::new(night.machine, random);
     let (mut observations, mut time) = (Vec::new(), 0.0);
-    while let Action::Launch { trial, configuration, .. } =
-        confirm.next(Situation { observations: &observations, in_flight: &[], budget_left: None })
-    {
+    while let Action::Launch { trial, configuration, .. } = confirm.next(Situation {
+        observations: &observations,
+        in_flight: &[],
+        ..Situation::default()
+    }) {
         let end = sweep.launch(configuration, time, &mut speed, night, random);
         let launch = sweep.record.launches.last().expect("just launched");
         observations.push(observation(trial, configuration, end - time, launch));

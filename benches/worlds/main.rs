@@ -1,7 +1,7 @@
 //! The figures that the analysis has to reach, in simulated worlds whose truth is known:
 //! how good the candidate is, how often a claim is false, how often an interval covers, how
 //! wide it is, what a confirmation gives, and how long the analysis takes.
-//! `cargo bench --bench worlds -- [--worlds N] [--seed S] [--cell TEXT] [--quick]`.
+//! `cargo bench --bench worlds -- [ITEM] [--worlds N] [--seed S] [--cell TEXT] [--quick]`.
 //!
 //! The whole path runs: rows, ranking, candidate and claim, by orders of the real strategy.
 //! Every goal is printed with its figure and what so few worlds leave unknown; the exit
@@ -12,6 +12,7 @@ mod claims;
 mod confirmation;
 mod intervals;
 mod speed;
+mod strategies;
 mod table;
 mod world;
 mod zero;
@@ -29,6 +30,8 @@ pub(crate) struct Run {
     /// Worlds of a cell.
     pub(crate) worlds: usize,
     pub(crate) seed: u64,
+    /// The item that is wanted alone.
+    item: Option<String>,
     /// A part of the name of an item or a cell.
     cell: Option<String>,
     /// A few worlds of a few cells.
@@ -37,7 +40,7 @@ pub(crate) struct Run {
 
 impl Run {
     fn of(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut run = Self { worlds: 0, seed: SEED, cell: None, quick: false };
+        let mut run = Self { worlds: 0, seed: SEED, item: None, cell: None, quick: false };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -49,6 +52,7 @@ impl Run {
                 "--quick" => run.quick = true,
                 // What cargo adds.
                 "--bench" => {}
+                word if !word.starts_with('-') => run.item = Some(word.to_owned()),
                 other => return Err(format!("unknown argument {other}")),
             }
         }
@@ -60,7 +64,13 @@ impl Run {
 
     pub(crate) fn wants(&self, item: &str, cell: &str) -> bool {
         let wanted = |text: &String| item.contains(text.as_str()) || cell.contains(text.as_str());
-        self.cell.as_ref().is_none_or(wanted)
+        self.item.as_ref().is_none_or(|it| item.contains(it.as_str()))
+            && self.cell.as_ref().is_none_or(wanted)
+    }
+
+    /// Whether an item that takes hours was asked for.
+    pub(crate) fn names(&self, item: &str) -> bool {
+        self.item.as_deref() == Some(item)
     }
 
     /// Worlds where one takes long.
@@ -86,8 +96,15 @@ fn main() -> ExitCode {
     println!("seed {}, {} worlds a cell; ± is one standard error", run.seed, run.worlds);
     // So few worlds miss a goal by chance.
     let mut table = Table::new(if run.quick { 3.0 } else { 0.0 });
-    let items: [fn(&Run, &mut Table); 6] =
-        [candidate::run, claims::run, intervals::run, confirmation::run, speed::run, zero::run];
+    let items: [fn(&Run, &mut Table); 7] = [
+        candidate::run,
+        claims::run,
+        intervals::run,
+        confirmation::run,
+        speed::run,
+        zero::run,
+        strategies::run,
+    ];
     for item in items {
         item(&run, &mut table);
     }

@@ -27,11 +27,11 @@ fn processor_seconds() -> f64 {
 
 /// A second; a quick run shares its machine with others, whatever its speed is: it finds
 /// what became slower by a factor.
-fn goal(run: &Run) -> Goal {
+pub(crate) fn goal(run: &Run) -> Goal {
     Goal::AtMost(if run.quick { 2.5 } else { 1.0 })
 }
 
-fn slowest(mut run: impl FnMut()) -> Figure {
+pub(crate) fn slowest(mut run: impl FnMut()) -> Figure {
     let mut once = || {
         let began = processor_seconds();
         run();

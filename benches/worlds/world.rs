@@ -18,11 +18,11 @@ use vllm_grid::strategy::{GridStrategy, Order, StrategySpec};
 use vllm_grid::workload::Workload;
 
 /// Seconds from the start to ready, and of one repeat: uniform.
-const BOOT: (f64, f64) = (80.0, 300.0);
-const REPEAT: (f64, f64) = (30.0, 60.0);
+pub(crate) const BOOT: (f64, f64) = (80.0, 300.0);
+pub(crate) const REPEAT: (f64, f64) = (30.0, 60.0);
 
 /// How much slower the discarded first repeat is.
-const WARMUP: f64 = 1.42;
+pub(crate) const WARMUP: f64 = 1.42;
 
 /// What the machine's speed does besides; levels are logarithms.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,7 +110,7 @@ pub(crate) fn normal(random: &mut ChaCha8Rng) -> f64 {
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
-fn uniform((low, high): (f64, f64), random: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn uniform((low, high): (f64, f64), random: &mut ChaCha8Rng) -> f64 {
     low + (high - low) * random.random::<f64>()
 }
 
@@ -138,7 +138,7 @@ impl Speed {
     }
 
     /// Its mean level from one time to a later one, s.
-    fn between(&mut self, from: f64, to: f64, random: &mut ChaCha8Rng) -> f64 {
+    pub(crate) fn between(&mut self, from: f64, to: f64, random: &mut ChaCha8Rng) -> f64 {
         match self.machine {
             Machine::Calm => 0.0,
             Machine::Ramp(part) => part.ln_1p() * f64::midpoint(from, to) / (8.0 * 3600.0),
@@ -212,10 +212,11 @@ impl Sweep {
                 workloads: vec![workload],
                 workloads_sha256: None,
                 datasets: Vec::new(),
-                objective: Objective { metric, goal, constraints: Vec::new() },
+                objective: Objective { metric, goal, constraints: Vec::new(), further: Vec::new() },
                 strategy: StrategySpec::Grid(GridStrategy::default()),
                 order: Order::Separated,
                 budget_seconds: None,
+                budget: vllm_grid::grid::Budget::default(),
                 host: "a simulated world".to_owned(),
                 machine: None,
                 image_id: None,
@@ -230,6 +231,7 @@ impl Sweep {
             replaced: Vec::new(),
             confirmations: Vec::new(),
             unproven: None,
+            ended: None,
         };
         Self { effects, record }
     }
@@ -319,7 +321,7 @@ pub(crate) fn index(name: &str) -> usize {
     name[1..].parse().expect("c0, c1, ...")
 }
 
-fn clock(seconds: f64) -> Timestamp {
+pub(crate) fn clock(seconds: f64) -> Timestamp {
     let start = Timestamp::new(1_795_543_200, 0).expect("a time");
     start + SignedDuration::from_secs_f64(seconds)
 }

@@ -3,6 +3,7 @@
 
 use vllm_grid::grid::plan::spoken;
 use vllm_grid::history::confirmation::Confirmation;
+use vllm_grid::history::extent::Extent;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::results::confirmable::{self, Outlook, Pair, Refusal, RepeatsFrom};
@@ -56,7 +57,7 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
     if let Some(ended) = confirm::ended(&counted, &confirmation) {
         said.push(format!("no further launch is needed: {ended}"));
     }
-    said.extend(unfinished(&record));
+    said.extend(unfinished(&folder, &record)?);
     said.extend(pair.warnings.iter().map(|warning| format!("warning: {warning}")));
     // What would refuse the launches refuses a plan of them, too.
     let may = match accepted {
@@ -133,19 +134,14 @@ fn announcement(
 }
 
 /// A word on a sweep that is not complete: its candidate may change.
-fn unfinished(record: &SweepRecord) -> Option<String> {
-    let planned = record.manifest.build_strategy().trials();
-    let settled = record.own_launches().filter(|it| {
-        it.outcome.as_ref().is_some_and(vllm_grid::history::launch::LaunchOutcome::is_settled)
-    });
-    let done: std::collections::BTreeSet<u32> = settled.map(|it| it.trial).collect();
-    let done = done.len() as u32;
-    (done < planned).then(|| {
+fn unfinished(folder: &Folder, record: &SweepRecord) -> Result<Option<String>, CommandError> {
+    let extent = Extent::read(folder, record, false, &jiff::ZonedDateTime::now())?;
+    Ok(extent.is_partial().then(|| {
         format!(
-            "warning: the sweep is not complete ({done} of {planned} launches): another candidate \
-             may come out of it"
+            "warning: the sweep is not complete ({} launches): another candidate may come out of it",
+            extent.launches()
         )
-    })
+    }))
 }
 
 /// Nothing is left to do for what was asked.

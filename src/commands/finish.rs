@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use vllm_grid::clean;
 use vllm_grid::history::folder::Folder;
-use vllm_grid::history::journal::{self, BUDGET_SPENT, Entry, Line};
+use vllm_grid::history::journal::{self, Entry, Line};
 use vllm_grid::history::production::{Down, Now, PendingRestore, ProductionStep, pending_restore};
 use vllm_grid::history::replay::production_steps;
 use vllm_grid::results::ranking::{self, RankingVerdict};
@@ -230,6 +230,9 @@ fn result(verdict: &RankingVerdict) -> (String, Option<String>) {
         RankingVerdict::Undecided { names, .. } => {
             (format!("undecided between {}", joined(names)), names.first().cloned())
         }
+        verdict @ RankingVerdict::Unclaimed { leader, .. } => {
+            (verdict.to_string(), Some(leader.clone()))
+        }
         RankingVerdict::Insufficient { leader, .. } => (
             format!("one launch each shows nothing; the best mean has {leader}"),
             Some(leader.clone()),
@@ -245,7 +248,9 @@ fn ending(lines: &[Line], exit: Exit, is_error: bool) -> &'static str {
     match exit {
         Exit::Interrupted | Exit::ExitedAtOnce => "interrupted",
         _ if is_error => "failed",
-        Exit::Done | Exit::NothingRanked if reason == Some(BUDGET_SPENT) => "budget_spent",
+        Exit::Done | Exit::NothingRanked if reason.is_some_and(journal::is_budget_spent) => {
+            "budget_spent"
+        }
         Exit::Done | Exit::NothingRanked => "complete",
         _ => "failed",
     }

@@ -54,7 +54,7 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
         Command::Apply(args) => Box::pin(apply::apply(&args)).await,
         Command::Recover(args) => recover::recover(&args, shutdown).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
-        Command::Plan(args) => plan::plan(&args).await,
+        Command::Plan(args) => Box::pin(plan::plan(&args)).await,
         Command::Report(args) => report::report(&args).await,
         Command::List(args) => list::list(&args),
         Command::Compare(args) => compare::compare(&args),

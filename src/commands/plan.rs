@@ -47,10 +47,14 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
 fn expected<'a>(plan: Plan<'a>, grid: &Grid) -> Plan<'a> {
     let earlier = timing::earlier(Path::new("runs"), grid, None);
     let plan = plan.with_earlier_gates(|gate| earlier.seconds_of_gate(&grid.gates, gate));
-    match earlier.expected(grid) {
-        Some(expected) => plan.with_earlier(earlier.sweeps(), expected.seconds, expected.unknown),
+    let plan = match earlier.repeat_sd() {
+        Some(sd) => plan.with_repeat_sd(sd),
         None => plan,
-    }
+    };
+    let unknown = earlier.expected(grid, &grid.strategy).map_or(0, |it| it.unknown);
+    plan.with_earlier(earlier.sweeps(), unknown, |strategy| {
+        earlier.expected(grid, strategy).map(|it| it.seconds)
+    })
 }
 
 /// A variable as the plan shows it.

@@ -363,7 +363,10 @@ pub(super) async fn run(
         context = context.with_earlier(earlier(grid, &sweep).await);
     }
     let confirmation = confirming.as_ref().map(|it| it.number);
-    let launches = confirming.as_ref().map_or(context.strategy.trials(), |it| it.launches);
+    let launches = match &confirming {
+        Some(it) => (it.launches, it.launches),
+        None => sweep.launches_in_all(&context),
+    };
     let progress = Progress::of_sweep(&sweep, launches);
     if let Some(Confirming { strategy, options, .. }) = confirming {
         progress.confirms(&options);

@@ -27,6 +27,15 @@ objective: {minimize: kv_cache.ttft_resent_ms}
 strategy: {grid: {launches: 2, repeats: 2, seed: 1}}
 ";
 
+/// The same with more repeats, and a strategy that leaves out those of what is clearly behind.
+const SHORTENED: &str = "name: shortened
+engine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}
+parameters: {max-num-seqs: [2, 4, 8, 16, 64]}
+workloads: {kv-cache: {prefix-tokens: [512, 2048]}}
+objective: {minimize: \"kv_cache[prefix=512].ttft_resent_ms\"}
+strategy: {grid: {launches: 2, repeats: 3, seed: 1}}
+";
+
 const SEED: u64 = 20_261_128;
 /// Deaths of a sample, as `.ci/run` has it; `.ci/campaign` says how many it wants.
 const SAMPLE: u64 = 500;
@@ -41,8 +50,16 @@ fn victim() {
 /// A part of the campaign: a few points and schedules.
 #[test]
 fn a_sweep_that_is_killed_is_continued_as_if_it_had_not_been() {
-    let done = Campaign { seed: SEED, crashes: 5, every: 110, cuts: 1 }.run();
+    let done = Campaign { grid: GRID, seed: SEED, crashes: 5, every: 110, cuts: 1 }.run();
     assert!(done.crashes >= 5 && done.faults.is_empty(), "{}", done.told());
+}
+
+/// The same of one whose launches are shortened.
+#[test]
+fn a_launch_that_was_shortened_is_not_measured_further_after_a_death() {
+    let done = Campaign { grid: SHORTENED, seed: SEED, crashes: 4, every: 150, cuts: 1 }.run();
+    assert!(done.crashes >= 4 && done.faults.is_empty(), "{}", done.told());
+    assert!(done.shortened > 0, "{}", done.told());
 }
 
 #[test]
@@ -55,13 +72,22 @@ fn crash_campaign() {
     let crashes = number("VLLM_GRID_CRASHES", SAMPLE) as usize;
     // A sample leaves out points, too.
     let every = (1000 / crashes.clamp(1, 1000)).max(1);
-    let done = Campaign { seed, crashes, every, cuts: crashes / 10 }.run();
+    let of = |grid, part: usize| {
+        let (crashes, every) = (crashes.div_ceil(part), every * part);
+        Campaign { grid, seed, crashes, every, cuts: crashes / 10 }.run()
+    };
+    let mut done = of(GRID, 1);
+    let shortened = of(SHORTENED, 4);
+    assert!(shortened.shortened > 0, "no launch is shortened");
+    done.seconds += shortened.seconds;
+    done.add(shortened);
     println!("{}", done.told());
     done.write(seed);
     assert!(done.crashes >= crashes && done.faults.is_empty());
 }
 
 struct Campaign {
+    grid: &'static str,
     seed: u64,
     /// Deaths in all.
     crashes: usize,
@@ -97,6 +123,8 @@ struct Done {
     folders: usize,
     /// Rows that were compared.
     rows: usize,
+    /// Launches that an undisturbed sweep shortens.
+    shortened: usize,
     faults: Vec<(String, Fault)>,
     seconds: f64,
 }
@@ -105,7 +133,7 @@ impl Campaign {
     fn run(&self) -> Done {
         let began = Instant::now();
         let place = tempfile::tempdir().expect("a folder");
-        let undisturbed = World::new(&place.path().join("undisturbed"), GRID);
+        let undisturbed = World::new(&place.path().join("undisturbed"), self.grid);
         let mut done = Done::default();
         let tell = Plan { at: 0, blow: Blow::Tell };
         match act(&undisturbed, Action::Sweep, tell, &mut done) {
@@ -113,6 +141,7 @@ impl Campaign {
             other => panic!("{other:?}"),
         }
         let outcome = Outcome::of(&undisturbed).expect("a complete sweep");
+        done.shortened = check::shortened(&undisturbed.log());
         let told = undisturbed.log().into_iter();
         let points: Vec<String> = told
             .filter_map(|did| if let Did::Struck(name) = did { Some(name) } else { None })
@@ -130,7 +159,7 @@ impl Campaign {
                             continue;
                         }
                         let path = place.path().join(&schedule.name);
-                        let part = carried_out(&World::new(&path, GRID), schedule, &outcome);
+                        let part = carried_out(&World::new(&path, self.grid), schedule, &outcome);
                         sum.lock().expect("no panic").add(part);
                         let _ = std::fs::remove_dir_all(path);
                     }
@@ -349,6 +378,7 @@ impl Done {
         self.refused_cuts += other.refused_cuts;
         self.folders += other.folders;
         self.rows += other.rows;
+        self.shortened += other.shortened;
         for (point, count) in other.points {
             *self.points.entry(point).or_default() += count;
         }

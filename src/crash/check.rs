@@ -182,13 +182,20 @@ pub(super) fn at_any_time(world: &World) -> Vec<Fault> {
     faults
 }
 
-/// What was measured or launched though its end was known.
+/// How many launches were shortened.
+pub(super) fn shortened(log: &[Did]) -> usize {
+    let is = |did: &&Did| matches!(did, Did::Acked(line) if matches!(line.entry, Entry::LaunchShortened { .. }));
+    log.iter().filter(is).count()
+}
+
+/// What was measured or launched though its end was known, or though it was left out.
 fn repeated(log: &[Did]) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut trials: Vec<(u32, u32)> = Vec::new();
     let mut configurations: Vec<(u32, String)> = Vec::new();
     let mut finished = BTreeSet::new();
     let mut infeasible = BTreeSet::new();
+    let mut behind: Vec<(u32, u32)> = Vec::new();
     for did in log {
         match did {
             Did::Acked(line) => match &line.entry {
@@ -204,6 +211,10 @@ fn repeated(log: &[Did]) -> Vec<Fault> {
                         faults.push(fault(Kind::Order, format!("kept twice: {key:?}")));
                     }
                 }
+                Entry::LaunchShortened { launch, behind: it } => {
+                    let trial = trials.iter().find(|(known, _)| known == launch);
+                    behind.extend(trial.map(|(_, trial)| (*trial, it.repeats)));
+                }
                 Entry::LaunchEnded { launch, outcome: LaunchOutcome::Failed(failure) }
                     if failure.class.is_deterministic() =>
                 {
@@ -216,6 +227,9 @@ fn repeated(log: &[Did]) -> Vec<Fault> {
                 let key = (*trial, workload.clone(), case.clone(), *repeat);
                 if finished.contains(&key) {
                     faults.push(fault(Kind::Order, format!("measured again: {key:?}")));
+                }
+                if behind.iter().any(|(known, most)| known == trial && repeat > most) {
+                    faults.push(fault(Kind::Order, format!("measured though left out: {key:?}")));
                 }
             }
             Did::Launched { configuration, .. } if infeasible.contains(configuration) => {
@@ -266,7 +280,7 @@ pub(super) fn settled(world: &World) -> Vec<Fault> {
 mod tests {
     use super::*;
     use crate::history::journal::Journal;
-    use crate::history::launch::{FailureClass, LaunchFailure};
+    use crate::history::launch::{Behind, FailureClass, LaunchFailure};
     use crate::metric::{Measurement, MetricReasons};
     use crate::ownership::debt::ProductionOwed;
     use crate::ownership::{Holder, Ledger, Owed, StateFolder, Uses};
@@ -298,6 +312,8 @@ mod tests {
             planned: 1,
             repeats: Some(1),
             host: None,
+            bar: None,
+            gpus: None,
         }
     }
 
@@ -386,5 +402,20 @@ mod tests {
         );
         let relaunched = [acked(started()), acked(failed), launched];
         assert_eq!(kinds(&repeated(&relaunched)), [Kind::Relaunched]);
+    }
+
+    #[test]
+    fn what_was_left_out_and_is_measured_after_all_is_seen() {
+        let measures = |repeat| Did::Measures {
+            trial: 0,
+            workload: "kv-cache".to_owned(),
+            case: String::new(),
+            repeat,
+        };
+        let behind = Behind { repeats: 1, value: 2.0, bar: 1.0 };
+        let shortened = acked(Entry::LaunchShortened { launch: 1, behind });
+        let log = [acked(started()), measures(1), shortened, measures(1), measures(2)];
+        assert_eq!(kinds(&repeated(&log)), [Kind::Order]);
+        assert_eq!(self::shortened(&log), 1);
     }
 }

@@ -21,6 +21,7 @@ use crate::ownership::{Holder, Ledger, Owed, Session, StateFolder, Uses};
 use crate::report::export;
 use crate::results::ranking;
 use crate::secret::Secrets;
+use crate::strategy::{self, Bar, Observation, Situation, Strategy};
 use crate::sweep::clock::Clock;
 use crate::sweep::context::SweepContext;
 use crate::sweep::events::{Event, Events};
@@ -154,7 +155,7 @@ async fn run(
     });
     let context = SweepContext {
         measure: Arc::new(WorldMeasure(world.clone())),
-        strategy: sweep.record().manifest.build_strategy(),
+        strategy: strategy(grid, &sweep),
         production: Some(Box::new(WorldProduction(world.clone()))),
         clock: Clock::from(now),
         ..SweepContext::of(grid, engine, nowhere).with_events(events)
@@ -164,6 +165,33 @@ async fn run(
     let record = sweep.folder().record()?;
     export::write(sweep.folder().path(), &record, &ranking::rank(&record))?;
     Ok(format!("{:?}", ending?))
+}
+
+/// The grid's strategy; in a world of that name with a bar a quarter above the best mean so far.
+fn strategy(grid: &Grid, sweep: &Sweep) -> Box<dyn Strategy> {
+    let strategy = sweep.record().manifest.build_strategy();
+    if grid.name == "shortened" { Box::new(Barred(strategy)) } else { strategy }
+}
+
+struct Barred(Box<dyn Strategy>);
+
+impl Strategy for Barred {
+    fn next(&self, situation: Situation<'_>) -> strategy::Action {
+        self.0.next(situation)
+    }
+
+    fn trials(&self) -> u32 {
+        self.0.trials()
+    }
+
+    fn bar(&self, observations: &[Observation], _: usize) -> Option<Bar> {
+        let mean = |it: &Observation| {
+            let values: Vec<f64> = it.repeats.iter().filter_map(|it| it.objective).collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let best = observations.iter().filter_map(mean).reduce(f64::min)?;
+        Some(Bar { value: best * 1.25, repeats: 1 })
+    }
 }
 
 /// As `recover` does it: what is left of candidates, then production, by the debt or else by

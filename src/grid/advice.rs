@@ -4,10 +4,11 @@
 
 use std::collections::BTreeSet;
 
+use super::budget::Part;
 use super::duration::spoken;
 use super::error::Findings;
 use super::estimate::Estimate;
-use super::{Grid, inert_flags, some, unmeasured};
+use super::{Grid, inert_flags, plan, some, unmeasured};
 
 use crate::configuration::Configuration;
 use crate::workload::MIN_OF_AN_HOUR;
@@ -119,31 +120,59 @@ fn window(grid: &Grid, findings: &mut Findings) {
 /// A budget that not all launches are begun within, if they are as slow as can be
 /// assumed or even if they are as fast.
 fn budget(grid: &Grid, findings: &mut Findings) {
-    let Some(budget) = grid.budget_seconds.map(|seconds| seconds as f64) else { return };
     let estimate = Estimate::of(grid);
-    let (launches, limit) = (estimate.launches, spoken(budget));
-    let (least, most) = estimate.begun_within(budget);
-    let message = if most < launches {
-        format!(
+    for (part, (least, most)) in estimate.begun_within(grid) {
+        let limit = match part {
+            Part::Time => spoken(grid.budget_seconds.unwrap_or_default() as f64),
+            Part::Launches => launches_of(grid.budget.launches.unwrap_or_default()),
+            Part::GpuHours => {
+                format!("{} GPU hours", grid.budget.gpu_hours.unwrap_or_default())
+            }
+        };
+        if let Some(message) = too_short(grid, &estimate, part, &limit, (least, most)) {
+            findings.warning(grid.places.budget.as_ref(), message);
+        }
+    }
+}
+
+fn launches_of(count: u32) -> String {
+    format!("{count} {}", if count == 1 { "launch" } else { "launches" })
+}
+
+/// What is said of a part of a budget within which so many launches are begun.
+fn too_short(
+    grid: &Grid,
+    estimate: &Estimate,
+    part: Part,
+    limit: &str,
+    (least, most): (u64, u64),
+) -> Option<String> {
+    let (fewest, all) = estimate.launches;
+    let launches = plan::range(estimate.launches);
+    // Launches come in blocks of all configurations.
+    let never = if least < grid.configurations.len() as u64 {
+        ", and configurations without any"
+    } else {
+        ""
+    };
+    if part == Part::Launches {
+        let may = if most < fewest { "ends" } else { "may end" };
+        let ends = format!("the budget of {limit} {may} the sweep before its {launches}{never}");
+        return (most < all).then_some(ends);
+    }
+    if most < fewest {
+        return Some(format!(
             "{launches} launches take at least {}, by assumption: the budget of {limit} ends the \
              sweep before that, after {}",
             spoken(estimate.low_seconds),
-            if least == most { format!("{most}") } else { format!("{least} to {most}") }
-        )
-    } else if least < most {
-        // Launches come in blocks of all configurations.
-        let never = if least < grid.configurations.len() as u64 {
-            ", and configurations without any"
-        } else {
-            ""
-        };
+            plan::range((least, most))
+        ));
+    }
+    (least < all).then(|| {
         format!(
             "{launches} launches may take up to {}, by assumption: the budget of {limit} may end the sweep \
              after {least} of them{never}",
             spoken(estimate.high_seconds)
         )
-    } else {
-        return;
-    };
-    findings.warning(grid.places.budget.as_ref(), message);
+    })
 }

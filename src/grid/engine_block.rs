@@ -138,9 +138,9 @@ impl EngineReader<'_> {
             production,
             pause,
             profiles: self.texts(&fields, "profiles"),
-            gpus: self.switch(&fields, "gpus"),
-            caches: self.switch(&fields, "caches"),
-            introspect: self.switch(&fields, "introspect").unwrap_or(false),
+            gpus: fields.switch("gpus", self.findings),
+            caches: fields.switch("caches", self.findings),
+            introspect: fields.switch("introspect", self.findings).unwrap_or(false),
             base: None,
         })
     }
@@ -282,16 +282,6 @@ impl EngineReader<'_> {
         }
     }
 
-    fn switch(&mut self, fields: &Fields<'_>, name: &str) -> Option<bool> {
-        let (_, node) = fields.given(name)?;
-        if let Content::Bool(value) = node.content {
-            return Some(value);
-        }
-        let message = format!("`{name}` must be true or false, not {}", node.describe());
-        self.findings.error(&node.span, message);
-        None
-    }
-
     fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Vec<String> {
         let Some((_, node)) = fields.given(name) else { return Vec::new() };
         let what = format!("`{name}`");
@@ -356,7 +346,7 @@ impl EngineReader<'_> {
             command,
             flags: self.flags(&fields),
             api_key_env: self.api_key_env(&fields),
-            introspect: self.switch(&fields, "introspect").unwrap_or(false),
+            introspect: fields.switch("introspect", self.findings).unwrap_or(false),
         })
     }
 

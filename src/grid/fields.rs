@@ -108,6 +108,17 @@ impl<'n> Fields<'n> {
         }
     }
 
+    /// True or false.
+    pub(super) fn switch(&self, name: &str, findings: &mut Findings) -> Option<bool> {
+        let (_, node) = self.given(name)?;
+        if let Content::Bool(value) = node.content {
+            return Some(value);
+        }
+        let message = format!("`{name}` must be true or false, not {}", node.describe());
+        findings.error(&node.span, message);
+        None
+    }
+
     /// A finite number.
     pub(super) fn number(&self, name: &str, findings: &mut Findings) -> Option<f64> {
         let (_, node) = self.given(name)?;

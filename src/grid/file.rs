@@ -13,11 +13,13 @@ use super::node::{self, Span};
 use super::secrets;
 use super::service::{self, ServiceBase};
 use super::{
-    EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, expand, goal, read, stack_keys,
+    EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, budget, expand, goal, read,
+    stack_keys, strategy_block,
 };
 use crate::configuration::{Configuration, Stack, hexadecimal};
 use crate::input::{self, InputError};
 use crate::metric::MetricRef;
+use crate::strategy::Task;
 use crate::workload::{Spec, Workload, nearest};
 
 /// Values of parameters in all configurations together: what fits into memory.
@@ -247,8 +249,18 @@ fn assemble(
         }
         Some((name, span)) => baseline(name, span, &expansion.configurations, findings),
     };
+    let named = baseline.as_deref();
+    let index = named.and_then(|it| expansion.configurations.iter().position(|c| c.answers_to(it)));
+    let task = Task::plain(expansion.configurations.len(), index);
+    strategy_block::enough(&document.strategy, &task, findings);
     let goal::Sought { objective, named, span } = document.sought?;
-    let (budget_seconds, budget) = document.budget.unzip();
+    if let Some(budget) = &document.budget {
+        budget::refuse_idle(&engine, budget, findings);
+    }
+    let limits = document.budget.as_ref();
+    let budget_place = limits.map(|it| it.span.clone());
+    let (budget_seconds, budget) =
+        limits.map_or_else(Default::default, |it| (it.seconds, it.besides));
     let (window, window_place) = document.window.unzip();
     let grid = Grid {
         name: document.name?,
@@ -263,8 +275,10 @@ fn assemble(
         workloads: judged(document.workloads, &named),
         datasets: document.datasets,
         objective,
-        strategy: document.strategy,
+        is_default_strategy: document.strategy.spec.is_none(),
+        strategy: document.strategy.spec.unwrap_or_default(),
         budget_seconds,
+        budget,
         gates: document.gates,
         window,
         warnings: Vec::new(),
@@ -274,7 +288,7 @@ fn assemble(
             flags: draft.settable(),
             rows: rows(draft),
             axes: draft.axes.iter().find(|axis| axis.kind.is_of_stack()).map(|it| it.span.clone()),
-            budget,
+            budget: budget_place,
             window: window_place,
         },
     };

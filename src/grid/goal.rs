@@ -1,10 +1,9 @@
-//! What a grid is after: workloads, objective and constraints, strategy, budget.
+//! What a grid is after: workloads, objective and constraints, strategy.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::duration;
 use super::error::Findings;
 use super::fields::{Fields, json, list, mapping};
 use super::node::{Content, Key, Node, Span};
@@ -159,15 +158,15 @@ struct Named<'f> {
 }
 
 /// The objective with its constraints. Of workloads that have errors of their own
-/// only the metrics' names are checked: their cases are not known.
+/// only the metrics' names are checked: their cases are not known. `known`: its keys.
 pub(super) fn objective(
     node: &Node,
     span: &Span,
+    known: &[&str],
     suite: &Suite,
     findings: &mut Findings,
 ) -> Option<Sought> {
-    let known = ["minimize", "maximize", "constraints"];
-    let fields = Fields::of(node, "`objective`", span, &known, findings)?;
+    let fields = Fields::of(node, "`objective`", span, known, findings)?;
     let (constraints, mut named): (Vec<_>, Vec<_>) = match fields.given("constraints") {
         Some((_, node)) => list(node, "`constraints`", findings)
             .unwrap_or_default()
@@ -197,7 +196,7 @@ pub(super) fn objective(
     direction(&one, goal, key, findings);
     decided(&one, suite, findings);
     named.insert(0, (one.reference.clone(), one.span.clone()));
-    let objective = Objective { metric: one.reference, goal, constraints };
+    let objective = Objective { metric: one.reference, goal, constraints, further: Vec::new() };
     Some(Sought { objective, named, span: span.clone() })
 }
 
@@ -465,17 +464,4 @@ fn case(
         _ => return Some(()),
     }
     None
-}
-
-/// Seconds of a budget such as `8h`, `90m`, `1h30m`.
-pub(super) fn budget(node: &Node, findings: &mut Findings) -> Option<u64> {
-    let seconds = match &node.content {
-        Content::Text(text) => duration::read(text),
-        _ => None,
-    };
-    if seconds.is_none() {
-        let message = format!("`budget` must be a duration, not {}", node.describe());
-        findings.error(&node.span, message).help("write for example `8h`, `90m` or `1h30m`");
-    }
-    seconds
 }

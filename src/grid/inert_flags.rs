@@ -73,7 +73,7 @@ fn sequences(grid: &Grid, findings: &mut Findings) {
         Some(LoadCase::Rate(_) | LoadCase::MaxRate) => true,
         None => grid.workload_of(metric).is_some_and(|workload| !is_alone(workload, metric)),
     };
-    if least < slots || grid.objective.constraints.iter().any(|it| binds(&it.metric)) {
+    if least < slots || grid.objective.others().any(binds) {
         return;
     }
     findings.warning(
@@ -113,9 +113,8 @@ fn caching(grid: &Grid, findings: &mut Findings) {
         && values.into_iter().any(|value| value == Some(&Value::Bool(false)));
     let metric = &grid.objective.metric;
     let Some(workload) = grid.workload_of(metric) else { return };
-    let others = grid.objective.constraints.iter().any(|it| {
-        grid.workload_of(&it.metric)
-            .is_some_and(|workload| !workload.shares_nothing(&it.metric.name))
+    let others = grid.objective.others().any(|metric| {
+        grid.workload_of(metric).is_some_and(|workload| !workload.shares_nothing(&metric.name))
     });
     if !is_switched || others || !workload.shares_nothing(&metric.name) {
         return;

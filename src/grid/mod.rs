@@ -3,6 +3,7 @@
 //! is launched. Pure: knows no engine, no network, no runtime.
 
 mod advice;
+mod budget;
 mod duration;
 mod engine_block;
 mod error;
@@ -17,6 +18,7 @@ mod image_name;
 mod inert_flags;
 mod name;
 mod node;
+mod objectives;
 pub mod plan;
 mod read;
 mod request;
@@ -33,8 +35,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use budget::{Budget, Part as BudgetPart};
 pub use duration::read as duration_seconds;
 pub use error::{GridError, GridErrors};
+pub use estimate::mean_gpus;
 pub use file::GridFile;
 use node::Span;
 pub use service::ServiceBase;
@@ -45,7 +49,7 @@ use crate::gate::{Gate, Gates};
 use crate::metric::{MetricRef, Objective};
 use crate::simulator::drift::Drift;
 use crate::simulator::fault_plan::FaultPlan;
-use crate::strategy::StrategySpec;
+use crate::strategy::{Order, StrategySpec, Task};
 use crate::workload::{Datasets, Workload};
 
 /// A checked and expanded grid, complete: made from a [`GridFile`] once it is clear
@@ -79,8 +83,12 @@ pub struct Grid {
     pub objective: Objective,
     /// How launches are chosen.
     pub strategy: StrategySpec,
+    /// Whether the file names no strategy.
+    pub is_default_strategy: bool,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
+    /// What else it may spend.
+    pub budget: Budget,
     /// What is looked at in a launch before it is measured.
     pub gates: Gates,
     /// Times of the day in which it may launch; always where it names none.
@@ -155,6 +163,17 @@ impl Grid {
         self.configurations.iter().position(|configuration| configuration.answers_to(name))
     }
 
+    /// What its strategy decides about.
+    pub fn task(&self) -> Task {
+        Task::of(&self.configurations, self.baseline_index(), &self.objective, Order::Opened)
+    }
+
+    /// The same with nothing but how much there is to decide about: it costs little, however
+    /// many configurations there are.
+    pub(crate) fn sizes(&self) -> Task {
+        Task::plain(self.configurations.len(), self.baseline_index())
+    }
+
     /// Line and column, from 1, of a key in the file: `["engine", "docker", "api-key-env"]`.
     pub fn place_of(&self, keys: &[&str]) -> Option<(usize, usize)> {
         let text = file::text(&self.source);
@@ -199,9 +218,7 @@ impl Grid {
 
     /// Seconds of one launch by assumption, at the least and at the most.
     pub fn assumed_launch_seconds(&self) -> (f64, f64) {
-        let all = estimate::Estimate::of(self);
-        let launches = all.launches.max(1) as f64;
-        (all.low_seconds / launches, all.high_seconds / launches)
+        estimate::Estimate::of(self).of_one()
     }
 
     /// Seconds that a gate takes by assumption, at the least and at the most.

@@ -8,12 +8,18 @@ use std::path::PathBuf;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+pub use super::budget::{Budget, Part};
 pub use super::duration::spoken;
-use super::estimate::{Estimate, of_gate};
+use super::estimate::{Estimate, begun, ends_first, mean_gpus, of_gate};
 use super::{EngineBlock, Grid, Warning, Window};
 use crate::configuration::Configuration;
 use crate::gate::Gate;
+use crate::strategy::StrategySpec;
 use crate::workload::RequestFields;
+
+mod strategies;
+
+pub use strategies::{Differences, PlannedStrategy, Range};
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -45,14 +51,28 @@ pub struct Plan<'a> {
     pub gates: Vec<PlannedGate>,
     /// What a person should read before the night.
     pub warnings: &'a [Warning],
-    /// Launches in all.
+    /// Launches in all: the most, where the sweep chooses them.
     pub launches: u64,
+    /// Launches at the least, where the sweep chooses them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least_launches: Option<u64>,
+    /// Each strategy that there is with what it would take and show: the grid's own with its
+    /// options, the others with the same repeats.
+    pub strategies: Vec<PlannedStrategy>,
+    /// What the differences are reckoned from that the strategies can show.
+    pub differences: Differences,
+    /// What would serve better, where something would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
     /// How long they may take.
     pub estimated_hours: Hours,
     /// Hours after which none is begun, where limited.
     pub budget_hours: Option<f64>,
-    /// Launches that are begun within the budget, where there is one.
+    /// Launches that the budget allows to begin, where there is one.
     pub begun_within_budget: Option<Begun>,
+    /// What else the budget limits, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<PlannedBudget>,
     /// The times of the day in which it launches, where limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<PlannedWindow>,
@@ -106,14 +126,14 @@ pub struct PlannedWindow {
 }
 
 impl PlannedWindow {
-    /// So many launches, each of seconds at the least and at the most.
-    fn of(window: Window, kept_seconds: f64, launches: u64, each: (f64, f64)) -> Self {
-        let nights = |launch: f64| {
+    /// So many launches, each of seconds, both at the least and at the most.
+    fn of(window: Window, kept_seconds: f64, launches: (u64, u64), each: (f64, f64)) -> Self {
+        let nights = |launches: u64, launch: f64| {
             let usable = window.seconds() - kept_seconds;
             let of_one = (usable / launch.max(1.0)).floor();
             (of_one >= 1.0).then(|| (launches as f64 / of_one).ceil() as u64)
         };
-        let nights = nights(each.0).zip(nights(each.1));
+        let nights = nights(launches.0, each.0).zip(nights(launches.1, each.1));
         Self { window, kept_seconds, nights }
     }
 }
@@ -123,21 +143,77 @@ impl PlannedWindow {
 pub struct EarlierRuns {
     /// How many there are.
     pub runs: usize,
-    /// Hours in all.
+    /// Hours in all: of the most launches, where the sweep chooses them.
     pub hours: f64,
+    /// Hours of the fewest launches, where the sweep chooses them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least_hours: Option<f64>,
     /// Configurations without a launch in them: the others' times stand for theirs.
     pub unknown_configurations: usize,
     /// Launches that are begun within the budget, where there is one.
     pub begun_within_budget: Option<u64>,
 }
 
-/// A number of launches, assumed and not measured.
+/// A number of launches that a budget allows to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Begun {
     /// If everything is as slow as can be assumed.
     pub least: u64,
     /// If everything is as fast as can be assumed.
     pub most: u64,
+}
+
+impl Begun {
+    /// Within all parts of a grid's budget; `None` where it has none.
+    fn of(parts: &[(Part, (u64, u64))]) -> Option<Self> {
+        let least = parts.iter().map(|(_, (least, _))| *least).min()?;
+        let most = parts.iter().map(|(_, (_, most))| *most).min()?;
+        Some(Self { least, most })
+    }
+}
+
+/// What a budget limits besides time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedBudget {
+    /// The limits.
+    #[serde(flatten)]
+    pub limits: Budget,
+    /// GPUs of a launch, on average over the configurations.
+    pub mean_gpus: f64,
+    /// Which parts may be the first to end the sweep, by assumption; none where all launches
+    /// are begun.
+    pub ends_first: Vec<Part>,
+}
+
+impl PlannedBudget {
+    fn of(grid: &Grid, ends_first: Vec<Part>) -> Option<Self> {
+        let (limits, mean_gpus) = (grid.budget, mean_gpus(&grid.configurations));
+        (!limits.is_empty()).then_some(Self { limits, mean_gpus, ends_first })
+    }
+}
+
+/// The whole budget, as seconds and launches.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    /// Of time and of GPU hours the one that ends first.
+    seconds: Option<f64>,
+    launches: Option<u64>,
+}
+
+impl Ends {
+    fn of(plan: &Plan<'_>) -> Self {
+        let besides = plan.budget.as_ref();
+        let gpu_hours = besides.and_then(|it| Some(it.limits.gpu_hours? / it.mean_gpus));
+        let hours = plan.budget_hours.into_iter().chain(gpu_hours).reduce(f64::min);
+        let launches = besides.and_then(|it| it.limits.launches).map(u64::from);
+        Self { seconds: hours.map(|hours| hours * 3600.0), launches }
+    }
+
+    /// Launches that are begun, where so many take so many seconds; `None` without a budget.
+    fn begun(self, all_seconds: f64, launches: u64) -> Option<u64> {
+        let time = self.seconds.map(|seconds| begun(seconds, all_seconds, launches));
+        time.into_iter().chain(self.launches.map(|it| it.min(launches))).min()
+    }
 }
 
 /// One configuration of a plan.
@@ -198,10 +274,8 @@ impl<'a> Plan<'a> {
         let estimate = Estimate::of(grid);
         let baseline = grid.baseline.as_deref();
         let budget = grid.budget_seconds.map(|seconds| seconds as f64);
-        let begun_within_budget = budget.map(|seconds| {
-            let (least, most) = estimate.begun_within(seconds);
-            Begun { least, most }
-        });
+        let parts = estimate.begun_within(grid);
+        let begun_within_budget = Begun::of(&parts);
         let command = command(&grid.engine, grid.engine.model());
         let configurations = grid
             .configurations
@@ -212,6 +286,8 @@ impl<'a> Plan<'a> {
                 command: Some(command_of(grid, configuration)).filter(|own| *own != command),
             })
             .collect();
+        let differences = Differences::assumed(grid);
+        let strategies = strategies::all(grid, &differences);
         Self {
             schema_version: SCHEMA_VERSION,
             name: &grid.name,
@@ -223,7 +299,11 @@ impl<'a> Plan<'a> {
             variables: Vec::new(),
             gates: gates(grid),
             warnings: &grid.warnings,
-            launches: estimate.launches,
+            launches: estimate.launches.1,
+            least_launches: Some(estimate.launches.0).filter(|_| grid.strategy.chooses()),
+            advice: strategies::advice(grid, &strategies),
+            strategies,
+            differences,
             estimated_hours: Hours {
                 low: estimate.low_seconds / 3600.0,
                 high: estimate.high_seconds / 3600.0,
@@ -231,6 +311,7 @@ impl<'a> Plan<'a> {
             },
             budget_hours: budget.map(|seconds| seconds / 3600.0),
             begun_within_budget,
+            budget: PlannedBudget::of(grid, ends_first(&parts, estimate.launches.1)),
             window: grid.window.map(|window| {
                 let (kept, each) = (grid.kept_of_window_seconds(), grid.assumed_launch_seconds());
                 PlannedWindow::of(window, kept, estimate.launches, each)
@@ -254,22 +335,65 @@ impl<'a> Plan<'a> {
         self
     }
 
-    /// The same with what so many earlier runs of the same service make expect: seconds
-    /// in all, and configurations that they did not launch.
+    /// The same with what so many earlier runs of the same service make expect: seconds of a
+    /// strategy at the least and at the most, where they are known, and configurations that
+    /// they did not launch.
     #[must_use]
-    pub fn with_earlier(self, runs: usize, seconds: f64, unknown_configurations: usize) -> Self {
-        let begun_within_budget = self.budget_hours.map(|hours| {
-            let begun = (hours * 3600.0 / seconds * self.launches as f64).ceil();
-            if begun < self.launches as f64 { begun as u64 } else { self.launches }
+    pub fn with_earlier(
+        mut self,
+        runs: usize,
+        unknown_configurations: usize,
+        seconds: impl Fn(&StrategySpec) -> Option<(f64, f64)>,
+    ) -> Self {
+        let ends = Ends::of(&self);
+        for strategy in &mut self.strategies {
+            if let Some(seconds) = seconds(&strategy.spec) {
+                strategy.took(seconds, ends);
+            }
+        }
+        let own = self.strategies.iter().find(|it| it.is_chosen);
+        let Some((least, most)) = own.and_then(|own| seconds(&own.spec)) else { return self };
+        self.earlier_runs = Some(EarlierRuns {
+            runs,
+            hours: most / 3600.0,
+            least_hours: self.least_launches.map(|_| least / 3600.0),
+            unknown_configurations,
+            begun_within_budget: ends.begun(most, self.launches),
         });
-        let hours = seconds / 3600.0;
-        let earlier = EarlierRuns { runs, hours, unknown_configurations, begun_within_budget };
-        let each = seconds / (self.launches.max(1) as f64);
-        let window = self
+        let each = most / (self.launches.max(1) as f64);
+        let launches = self.launch_range();
+        self.window = self
             .window
-            .map(|it| PlannedWindow::of(it.window, it.kept_seconds, self.launches, (each, each)));
-        Self { earlier_runs: Some(earlier), window, ..self }
+            .map(|it| PlannedWindow::of(it.window, it.kept_seconds, launches, (each, each)));
+        self
     }
+
+    /// The same with the SD between repeats of one launch that earlier runs showed, as a
+    /// fraction.
+    #[must_use]
+    pub fn with_repeat_sd(mut self, sd: f64) -> Self {
+        self.differences.repeat_sd = sd;
+        self.differences.repeat_sd_measured = true;
+        for strategy in &mut self.strategies {
+            strategy.differ_by(&self.differences);
+        }
+        self
+    }
+
+    /// Launches at the least and at the most.
+    pub fn launch_range(&self) -> (u64, u64) {
+        (self.least_launches.unwrap_or(self.launches), self.launches)
+    }
+
+    /// The grid's own strategy.
+    pub fn chosen(&self) -> Option<&PlannedStrategy> {
+        self.strategies.iter().find(|it| it.is_chosen)
+    }
+}
+
+/// A range as it is written: one number where both are the same.
+pub fn range((low, high): (u64, u64)) -> String {
+    if low == high { low.to_string() } else { format!("{low} to {high}") }
 }
 
 fn gates(grid: &Grid) -> Vec<PlannedGate> {

@@ -13,10 +13,12 @@ use super::fields::{Fields, list, mapping};
 use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
 use super::window::{self, Window};
-use super::{EngineBlock, ReadOptions, gates, goal, name, request, stack_keys, strategy_block};
+use super::{
+    EngineBlock, ReadOptions, budget, gates, goal, name, objectives, request, stack_keys,
+    strategy_block,
+};
 use crate::configuration::Stack;
 use crate::gate::Gates;
-use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, Workload};
 
 /// The keys of a grid.
@@ -54,8 +56,8 @@ pub(super) struct Document {
     pub(super) workloads: Vec<Workload>,
     pub(super) datasets: Datasets,
     pub(super) sought: Option<goal::Sought>,
-    pub(super) strategy: StrategySpec,
-    pub(super) budget: Option<(u64, Span)>,
+    pub(super) strategy: strategy_block::Chosen,
+    pub(super) budget: Option<budget::Read>,
     pub(super) gates: Gates,
     pub(super) window: Option<(Window, Span)>,
 }
@@ -111,14 +113,13 @@ pub(super) fn document(
     };
     let sought = fields
         .given("objective")
-        .and_then(|(key, node)| goal::objective(node, &key.span, &suite, findings));
-    let strategy = match fields.given("strategy") {
-        Some((key, node)) => strategy_block::strategy(node, &key.span, findings),
-        None => StrategySpec::Grid(GridStrategy::default()),
-    };
-    let budget = fields.given("budget").and_then(|(_, node)| {
-        goal::budget(node, findings).map(|seconds| (seconds, node.span.clone()))
-    });
+        .and_then(|(key, node)| objectives::objective(node, &key.span, &suite, findings));
+    let strategy = fields
+        .given("strategy")
+        .map(|(key, node)| strategy_block::strategy(node, &key.span, findings))
+        .unwrap_or_default();
+    let budget =
+        fields.given("budget").and_then(|(key, node)| budget::read(node, &key.span, findings));
     let gates = fields.given("gates").map(|(key, node)| gates::gates(node, &key.span, findings));
     let window = fields.given("window").and_then(|(_, node)| {
         window::window(node, findings).map(|window| (window, node.span.clone()))

@@ -19,8 +19,12 @@ use crate::strategy::Purpose;
 pub struct Extent {
     /// Trials of the strategy that are over: measured, failed or skipped.
     pub done: u32,
-    /// Of how many.
+    /// Of how many: at the most, where the sweep chooses its launches; those that are over,
+    /// once it is complete.
     pub of: u32,
+    /// Of how many at the least, where the sweep chooses its launches and is not complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_least: Option<u32>,
     /// Whether more will come.
     #[serde(flatten)]
     pub state: State,
@@ -87,6 +91,15 @@ impl Extent {
         self.state != State::Complete
     }
 
+    /// How many of how many: `12 of 30 to 52`.
+    pub fn launches(&self) -> String {
+        let Self { done, of, of_least, .. } = self;
+        match of_least.filter(|least| least < of) {
+            Some(least) => format!("{done} of {least} to {of}"),
+            None => format!("{done} of {of}"),
+        }
+    }
+
     /// How far the sweep in a folder is. `ours`: the caller itself works on it, and stops now.
     ///
     /// # Errors
@@ -116,7 +129,7 @@ impl Extent {
         now: &ZonedDateTime,
         written: impl FnOnce() -> bool,
     ) -> Self {
-        let of = record.manifest.build_strategy().trials();
+        let expected = record.manifest.expected_launches();
         // The last launch of a trial says whether it is over.
         let mut trials: BTreeMap<u32, bool> = BTreeMap::new();
         for launch in record.launches.iter().filter(|it| it.purpose != Purpose::Confirm) {
@@ -126,13 +139,20 @@ impl Extent {
         let (own, last_confirms) = without_confirmations(of_latest_block(lines));
         let confirms = last_confirms && record.confirmations.iter().any(|it| it.open);
         let begun = record.unfinished_confirmation().is_some();
-        let (all, of) = (done >= of, of.max(done));
+        let (all, of) = (done >= expected.high, expected.high.max(done));
+        let of_least = record.manifest.strategy.chooses().then(|| expected.low.max(done));
+        let extent = |state: State, confirmation| {
+            // It ended when nothing was left to choose from, not when the most was launched.
+            let ended = state == State::Complete && of_least.is_some();
+            let (of, of_least) = if ended { (done, None) } else { (of, of_least) };
+            Self { done, of, of_least, state, confirmation, waits: None }
+        };
         let Some(window) = waited_for(lines.last(), record.manifest.window, now) else {
             let (state, confirmation) = states(&own, all, confirms, begun, written);
-            return Self { done, of, state, confirmation, waits: None };
+            return extent(state, confirmation);
         };
         let (state, confirmation) = states(&own, all, confirms, begun, || false);
-        let extent = Self { done, of, state, confirmation, waits: None };
+        let extent = extent(state, confirmation);
         match (written(), last_confirms && begun) {
             (true, true) => {
                 Self { confirmation: Some(Confirming::Waiting), waits: Some(window), ..extent }
@@ -216,7 +236,7 @@ fn state(lines: &[Line], all: bool, written: impl FnOnce() -> bool) -> State {
         return State::Complete;
     }
     match lines.last().and_then(ended) {
-        Some((_, reason)) if reason == journal::BUDGET_SPENT => State::BudgetSpent,
+        Some((_, reason)) if journal::is_budget_spent(&reason) => State::BudgetSpent,
         Some((_, reason)) if reason == "interrupted" || reason == journal::WINDOW_CLOSED => {
             State::Interrupted
         }
@@ -233,7 +253,7 @@ mod tests {
     use crate::history::launch::LaunchOutcome;
     use crate::history::record::LaunchRecord;
     use crate::history::replay::tests::manifest;
-    use crate::strategy::{GridStrategy, Order, StrategySpec};
+    use crate::strategy::{AdaptiveStrategy, GridStrategy, Order, StrategySpec};
 
     fn line(sequence: u64, entry: Entry) -> Line {
         Line { sequence, at: jiff::Timestamp::UNIX_EPOCH, elapsed_ms: None, entry }
@@ -327,7 +347,9 @@ mod tests {
     fn the_last_session_says_whether_more_will_come() {
         let never = || panic!("a session that ended holds no lock");
         assert_eq!(state(&ended(true, "complete"), false, never), State::Complete);
-        assert_eq!(state(&ended(false, "budget spent"), false, never), State::BudgetSpent);
+        for spent in ["budget spent", "budget spent: 40 launches"] {
+            assert_eq!(state(&ended(false, spent), false, never), State::BudgetSpent);
+        }
         assert_eq!(state(&ended(false, "interrupted"), false, never), State::Interrupted);
         let killed = state(&ended(false, journal::WINDOW_CLOSED), false, never);
         assert_eq!(killed, State::Interrupted, "`resume` waits for the next one");
@@ -362,6 +384,7 @@ mod tests {
             earlier: Vec::new(),
             replaced: Vec::new(),
             unproven: None,
+            ended: None,
         };
         let extent = Extent::of(&record, &ended(false, "interrupted"), &now(0), || false);
         assert_eq!((extent.done, extent.of, extent.state), (14, 14, State::Complete));
@@ -369,6 +392,43 @@ mod tests {
         newer.manifest.order = Order::Separated;
         let extent = Extent::of(&newer, &ended(false, "interrupted"), &now(0), || false);
         assert_eq!((extent.done, extent.of), (14, 16), "the baseline is launched twice");
+    }
+
+    /// Four configurations, so many launches, and how its only session ended.
+    fn adaptive(launches: u32, complete: bool, reason: &str) -> Extent {
+        let mut manifest = manifest();
+        let one = manifest.configurations[0].clone();
+        let named = |at: u32| Configuration { name: format!("c{at}"), ..one.clone() };
+        manifest.configurations = (0..4).map(named).collect();
+        manifest.baseline = None;
+        manifest.strategy = StrategySpec::Adaptive(AdaptiveStrategy::default());
+        let mut record = SweepRecord::new(manifest);
+        let launch = |trial| LaunchRecord {
+            trial,
+            outcome: Some(LaunchOutcome::Measured),
+            ..LaunchRecord::default()
+        };
+        record.launches = (0..launches).map(launch).collect();
+        Extent::of(&record, &ended(complete, reason), &now(0), || false)
+    }
+
+    #[test]
+    fn a_sweep_that_ended_by_its_own_choice_lacks_nothing() {
+        let over = adaptive(14, true, "c1 is probably within 5 % of the best");
+        assert_eq!((over.state.clone(), &*over.launches()), (State::Complete, "14 of 14"));
+        let json = serde_json::to_value(&over).expect("JSON");
+        assert_eq!((&json["of"], json.get("of_least")), (&14.into(), None));
+        let stopped = adaptive(5, false, "interrupted");
+        // Two blocks of four at the least.
+        let most = stopped.of;
+        let said = (stopped.state.clone(), stopped.launches());
+        assert_eq!(said, (State::Interrupted, format!("5 of 8 to {most}")));
+        assert_eq!(serde_json::to_value(&stopped).expect("JSON")["of_least"], 8);
+        assert_eq!(adaptive(9, false, "interrupted").launches(), format!("9 of 9 to {most}"));
+        let spent = adaptive(9, false, journal::BUDGET_SPENT);
+        assert_eq!(spent.state, State::BudgetSpent);
+        // All that there can be is everything.
+        assert_eq!(adaptive(most, false, "interrupted").state, State::Complete);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::block::Block;
 use super::confirmation::Confirmation;
-use super::launch::{LaunchFacts, LaunchOutcome};
+use super::launch::{Behind, LaunchFacts, LaunchOutcome};
 use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
 use crate::gate::GateReport;
@@ -21,8 +21,8 @@ use crate::input;
 use crate::metric::Measurement;
 use crate::secret::Secrets;
 use crate::server::effective::EffectiveValues;
-use crate::strategy::Purpose;
 use crate::strategy::confirm::Ended;
+use crate::strategy::{Bar, Purpose};
 
 mod error;
 mod lines;
@@ -42,6 +42,12 @@ pub const MAX_BYTES: u64 = 1 << 30;
 
 /// The reason of a session that its budget ended.
 pub const BUDGET_SPENT: &str = "budget spent";
+
+/// Whether that is the reason of a session that its budget ended: of what is said behind a
+/// colon where it was no budget of time.
+pub fn is_budget_spent(reason: &str) -> bool {
+    reason.strip_prefix(BUDGET_SPENT).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+}
 
 /// The reason of a session whose window closed: another one follows at the next opening.
 pub const WINDOW_CLOSED: &str = "the window closed, and it goes on at the next opening";
@@ -88,6 +94,12 @@ pub enum Entry {
         /// The host that it runs on; the manifest's where an older version wrote it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<String>,
+        /// Beyond which value its trial is clearly behind, where its strategy gave one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bar: Option<Bar>,
+        /// GPUs that its flags ask for; an older version did not write it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gpus: Option<u32>,
     },
     /// The server answered; what it runs with.
     LaunchReady {
@@ -111,6 +123,13 @@ pub enum Entry {
         launch: u32,
         /// Its metrics.
         measurement: Measurement,
+    },
+    /// A launch is clearly behind: its further repeats are left out from here on.
+    LaunchShortened {
+        /// Number of the launch.
+        launch: u32,
+        /// Why.
+        behind: Behind,
     },
     /// A launch is over.
     LaunchEnded {

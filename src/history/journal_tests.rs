@@ -14,6 +14,8 @@ pub(super) fn started(launch: u32) -> Entry {
         planned: 0,
         repeats: None,
         host: None,
+        bar: None,
+        gpus: None,
     }
 }
 

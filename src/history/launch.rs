@@ -1,8 +1,11 @@
 //! The data of one launch, as the engines give them and the journal keeps them:
-//! what is known of a server that became ready, why another one did not, and how
-//! a launch ended.
+//! what is known of a server that became ready, why another one did not, when one is
+//! clearly behind, and how a launch ended.
 
 use serde::{Deserialize, Serialize};
+
+use crate::metric::Goal;
+use crate::strategy::Bar;
 
 /// What is known of a launch whose server became ready.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -196,5 +199,56 @@ impl LaunchOutcome {
     /// Whether the launch counts as done: an interrupted one is made again.
     pub fn is_settled(&self) -> bool {
         !matches!(self, Self::Interrupted)
+    }
+}
+
+/// Why a launch measures fewer repeats than were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Behind {
+    /// Kept repeats of each case that are measured in spite of it.
+    pub repeats: u32,
+    /// Mean of the objective's kept repeats so far.
+    pub value: f64,
+    /// The value that all of them are beyond.
+    pub bar: f64,
+}
+
+impl Behind {
+    /// Whether the objective's kept repeats so far are enough, and all beyond the bar. An
+    /// equal value is not.
+    pub fn of(bar: Bar, goal: Goal, values: &[f64]) -> Option<Self> {
+        let is_beyond = |value: &f64| match goal {
+            Goal::Minimize => *value > bar.value,
+            Goal::Maximize => *value < bar.value,
+        };
+        let is_enough = !values.is_empty() && values.len() >= bar.repeats as usize;
+        (is_enough && values.iter().all(is_beyond)).then(|| Self {
+            repeats: bar.repeats.max(1),
+            value: values.iter().sum::<f64>() / values.len() as f64,
+            bar: bar.value,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bar(value: f64, repeats: u32) -> Bar {
+        Bar { value, repeats }
+    }
+
+    #[test]
+    fn all_repeats_must_be_beyond_and_enough_of_them() {
+        let behind = |values: &[f64]| Behind::of(bar(100.0, 2), Goal::Minimize, values);
+        assert_eq!(behind(&[]), None);
+        assert_eq!(behind(&[120.0]), None, "one of two");
+        assert_eq!(behind(&[120.0, 100.0]), None, "the bar itself is not beyond it");
+        let found = Behind { repeats: 2, value: 130.0, bar: 100.0 };
+        assert_eq!(behind(&[120.0, 140.0]), Some(found));
+        let faster = |values: &[f64]| Behind::of(bar(100.0, 0), Goal::Maximize, values);
+        assert_eq!(faster(&[120.0]), None, "more is better");
+        assert_eq!(faster(&[]), None, "nothing is known");
+        assert_eq!(faster(&[90.0]).map(|it| it.repeats), Some(1), "the first is measured");
     }
 }

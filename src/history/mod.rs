@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+pub mod behind;
 pub mod block;
 pub mod confirmation;
 pub mod disk;
@@ -16,6 +17,7 @@ pub mod of_launch;
 pub mod production;
 pub mod record;
 pub mod replay;
+pub mod spent;
 pub mod steady;
 pub mod timing;
 pub mod values;

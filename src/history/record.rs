@@ -9,15 +9,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::block::Block;
 use super::confirmation::ConfirmationRecord;
-use super::launch::{LaunchFacts, LaunchOutcome};
+use super::launch::{Behind, LaunchFacts, LaunchOutcome};
 use super::production::{Replaced, Unproven};
 use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::gate::{GateReport, Gates};
-use crate::grid::{EngineBlock, Grid, Window};
+use crate::grid::{Budget, EngineBlock, Grid, Window};
 use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
-use crate::strategy::{Order, Purpose, Strategy, StrategySpec};
+use crate::strategy::{Bar, Order, Purpose, Remaining, Strategy, StrategySpec, Task};
 use crate::workload::{DatasetFile, SUITE_VERSION, Workload};
 
 /// Version of every file format that this crate writes.
@@ -78,6 +78,9 @@ pub struct Manifest {
     pub order: Order,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
+    /// What else it may spend; an older version did not write it.
+    #[serde(default, skip_serializing_if = "Budget::is_empty")]
+    pub budget: Budget,
     /// Operating system, kernel and processor of the host: results of different hosts do not mix.
     pub host: String,
     /// The machine; an older version did not write it.
@@ -127,12 +130,24 @@ impl Manifest {
         self.simulated_machine.as_ref().map_or(1.0, |machine| machine.speed)
     }
 
+    /// Launches that its strategy is expected to take: exact where nothing is chosen during the
+    /// sweep.
+    pub fn expected_launches(&self) -> Remaining {
+        let named = self.baseline.as_deref();
+        let baseline =
+            named.and_then(|name| self.configurations.iter().position(|it| it.answers_to(name)));
+        let sizes = Task::plain(self.configurations.len(), baseline);
+        self.strategy.expected_launches(&Task { order: self.order, ..sizes })
+    }
+
     /// The strategy that the sweep began with, with its order.
     pub fn build_strategy(&self) -> Box<dyn Strategy> {
         let named = self.baseline.as_deref();
         let baseline =
             named.and_then(|name| self.configurations.iter().position(|it| it.answers_to(name)));
-        self.strategy.build_by(self.order, self.configurations.len(), baseline)
+        let objective = &self.objective;
+        let task = Task::of(&self.configurations, baseline, objective, self.order);
+        self.strategy.build(&Task { pace: self.machine_pace(), ..task })
     }
 
     /// Makes it that of a block: the grid stays, what is measured with is the block's.
@@ -179,6 +194,7 @@ impl Manifest {
             strategy: grid.strategy.clone(),
             order: Order::Opened,
             budget_seconds: grid.budget_seconds,
+            budget: grid.budget,
             host: host(),
             machine: None,
             image_id: None,
@@ -298,6 +314,15 @@ pub struct LaunchRecord {
     /// Kept repeats of each case that its trial is to have, where that is journalled.
     #[serde(default)]
     pub repeats: Option<u32>,
+    /// Beyond which value its trial is clearly behind, where its strategy gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bar: Option<Bar>,
+    /// Why further repeats of its trial were left out, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Behind>,
+    /// GPUs that its flags ask for, where that is journalled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
     /// The host that it ran on, where that is journalled; see [`SweepRecord::host_of`].
     #[serde(default)]
     pub host: Option<String>,
@@ -378,6 +403,19 @@ pub struct SweepRecord {
     /// Production that was stopped and is not proven since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproven: Option<Unproven>,
+    /// How the last session that worked on the sweep itself ended; `None` while it goes on,
+    /// and where it was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<SweepEnd>,
+}
+
+/// How a session of a sweep ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepEnd {
+    /// Whether everything was done that was to be done.
+    pub complete: bool,
+    /// Why it ended.
+    pub reason: String,
 }
 
 impl SweepRecord {
@@ -390,6 +428,7 @@ impl SweepRecord {
             earlier: Vec::new(),
             replaced: Vec::new(),
             unproven: None,
+            ended: None,
         }
     }
 
@@ -438,6 +477,7 @@ impl SweepRecord {
         let number = self.block();
         let ids = self.manifest.configurations.iter().map(|it| it.id.clone()).collect();
         self.manifest.change(block);
+        self.ended = None;
         self.earlier.push(EarlierBlock {
             number,
             launches: std::mem::take(&mut self.launches),

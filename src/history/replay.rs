@@ -11,7 +11,7 @@ use super::journal::{Entry, JournalError, Line};
 use super::launch::LaunchOutcome;
 use super::of_launch;
 use super::production::{ProductionStep, Unproven};
-use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
+use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepEnd, SweepRecord};
 use super::steady::Steady;
 use crate::metric::Measurement;
 
@@ -120,6 +120,15 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
                 ));
             }
         }
+        Entry::LaunchShortened { launch, .. } => {
+            let known = running(*launch, "what is left out")?;
+            if known.facts.is_none() {
+                return Err(format!("launch {launch} is behind, whose server is not ready"));
+            }
+            if known.behind.is_some() {
+                return Err(format!("launch {launch} is behind for the second time"));
+            }
+        }
         Entry::LaunchEnded { launch, .. } => {
             running(*launch, "the end")?;
         }
@@ -192,23 +201,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
     }
     match entry {
         Entry::SessionStarted { .. } => close_open_launches(record),
-        Entry::ConfirmationStarted { confirmation } => {
-            let started = ConfirmationRecord {
-                asked: confirmation.clone(),
-                ended: None,
-                earlier: None,
-                open: true,
-                session: (at, at),
-            };
-            let mut all = record.confirmations.iter_mut();
-            match all.find(|it| it.asked.number == confirmation.number) {
-                Some(known) => {
-                    let earlier = known.ended.or(known.earlier);
-                    *known = ConfirmationRecord { earlier, ..started };
-                }
-                None => record.confirmations.push(started),
-            }
-        }
+        Entry::ConfirmationStarted { confirmation } => start(record, confirmation, at),
         Entry::BlockStarted { block } => record.begin_block(block),
         Entry::ConfirmationEnded { ended, .. } => {
             if let Some(open) = record.confirmations.iter_mut().find(|it| it.open) {
@@ -223,9 +216,14 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
             planned: _,
             repeats,
             host,
+            bar,
+            gpus,
         } => {
             let confirms = record.confirmations.iter().find(|it| it.open);
             let confirmation = confirms.map(|it| it.asked.number);
+            if confirmation.is_none() {
+                record.ended = None;
+            }
             record.launches.push(LaunchRecord {
                 launch: *launch,
                 trial: *trial,
@@ -235,6 +233,8 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 configuration: configuration.clone(),
                 repeats: *repeats,
                 host: host.clone(),
+                bar: *bar,
+                gpus: *gpus,
                 ..LaunchRecord::default()
             });
         }
@@ -263,6 +263,11 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 }
             }
         }
+        Entry::LaunchShortened { launch, behind } => {
+            if let Some(known) = find(record, *launch) {
+                known.behind = Some(*behind);
+            }
+        }
         Entry::LaunchEnded { launch, outcome } => {
             if let Some(known) = find(record, *launch) {
                 known.outcome = Some(outcome.clone());
@@ -270,16 +275,41 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 known.own = of_launch::measurement(known);
             }
         }
-        Entry::SessionEnded { .. } => {
-            for confirmation in &mut record.confirmations {
-                confirmation.open = false;
-            }
-        }
+        Entry::SessionEnded { complete, reason } => end_session(record, *complete, reason),
         Entry::Production { production } => {
             record.replaced.extend(production.replaced());
             record.unproven = Unproven::after(record.unproven.take(), production, at);
         }
         Entry::Unknown => {}
+    }
+}
+
+/// A confirmation begins, or goes on.
+fn start(record: &mut SweepRecord, confirmation: &Confirmation, at: jiff::Timestamp) {
+    let started = ConfirmationRecord {
+        asked: confirmation.clone(),
+        ended: None,
+        earlier: None,
+        open: true,
+        session: (at, at),
+    };
+    let mut all = record.confirmations.iter_mut();
+    match all.find(|it| it.asked.number == confirmation.number) {
+        Some(known) => {
+            let earlier = known.ended.or(known.earlier);
+            *known = ConfirmationRecord { earlier, ..started };
+        }
+        None => record.confirmations.push(started),
+    }
+}
+
+/// The session is over: that of the sweep, or that of a confirmation.
+fn end_session(record: &mut SweepRecord, complete: bool, reason: &str) {
+    if !record.confirmations.iter().any(|it| it.open) {
+        record.ended = Some(SweepEnd { complete, reason: reason.to_owned() });
+    }
+    for confirmation in &mut record.confirmations {
+        confirmation.open = false;
     }
 }
 

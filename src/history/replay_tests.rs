@@ -31,10 +31,12 @@ pub(in crate::history) fn manifest() -> Manifest {
             metric: "kv_cache.ttft_resent_ms".parse().unwrap(),
             goal: Goal::Minimize,
             constraints: Vec::new(),
+            further: Vec::new(),
         },
         strategy: StrategySpec::Grid(GridStrategy::default()),
         order: Order::Separated,
         budget_seconds: None,
+        budget: crate::grid::Budget::default(),
         host: String::new(),
         machine: None,
         image_id: None,
@@ -178,9 +180,23 @@ fn an_unknown_step_of_production_leaves_pending_what_was() {
     assert_eq!(pending_restore(&steps), PendingRestore::Start("p".to_owned()));
 }
 
+const BEHIND: &str = r#"{"kind":"launch_shortened","launch":1,"behind":{"repeats":1,"value":2.5,"bar":2.0,"leader":"b"}}"#;
+
+#[test]
+fn a_launch_is_shortened_once_while_its_server_runs() {
+    let record = replay(manifest(), &lines(&[SESSION, STARTED, READY, REPEAT, BEHIND])).unwrap();
+    let behind = record.launches[0].behind.unwrap();
+    assert_eq!((behind.repeats, behind.value, behind.bar), (1, 2.5, 2.0));
+    let refused = |entries: &[&str]| replay(manifest(), &lines(entries)).unwrap_err().what;
+    assert!(refused(&[SESSION, BEHIND]).contains("never started"));
+    assert!(refused(&[SESSION, STARTED, BEHIND]).contains("not ready"));
+    assert!(refused(&[SESSION, STARTED, READY, BEHIND, BEHIND]).contains("second time"));
+    assert!(refused(&[SESSION, STARTED, READY, ENDED, BEHIND]).contains("over"));
+}
+
 #[test]
 fn every_prefix_of_a_journal_is_a_journal() {
-    let all = lines(&[SESSION, STARTED, READY, REPEAT, ENDED, SESSION]);
+    let all = lines(&[SESSION, STARTED, READY, REPEAT, BEHIND, ENDED, SESSION]);
     for length in 0..=all.len() {
         replay(manifest(), &all[..length]).unwrap();
     }
@@ -210,11 +226,17 @@ fn what_was_written_is_read_again() {
             planned: 6,
             repeats: None,
             host: None,
+            bar: Some(crate::strategy::Bar { value: 305.5, repeats: 1 }),
+            gpus: None,
         },
         Entry::LaunchReady {
             launch: 1,
             facts: LaunchFacts::default(),
             effective: std::collections::BTreeMap::new(),
+        },
+        Entry::LaunchShortened {
+            launch: 1,
+            behind: crate::history::launch::Behind { repeats: 1, value: 412.25, bar: 305.5 },
         },
         Entry::LaunchEnded { launch: 1, outcome: LaunchOutcome::Failed(failure) },
     ];

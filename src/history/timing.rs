@@ -10,10 +10,13 @@ use jiff::Timestamp;
 use super::folder::Folder;
 use super::launch::LaunchOutcome;
 use super::record::{LaunchRecord, Manifest, Service, SweepRecord};
+use super::values::{case_of, kept, value};
+use crate::configuration::Configuration;
 use crate::gate::{Gate, GateVerdict, Gates};
 use crate::grid::Grid;
+use crate::metric::MetricRef;
 use crate::statistics::median;
-use crate::strategy::{Order, StrategySpec};
+use crate::strategy::{Order, StrategySpec, Task};
 use crate::workload::Workload;
 
 /// Sweeps that are looked at, newest first: a journal can have thousands of lines, and
@@ -34,6 +37,8 @@ pub struct Timing {
     passes: BTreeMap<Pass, BTreeMap<String, Vec<f64>>>,
     /// Of gates that asked something.
     gates: BTreeMap<GateKey, BTreeMap<String, Vec<f64>>>,
+    /// Sum of squares within launches, and its degrees of freedom.
+    repeats: (f64, usize),
     /// Sweeps that they come from.
     sweeps: usize,
 }
@@ -41,10 +46,8 @@ pub struct Timing {
 /// What a sweep would take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expected {
-    /// Seconds in all.
-    pub seconds: f64,
-    /// Launches in all.
-    pub launches: u32,
+    /// Seconds in all, of the fewest launches and of the most.
+    pub seconds: (f64, f64),
     /// Configurations without a launch of their own: the others' times stand for theirs.
     pub unknown: usize,
 }
@@ -212,29 +215,91 @@ impl Timing {
         median(&all)
     }
 
-    /// What a whole sweep of a grid would take; a gate that was never asked with its settings
-    /// is taken by assumption.
-    pub fn expected(&self, grid: &Grid) -> Option<Expected> {
+    /// What a whole sweep of a grid with a strategy would take; a gate that was never asked with
+    /// its settings is taken by assumption. Of a strategy that chooses its launches the
+    /// configurations' mean stands for each.
+    pub fn expected(&self, grid: &Grid, strategy: &StrategySpec) -> Option<Expected> {
         let baseline = grid.baseline.as_deref();
-        let StrategySpec::Grid(strategy) = &grid.strategy;
-        let (mut seconds, mut launches, mut unknown) = (0.0, 0, 0);
         let all = grid.configurations.len();
+        let (mut own, mut sum, mut unknown) = (0.0, (0.0, 0.0), 0);
         for configuration in &grid.configurations {
             let is_baseline = baseline.is_some_and(|name| configuration.answers_to(name));
             let count = strategy.launches_of(Order::Opened, all, is_baseline);
-            let one = self.launch_seconds(&configuration.id, &grid.workloads, strategy.repeats)?;
-            seconds += one * f64::from(count);
-            for gate in grid.gates.of_launch(|_| false) {
-                let known = self.gate_seconds(&configuration.id, &grid.gates, gate);
-                // What was never asked takes its time, too.
-                let (low, high) = grid.assumed_gate_seconds(gate);
-                let times = if gate.is_of_each_launch() { count } else { count.min(1) };
-                seconds += known.unwrap_or(f64::midpoint(low, high)) * f64::from(times);
-            }
-            launches += count;
+            let (each, once) = self.of_configuration(grid, configuration, strategy.repeats())?;
+            own += each * f64::from(count) + once * f64::from(count.min(1));
+            sum = (sum.0 + each, sum.1 + once);
             unknown += usize::from(!self.knows(&configuration.id));
         }
-        Some(Expected { seconds, launches, unknown })
+        let launches = strategy.expected_launches(&Task::plain(all, grid.baseline_index()));
+        let mean = |launches: u32| {
+            let share = f64::from(launches) / all.max(1) as f64;
+            sum.0 * share + sum.1 * share.min(1.0)
+        };
+        let seconds =
+            if strategy.chooses() { (mean(launches.low), mean(launches.high)) } else { (own, own) };
+        Some(Expected { seconds, unknown })
+    }
+
+    /// Seconds of each launch of a configuration, and of its first launch besides: gates that
+    /// are asked once.
+    fn of_configuration(
+        &self,
+        grid: &Grid,
+        configuration: &Configuration,
+        repeats: u32,
+    ) -> Option<(f64, f64)> {
+        let id = &configuration.id;
+        let (mut each, mut once) = (self.launch_seconds(id, &grid.workloads, repeats)?, 0.0);
+        for gate in grid.gates.of_launch(|_| false) {
+            let known = self.gate_seconds(id, &grid.gates, gate);
+            // What was never asked takes its time, too.
+            let (low, high) = grid.assumed_gate_seconds(gate);
+            let seconds = known.unwrap_or(f64::midpoint(low, high));
+            *(if gate.is_of_each_launch() { &mut each } else { &mut once }) += seconds;
+        }
+        Some((each, once))
+    }
+
+    /// SD between kept repeats of one launch, of the logarithm of the objective that was looked
+    /// for while learning; `None` where no launch had two of them.
+    pub fn repeat_sd(&self) -> Option<f64> {
+        let (squares, freedom) = self.repeats;
+        (freedom > 0).then(|| (squares / freedom as f64).sqrt())
+    }
+
+    /// Adds how much the repeats of each launch differed in a metric.
+    fn learn_repeats(&mut self, record: &SweepRecord, sought: &Sought) {
+        let metric = &sought.metric;
+        let is_same = specs(&record.manifest.workloads)
+            .into_iter()
+            .any(|it| sought.spec.as_ref() == Some(&it));
+        let Some(case) = case_of(&record.manifest, metric).filter(|_| is_same) else { return };
+        for launch in record.launches.iter().filter(|it| it.is_over()) {
+            let values = kept(launch, &metric.workload, &case);
+            let logs: Vec<f64> = values
+                .filter_map(|it| value(it, &metric.name))
+                .filter(|value| *value > 0.0)
+                .map(f64::ln)
+                .collect();
+            let mean = logs.iter().sum::<f64>() / logs.len().max(1) as f64;
+            self.repeats.0 += logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>();
+            self.repeats.1 += logs.len().saturating_sub(1);
+        }
+    }
+}
+
+/// The objective whose repeats are looked at, and the workload that it comes from.
+struct Sought {
+    metric: MetricRef,
+    spec: Option<(&'static str, String)>,
+}
+
+impl Sought {
+    fn of(grid: &Grid) -> Self {
+        let metric = grid.objective.metric.clone();
+        let own = grid.workloads.iter().find(|it| it.kind().key == metric.workload);
+        let spec = own.and_then(|it| specs(std::slice::from_ref(it)).pop());
+        Self { metric, spec }
     }
 }
 
@@ -276,7 +341,7 @@ fn specs(workloads: &[Workload]) -> Vec<(&'static str, String)> {
 /// What earlier sweeps in a folder took that launched the same service on this host.
 /// A sweep that cannot be read is left out; so is `except`.
 pub fn earlier(runs: &Path, grid: &Grid, except: Option<&str>) -> Timing {
-    let asked = Asked::of(grid);
+    let (asked, sought) = (Asked::of(grid), Sought::of(grid));
     let mut timing = Timing::default();
     let Ok(entries) = std::fs::read_dir(runs) else { return timing };
     let mut sweeps: Vec<(String, Folder)> = entries
@@ -291,7 +356,10 @@ pub fn earlier(runs: &Path, grid: &Grid, except: Option<&str>) -> Timing {
     sweeps.sort_by(|(a, _), (b, _)| b.cmp(a));
     for (_, folder) in sweeps.iter().take(SWEEPS) {
         match folder.record() {
-            Ok(record) => timing.learn(&record),
+            Ok(record) => {
+                timing.learn(&record);
+                timing.learn_repeats(&record, &sought);
+            }
             Err(error) => tracing::debug!("left out of the estimate: {error}"),
         }
     }

@@ -10,7 +10,7 @@ fn view(running: BTreeMap<Option<u32>, LaunchView>, launches: u32) -> ProgressVi
         folder: PathBuf::new(),
         name: String::new(),
         simulated: true,
-        launches,
+        launches: (launches, launches),
         trials: six_before(),
         confirms: None,
         session: Session::Partial,
@@ -64,6 +64,8 @@ fn a_sweep_names_each_launch_and_its_configuration() {
             planned,
             repeats: None,
             host: None,
+            bar: None,
+            gpus: None,
         });
     }
     assert_eq!(
@@ -101,6 +103,8 @@ fn a_trial_is_counted_once_whatever_the_numbers_of_its_launches_are() {
             planned: 1,
             repeats: None,
             host: None,
+            bar: None,
+            gpus: None,
         });
         view.on_entry(Entry::LaunchEnded { launch, outcome });
         let done = view.sweep.as_ref().unwrap().trials.count();
@@ -130,7 +134,7 @@ fn evening() -> ZonedDateTime {
 }
 
 fn eta(source: Source, seconds: (f64, f64)) -> Eta {
-    Eta { seconds, source, budget: None }
+    Eta { seconds, launches: (24, 24), source, budget: None }
 }
 
 #[test]
@@ -153,6 +157,8 @@ fn lines_of_a_sweep_have_clock_times_and_are_broken_between_words_at_80_columns(
         planned: 4,
         repeats: None,
         host: None,
+        bar: None,
+        gpus: None,
     });
     view.on_entry(Entry::RepeatFinished { launch: 7, measurement: void("concurrency=8", 1) });
     let metric: MetricRef = "load[concurrency=64].output_throughput".parse().unwrap();
@@ -172,7 +178,7 @@ fn lines_of_a_sweep_have_clock_times_and_are_broken_between_words_at_80_columns(
         place: Some(Place { place: 2, of: 5 }),
         broken: vec![BrokenBound { bound, value: 1812.0 }],
     })));
-    let budget = BudgetEnd { seconds: 31_018.0, launches: (17, 17), of: 24 };
+    let budget = BudgetEnd { seconds: 31_018.0, launches: (17, 17), of: (24, 24) };
     let reported = Eta { budget: Some(budget), ..eta(Source::Measured, (40_000.0, 40_000.0)) };
     view.on_event(Event::SoFar(SoFar::Eta(reported)));
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
@@ -195,7 +201,7 @@ fn an_end_is_said_by_what_it_is_known_from() {
         said(&eta(Source::Earlier(1), (90.0, 90.0))).unwrap(),
         "ends about 18:34:32, in 90 s, as 1 earlier run of this service took"
     );
-    let budget = Some(BudgetEnd { seconds: 600.0, launches: (4, 6), of: 6 });
+    let budget = Some(BudgetEnd { seconds: 600.0, launches: (4, 6), of: (6, 6) });
     assert_eq!(
         said(&Eta { budget, ..eta(Source::Assumed, (60.0, 3000.0)) }).unwrap(),
         "the budget ends at 18:43, in 10 min, after 4 to 6 of 6 launches: assumed, nothing is \
@@ -248,4 +254,25 @@ fn only_what_is_there_is_offered_to_be_resumed() {
     assert!(!said().contains(&resume), "its journal was: {}", said());
     std::fs::write(run.join("journal.jsonl"), "").unwrap();
     assert!(said().contains(&resume), "{}", said());
+}
+
+/// As where the strategy ends when the best one is known.
+#[test]
+fn launches_that_are_chosen_are_a_range() {
+    let written = Written::default();
+    let mut view = view(BTreeMap::new(), 30);
+    view.out = Box::new(written.clone());
+    view.clock = || "2026-11-28T18:33:02+01:00[+01:00]".parse().unwrap();
+    let ranged =
+        |launches, budget, seconds| Eta { launches, budget, ..eta(Source::Measured, seconds) };
+    view.on_event(Event::SoFar(SoFar::Eta(ranged((30, 52), None, (3360.0, 9120.0)))));
+    assert_eq!(view.prefix_of(3, "a"), "[3/30-52] a: ");
+    let budget = BudgetEnd { seconds: 6000.0, launches: (30, 41), of: (30, 52) };
+    view.on_event(Event::SoFar(SoFar::Eta(ranged((30, 52), Some(budget), (3360.0, 9120.0)))));
+    // In the end one number is left.
+    view.on_event(Event::SoFar(SoFar::Eta(ranged((33, 33), None, (120.0, 120.0)))));
+    assert_eq!(view.prefix_of(3, "a"), "[3/33] a: ");
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    insta::assert_snapshot!(text);
 }

@@ -22,14 +22,21 @@ pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
         }
         Source::Assumed => ": assumed, nothing is measured yet".to_owned(),
     };
+    let is_chosen = eta.launches.0 < eta.launches.1;
     let ends = match (eta.budget, eta.source) {
         (Some(BudgetEnd { seconds, launches, of }), _) => {
             let begun = match launches {
                 (least, most) if least == most => format!("about {least}"),
-                (least, most) => format!("{least} to {most}"),
+                both => range(both, " to "),
             };
-            let (at, left) = (at(now, seconds), spoken(seconds));
-            format!("the budget ends at {at}, in {left}, after {begun} of {of} launches")
+            let (end, left) = (at(now, seconds), spoken(seconds));
+            let begun = format!("after {begun} of {} launches", range(of, " to "));
+            if is_chosen && low < seconds {
+                let first = at(now, low);
+                format!("ends between {first} and the budget's end at {end}, in {left}, {begun}")
+            } else {
+                format!("the budget ends at {end}, in {left}, {begun}")
+            }
         }
         (None, source) if source == Source::Assumed || low < high => format!(
             "ends between {} and {}, in {} to {}",
@@ -40,9 +47,16 @@ pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
         ),
         (None, _) => format!("ends about {}, in {}", at(now, high), spoken(high)),
     };
-    // A gate that was never asked with these settings.
-    let is_in_part = eta.source != Source::Assumed && low < high;
-    let part = if is_in_part { "; a gate's time is assumed" } else { "" };
+    let part = match (eta.source, eta.budget) {
+        (_, None) if is_chosen => {
+            format!("; {} launches in all, as it chooses", range(eta.launches, " to "))
+        }
+        // A gate that was never asked with these settings.
+        (Source::Measured | Source::Earlier(_), _) if low < high && !is_chosen => {
+            "; a gate's time is assumed".to_owned()
+        }
+        _ => String::new(),
+    };
     Some(format!("{ends}{source}{part}"))
 }
 
@@ -51,8 +65,16 @@ pub(super) fn short_eta(eta: &Eta, now: &ZonedDateTime) -> String {
     match (eta.budget, eta.source) {
         (Some(budget), _) => format!("budget ends {}", at(now, budget.seconds)),
         (None, Source::Assumed) => String::new(),
+        (None, _) if eta.launches.0 < eta.launches.1 => {
+            format!("ends by {}", at(now, eta.seconds.1))
+        }
         (None, _) => format!("ends about {}", at(now, eta.seconds.1)),
     }
+}
+
+/// One number where both are the same.
+pub(super) fn range((least, most): (u32, u32), to: &str) -> String {
+    if least == most { least.to_string() } else { format!("{least}{to}{most}") }
 }
 
 /// The clock time in so many seconds, with the day where it is another one.

@@ -76,6 +76,9 @@ pub(super) fn choice(findings: &[ComparisonFinding]) -> Option<String> {
                     "in {last} it has rank {rank_label}, behind its first on an assumed variance"
                 )
             }
+            LaterPlace::Unclaimed { rank_label } => {
+                format!("in {last} it has rank {rank_label}, with too few launches for a claim")
+            }
             LaterPlace::Behind { rank_label } => {
                 format!("in {last} it has rank {rank_label}, shown to be behind its first")
             }

@@ -71,14 +71,14 @@ fn engine(run: &ListedRun) -> String {
 
 /// `complete`, or how far it is.
 fn state(extent: &Extent) -> String {
-    let Extent { done, of, .. } = extent;
+    let launches = extent.launches();
     let state = match &extent.state {
         State::Complete => "complete".to_owned(),
-        State::Running => format!("running, {done} of {of}"),
-        State::Waiting => format!("waiting, {done} of {of}"),
-        State::Interrupted => format!("interrupted, {done} of {of}"),
-        State::BudgetSpent => format!("budget spent, {done} of {of}"),
-        State::Stopped { .. } => format!("stopped, {done} of {of}"),
+        State::Running => format!("running, {launches}"),
+        State::Waiting => format!("waiting, {launches}"),
+        State::Interrupted => format!("interrupted, {launches}"),
+        State::BudgetSpent => format!("budget spent, {launches}"),
+        State::Stopped { .. } => format!("stopped, {launches}"),
     };
     match extent.confirmation {
         None => state,
@@ -106,6 +106,7 @@ fn phrase(verdict: &Statement) -> String {
         }
         Statement::Only { of, .. } => format!("1 of {of} could be ranked"),
         Statement::LaunchedOnce { .. } => "launched once".to_owned(),
+        Statement::NoClaim { .. } => "no claim".to_owned(),
         Statement::NoDecision { cause } => match cause {
             NoDecision::NoConfiguration => "no configuration",
             NoDecision::Unswept(_) => "confirmations only",

@@ -150,6 +150,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
     Some(match finding {
         Finding::Simulated
         | Finding::Gated(_)
+        | Finding::Front(_)
         | Finding::Unswept(_)
         | Finding::ProductionReplaced(_)
         | Finding::Decision(_)
@@ -178,6 +179,14 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         }
         Finding::AllZero { metric } => {
             format!("every value of {metric} is 0: nothing was counted, and the order says nothing")
+        }
+        Finding::Chosen(chosen) => {
+            return (chosen.unclaimed > 0).then(|| {
+                format!(
+                    "(rank): place by mean alone, in no claim: launched fewer than {} times",
+                    chosen.claimed_from
+                )
+            });
         }
         Finding::NothingDecided { causes } => causes.iter().join("; "),
         Finding::Baseline { configuration } => {

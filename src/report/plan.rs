@@ -7,8 +7,10 @@ use std::fmt::Write as _;
 use itertools::Itertools as _;
 
 use crate::grid::plan::{
-    EarlierRuns, Plan, Planned, PlannedGate, PlannedVariable, PlannedWindow, spoken,
+    EarlierRuns, Plan, Planned, PlannedGate, PlannedVariable, PlannedWindow, range, spoken,
 };
+
+mod strategies;
 
 /// The plan as text, for a terminal of `width` columns.
 pub fn render(plan: &Plan<'_>, width: usize) -> String {
@@ -34,6 +36,7 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         let _ = writeln!(text, "  {place}");
         wrap(&mut text, warning.message.split(' '), "    ", "    ", width);
     }
+    strategies::text(&mut text, plan, width);
     text.push('\n');
     match &plan.earlier_runs {
         Some(earlier) => by_earlier_runs(&mut text, plan, *earlier, width),
@@ -108,12 +111,17 @@ fn nights(planned: &PlannedWindow) -> String {
 
 /// How long it takes, as earlier runs of the same service did.
 fn by_earlier_runs(text: &mut String, plan: &Plan<'_>, earlier: EarlierRuns, width: usize) {
-    let EarlierRuns { runs, hours, unknown_configurations, begun_within_budget } = earlier;
+    let EarlierRuns { runs, hours, least_hours, unknown_configurations, begun_within_budget } =
+        earlier;
+    let most = spoken(hours * 3600.0);
     let mut line = format!(
-        "{}, from {runs} earlier run{} of this service: about {}",
+        "{}, from {runs} earlier run{} of this service: {}",
         launches(plan),
         if runs == 1 { "" } else { "s" },
-        spoken(hours * 3600.0)
+        match least_hours {
+            Some(least) => format!("about {} to {most}", spoken(least * 3600.0)),
+            None => format!("about {most}"),
+        }
     );
     if unknown_configurations > 0 {
         let _ = write!(
@@ -124,21 +132,16 @@ fn by_earlier_runs(text: &mut String, plan: &Plan<'_>, earlier: EarlierRuns, wid
         );
     }
     wrap(text, line.split(' '), "", "  ", width);
-    if let Some((budget, begun)) = plan.budget_hours.zip(begun_within_budget) {
-        let all = plan.launches;
-        let begun = if begun == all {
-            format!("all {all} launches are begun within it")
-        } else {
-            format!("ends the sweep after about {begun} of {all} launches")
-        };
-        let line = format!("budget {}: {begun}", spoken(budget * 3600.0));
+    if let Some((budget, begun)) = limits(plan).zip(begun_within_budget) {
+        let cut = cut(plan, begun, begun, "about ");
+        let line = format!("budget {budget}: {cut}");
         wrap(text, line.split(' '), "", "  ", width);
     }
 }
 
 fn launches(plan: &Plan<'_>) -> String {
     let plural = if plan.launches == 1 { "launch" } else { "launches" };
-    format!("{} {plural}", plan.launches)
+    format!("{} {plural}", range(plan.launch_range()))
 }
 
 /// How long it may take, where nothing was measured.
@@ -151,26 +154,66 @@ fn by_assumption(text: &mut String, plan: &Plan<'_>, width: usize) {
         spoken(hours.low * 3600.0),
         spoken(hours.high * 3600.0)
     );
-    if let Some(budget) = budget(plan) {
-        wrap(text, budget.split(' '), "", "  ", width);
+    if let Some((budget, begun)) = limits(plan).zip(plan.begun_within_budget) {
+        let cut = cut(plan, begun.least, begun.most, "");
+        let line = format!("budget {budget}: {cut}{} (assumed)", first(plan));
+        wrap(text, line.split(' '), "", "  ", width);
     }
     let assumed = format!("assumed: {}", hours.assumptions.join("; "));
     wrap(text, assumed.split(' '), "  ", "  ", width);
 }
 
-/// What the budget leaves of the launches.
-fn budget(plan: &Plan<'_>) -> Option<String> {
-    let (hours, begun) = plan.budget_hours.zip(plan.begun_within_budget)?;
-    let all = plan.launches;
-    let text = match (begun.least, begun.most) {
-        (least, _) if least == all => format!("all {all} launches are begun within it"),
-        (least, most) if most == all => {
-            format!("may end the sweep after {least} of {all} launches")
-        }
-        (least, most) if least == most => format!("ends the sweep after {least} of {all} launches"),
-        (least, most) => format!("ends the sweep after {least} to {most} of {all} launches"),
+/// What a budget that allows so many launches leaves of them.
+fn cut(plan: &Plan<'_>, least: u64, most: u64, about: &str) -> String {
+    let (fewest, all) = plan.launch_range();
+    let of = range((fewest, all));
+    if least >= all {
+        return format!("all {of} launches are begun within it");
+    }
+    let ends = if most < fewest {
+        format!("ends the sweep after {about}{} of {of} launches", range((least, most)))
+    } else {
+        format!("may end the sweep after {about}{least} of {of} launches")
     };
-    Some(format!("budget {}: {text} (assumed)", spoken(hours * 3600.0)))
+    // Of one that chooses nothing its own advice says what is never launched.
+    let first = plan.least_launches.and(plan.chosen()).map(|it| it.first_block);
+    match first {
+        Some(first) if least < first => format!("{ends}, in its first block of {first}"),
+        Some(_) => format!("{ends}, before its duels are over"),
+        None => ends,
+    }
+}
+
+/// `8.0 h, 40 launches, 16 GPU hours`; `None` where nothing is limited.
+fn limits(plan: &Plan<'_>) -> Option<String> {
+    let time = plan.budget_hours.map(|hours| spoken(hours * 3600.0));
+    let besides = plan.budget.as_ref();
+    let count = besides.and_then(|it| it.limits.launches).map(|it| match it {
+        1 => "1 launch".to_owned(),
+        several => format!("{several} launches"),
+    });
+    let gpus = besides.and_then(|it| {
+        let hours = it.limits.gpu_hours?;
+        Some(format!("{hours} GPU hours ({} a launch)", gpus_of(it.mean_gpus)))
+    });
+    let all: Vec<String> = [time, count, gpus].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+fn gpus_of(mean: f64) -> String {
+    let shown = ((mean * 10.0).round() / 10.0).to_string();
+    let unit = if shown == "1" { "GPU" } else { "GPUs" };
+    format!("{shown} {unit}")
+}
+
+/// Which part of several ends it first.
+fn first(plan: &Plan<'_>) -> String {
+    let ends = plan.budget.iter().flat_map(|it| &it.ends_first).map(|it| it.as_str());
+    match ends.collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        [one] => format!(", by its {one}"),
+        several => format!(", by its {}", several.join(" or ")),
+    }
 }
 
 fn head(text: &mut String, plan: &Plan<'_>) {

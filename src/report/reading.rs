@@ -4,7 +4,7 @@
 
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, gain, glued};
-use super::{reading_next, reading_trust};
+use super::{front, no_claim, reading_next, reading_trust};
 use crate::history::extent::{Confirming, Extent, State};
 use crate::history::launch::FailureClass;
 use crate::metric::Constraint;
@@ -36,6 +36,9 @@ pub(super) fn block(reading: &Reading, columns: usize) -> Block {
     production(&mut block, reading);
     partial(&mut block, reading);
     block.put("RESULT", &[statement(reading)]);
+    if let Some(front) = &reading.front {
+        block.put("RESULT", &front::sentences(front));
+    }
     for why in &reading.why {
         block.put("WHY", &[self::why(why)]);
     }
@@ -85,7 +88,7 @@ fn partial(block: &mut Block, reading: &Reading) {
             format!("The sweep stopped: {}.", block.plain(reason).trim_end_matches('.'))
         }
     };
-    let launches = format!("{} of {} launches are over.", extent.done, extent.of);
+    let launches = format!("{} launches are over.", extent.launches());
     let confirms = match extent.confirmation {
         Some(Confirming::Running) => Some("A confirmation is running.".to_owned()),
         Some(Confirming::Waiting) => Some(format!("A confirmation {}.", waits(extent))),
@@ -152,12 +155,12 @@ fn statement(reading: &Reading) -> String {
         Statement::NotShown { baseline, candidate } => {
             format!("No difference to {} is shown. {}", name(baseline), best(candidate))
         }
-        Statement::BaselineIsBest { baseline, of, worse: 0, .. } => format!(
-            "Nothing better than {} was found. {of} of {of} configurations are not \
-             distinguishable.",
-            name(baseline)
+        Statement::BaselineIsBest { baseline, of, unclaimed, worse: 0, .. } => format!(
+            "Nothing better than {} was found. {of} of {of} {} are not distinguishable.",
+            name(baseline),
+            those(*unclaimed)
         ),
-        Statement::BaselineIsBest { baseline, of, worse, best, behind } => {
+        Statement::BaselineIsBest { baseline, of, unclaimed: _, worse, best, behind } => {
             let behind = behind.as_ref().map(|it| {
                 let (figure, word) = gain(it.effect, reading.goal, &reading.metric);
                 format!(" The next is {}: {figure}{word}.", name(&it.configuration))
@@ -174,14 +177,16 @@ fn statement(reading: &Reading) -> String {
         Statement::BaselineNotRanked { baseline, candidate, .. } => {
             format!("No gain can be stated: {} has no rank. {}", name(baseline), best(candidate))
         }
-        Statement::First { configuration, of } => format!(
-            "{} is the best of {of} configurations: the others are shown to be worse.",
-            name(configuration)
+        Statement::First { configuration, of, unclaimed } => format!(
+            "{} is the best of {of} {}: the others are shown to be worse.",
+            name(configuration),
+            those(*unclaimed)
         ),
-        Statement::NotDistinguishable { configurations, of } => {
+        Statement::NotDistinguishable { configurations, of, unclaimed } => {
             let first = configurations.first().map(String::as_str).unwrap_or_default();
             let count = configurations.len();
-            format!("{count} of {of} configurations are not distinguishable. {}", best(first))
+            let those = those(*unclaimed);
+            format!("{count} of {of} {those} are not distinguishable. {}", best(first))
         }
         Statement::Only { configuration, of: 1 } => {
             format!("Nothing to compare: {} is the only configuration.", name(configuration))
@@ -197,8 +202,14 @@ fn statement(reading: &Reading) -> String {
                 best(candidate)
             )
         }
+        Statement::NoClaim { .. } => no_claim::sentence(&reading.result).unwrap_or_default(),
         Statement::NoDecision { cause } => format!("No decision: {}.", undecided(cause)),
     }
+}
+
+/// Those that a claim can be about.
+fn those(unclaimed: usize) -> &'static str {
+    if unclaimed == 0 { "configurations" } else { "configurations with enough launches" }
 }
 
 fn undecided(cause: &NoDecision) -> String {
@@ -265,7 +276,10 @@ fn use_it(block: &mut Block, reading: &Reading, choice: &Choice) {
                 let mark = if it.confirmed { "fresh launches" } else { "unconfirmed" };
                 let (figure, word) = gain(it.effect, reading.goal, &reading.metric);
                 // Where no difference is shown, nothing is called better.
-                let shown = !matches!(reading.result, Statement::NotShown { .. });
+                let shown = !matches!(
+                    reading.result,
+                    Statement::NotShown { .. } | Statement::NoClaim { .. }
+                );
                 let word = if shown { word } else { "" };
                 format!("{GLUE} {figure}{word}, {mark}")
             });

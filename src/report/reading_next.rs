@@ -8,11 +8,17 @@ use crate::results::reading::next::{Change, NextStep};
 
 pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
     let mut changes: Vec<String> = Vec::new();
+    // What follows can be done in place of it.
+    let confirms = reading.next.iter().any(|it| matches!(it, NextStep::Confirm { .. }));
     for step in &reading.next {
         match step {
             NextStep::Recover { run } => {
                 let remark = glued("starts and proves production");
                 command(block, label, vec!["recover".to_owned(), word(run)], Some(remark));
+            }
+            NextStep::Change { change } if confirms => {
+                let change = self::change(block, change);
+                changes.push(format!("Or choose by more launches: {}", lower(&change)));
             }
             NextStep::Change { change } => changes.push(self::change(block, change)),
             NextStep::Sweep { grid } => sweep(block, label, &changes, grid.as_deref()),
@@ -82,6 +88,8 @@ fn change(block: &Block, change: &Change) -> String {
         }
         Change::Warmup => "Raise `warmup` in the grid".to_owned(),
         Change::Budget => "Raise `budget` in the grid".to_owned(),
+        Change::MaxLaunches => "Raise `max-launches` in the grid".to_owned(),
+        Change::Probability { asked } => format!("Raise `probability` above {asked} in the grid"),
         Change::Disturbance { launches: Some(launches) } => format!(
             "Stop what else uses the machine, set `launches:{GLUE}{launches}` or more in the grid"
         ),
@@ -98,6 +106,13 @@ fn change(block: &Block, change: &Change) -> String {
         }
         Change::Failures => "Correct what FAILED names".to_owned(),
     }
+}
+
+/// A sentence as a part of another one.
+fn lower(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|it| it.to_lowercase().to_string()).unwrap_or_default();
+    first + letters.as_str()
 }
 
 /// A word of a command as a shell takes it.

@@ -2,6 +2,7 @@
 
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, glued, plain_sentence};
+use crate::results::chosen::Chosen;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
 use crate::results::reading::next::MOST_LAUNCHES;
@@ -21,6 +22,7 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     add(trust.gated.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.not_counted.iter().map(|it| format!("{it}.")).collect());
     if !result {
+        add(trust.chosen.as_ref().map_or_else(Vec::new, |it| vec![format!("{it}.")]));
         add(design(trust));
         add(once(trust));
     }
@@ -98,7 +100,20 @@ fn design(trust: &Trust) -> Vec<String> {
         None => String::new(),
     };
     let design = format!("{launches}{repeats}.");
-    std::iter::once(design).chain(trust.detectable.as_ref().map(detectable)).collect()
+    let detectable = trust.detectable.as_ref().map(|it| match &trust.chosen {
+        None => detectable(it),
+        Some(chosen) => among(it, chosen),
+    });
+    std::iter::once(design).chain(detectable).collect()
+}
+
+/// Where launches were chosen, more of each are no advice.
+fn among(it: &Detectable, chosen: &Chosen) -> String {
+    let among = format!("Between those with {} launches or more", chosen.claimed_from);
+    if it.difference > 1.0 {
+        return format!("{among} even a difference of 100% cannot be seen.");
+    }
+    format!("{among} differences under about {:.0}% cannot be seen.", it.difference * 100.0)
 }
 
 fn detectable(it: &Detectable) -> String {
@@ -118,6 +133,16 @@ fn detectable(it: &Detectable) -> String {
 }
 
 fn once(trust: &Trust) -> Vec<String> {
+    if let Some(chosen) = &trust.chosen {
+        let were = match chosen.unclaimed {
+            0 => return Vec::new(),
+            1 => "1 configuration was".to_owned(),
+            many => format!("{many} configurations were"),
+        };
+        let (needed, it) =
+            (chosen.claimed_from, if chosen.unclaimed == 1 { "it is" } else { "they are" });
+        return vec![format!("{were} launched fewer than {needed} times: {it} in no claim.")];
+    }
     match trust.assumed_deviation {
         Some(deviation) => vec![format!(
             "{:.0}% between launches is assumed: nothing was launched twice.",

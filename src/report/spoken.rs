@@ -5,6 +5,7 @@ use super::names::short;
 use super::text::{cut, plain};
 use crate::metric::{Goal, MetricRef};
 use crate::results::number;
+pub(super) use crate::results::number::is_speed;
 use crate::results::ranking::Effect;
 use crate::results::reading::next::Hours;
 use crate::statistics::Interval;
@@ -52,12 +53,6 @@ pub(super) fn wanted(goal: Goal) -> &'static str {
         Goal::Minimize => "less is better",
         Goal::Maximize => "more is better",
     }
-}
-
-/// Whether less time or more work in a time is meant: `faster` is the word then.
-pub(super) fn is_speed(metric: &MetricRef) -> bool {
-    let unit = metric.known().map_or("", |known| known.unit);
-    matches!(unit, "ms" | "s") || unit.ends_with("/s")
 }
 
 /// `+41% [+36%, +46%]`, `x6.3 [x5.1, x7.9]`, `+12 tokens [-3, 27]`; and ` (better)` or

@@ -110,7 +110,14 @@ fn by_result(reading: &Reading) -> Result<Chosen, Refusal> {
         Statement::NotConfirmed { baseline, .. } | Statement::BaselineIsBest { baseline, .. } => {
             keep(baseline, None)
         }
-        Statement::NotShown { baseline, candidate } => keep(baseline, Some(candidate)),
+        Statement::NotShown { baseline, candidate }
+        | Statement::NoClaim { baseline: Some(baseline), candidate, .. } => {
+            keep(baseline, Some(candidate))
+        }
+        Statement::NoClaim { .. } => match &reading.choice {
+            Some(Choice { is_baseline: true, configuration, .. }) => keep(configuration, None),
+            _ => Refusal::NoBaseline,
+        },
         Statement::First { .. }
         | Statement::NotDistinguishable { .. }
         | Statement::Only { .. }

@@ -139,6 +139,11 @@ pub enum LaterPlace {
         /// Its place.
         rank_label: String,
     },
+    /// It has too few launches there for a claim, since they were chosen.
+    Unclaimed {
+        /// Its place.
+        rank_label: String,
+    },
     /// It is shown to be behind the first.
     Behind {
         /// Its place.
@@ -322,6 +327,7 @@ fn later_place(standing: Option<&Standing>) -> LaterPlace {
         shared if shared.starts_with("1-") || shared.starts_with("1,") => {
             LaterPlace::SharesFirst { rank_label }
         }
+        bracketed if bracketed.starts_with('(') => LaterPlace::Unclaimed { rank_label },
         _ if assumed => LaterPlace::BehindAssumed { rank_label },
         _ => LaterPlace::Behind { rank_label },
     }

@@ -260,7 +260,8 @@ fn noise(sweep: &SweepRecord) -> Option<Noise> {
     let case = case_of(&sweep.manifest, metric)?;
     let arms: Vec<Arm<'_>> = arm::arms(sweep);
     let pace = sweep.manifest.machine_pace();
-    let noise = Level::new(&arms, metric, &case, pace)?.noise();
+    let level = if sweep.manifest.strategy.chooses() { Level::of_race } else { Level::new };
+    let noise = level(&arms, metric, &case, pace)?.noise();
     Some(Noise { drift: noise.drift * pace, ..noise })
 }
 

@@ -96,6 +96,20 @@ pub enum Claim {
         /// Adjusted p-value; `None` where one of both was launched once.
         p: Option<f64>,
     },
+    /// Launches were chosen by what was measured, and one of both has too few for a claim:
+    /// `confirm` launches both.
+    TooFewLaunches {
+        /// The baseline.
+        baseline: String,
+        /// By how much it seems to be better; `None` likewise.
+        effect: Option<Effect>,
+        /// Launches of the candidate.
+        of_candidate: usize,
+        /// Launches of the baseline.
+        of_baseline: usize,
+        /// As many of each are needed.
+        needed: usize,
+    },
     /// The candidate is the baseline.
     IsBaseline,
     /// The baseline cannot be compared.

@@ -5,11 +5,13 @@
 use serde::Serialize;
 
 use super::bounded::ConstraintVerdict;
+use super::chosen::Chosen;
 use super::confirmed::ConfirmedGain;
 use super::decision::{Criterion, Decision};
 use super::disturbance::Undecided;
 use super::estimate::Effect;
 use super::exclusion::Exclusion;
+use super::front::Front;
 use super::gated::Gated;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
@@ -32,6 +34,10 @@ pub enum Finding {
     Verdict(RankingVerdict),
     /// What to take, and what is shown of it against the baseline.
     Decision(Decision),
+    /// How launches were chosen, where they were chosen by what was measured.
+    Chosen(Chosen),
+    /// The Pareto front of several objectives.
+    Front(Front),
     /// What is to be known of its gates.
     Gated(Gated),
     /// The latest block has launches of confirmations alone.
@@ -219,13 +225,15 @@ impl Ranking {
         let causes: Vec<Undecided> = match self.verdict {
             // It has them itself.
             RankingVerdict::Undecided { .. } => Vec::new(),
-            RankingVerdict::Insufficient { .. } => {
+            RankingVerdict::Insufficient { .. } | RankingVerdict::Unclaimed { .. } => {
                 self.not_decided_by().into_iter().cloned().collect()
             }
             _ => self.overruled.clone(),
         };
         findings.extend((!causes.is_empty()).then_some(Finding::NothingDecided { causes }));
         findings.extend(self.decision.clone().map(Finding::Decision));
+        findings.extend(self.front.clone().map(Finding::Front));
+        findings.extend(self.chosen.clone().map(Finding::Chosen));
         findings.extend(self.confirmed.iter().cloned().map(Finding::Confirmed));
         let metric = || self.objective.metric.clone();
         findings.extend(self.all_zero.then(|| Finding::AllZero { metric: metric() }));
@@ -329,14 +337,18 @@ impl Ranking {
         };
         let mut findings = vec![Finding::Intervals(source)];
         findings.extend(assumed.map(Finding::VarianceAssumed));
-        let ranked = self.rows.iter().filter(|row| row.eligible).count();
+        let ranked = self.rows.iter().filter(|row| row.eligible && self.is_in_claims(row)).count();
         let group = match &self.verdict {
             RankingVerdict::Tie { names, .. } | RankingVerdict::Undecided { names, .. } => {
                 names.len()
             }
             _ => 1,
         };
-        if ranked > group + 1 && !matches!(self.verdict, RankingVerdict::Insufficient { .. }) {
+        let says_nothing = matches!(
+            self.verdict,
+            RankingVerdict::Insufficient { .. } | RankingVerdict::Unclaimed { .. }
+        );
+        if ranked > group + 1 && !says_nothing {
             findings.push(Finding::OrderBelowFirst { group, significance: SIGNIFICANCE });
         }
         let first = self.rows.first().filter(|row| row.eligible);

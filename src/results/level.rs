@@ -10,7 +10,9 @@ use super::machine::{
 };
 use crate::history::record::LaunchRecord;
 use crate::metric::MetricRef;
-use crate::statistics::{LaunchMean, MAX_JUMPS, MachineFit, Uncertainty, fit, t_quantile};
+use crate::statistics::{
+    LaunchMean, MAX_JUMPS, MachineFit, Uncertainty, fit, fit_race, t_quantile,
+};
 use crate::strategy::confirm::Noise;
 
 /// Seconds between launches whose times are not known: only their order counts then.
@@ -18,6 +20,9 @@ const UNKNOWN_GAP: f64 = 300.0;
 
 /// Launches of a configuration from which the machine can be separated from it.
 pub(super) const SEPARABLE: usize = 3;
+
+/// Jumps of the machine at most in the final analysis of a race.
+const JUMPS_OF_RACES: usize = 8;
 
 /// A difference that a reader would like to see: 5 %.
 const WANTED: f64 = 1.05;
@@ -32,6 +37,8 @@ pub(super) struct Level {
     places: Vec<Option<usize>>,
     /// The uncertainty of each mean, by index in the fit.
     errors: Vec<Uncertainty>,
+    /// Whether launches were chosen by what was measured.
+    is_race: bool,
 }
 
 /// A launch with its configuration's effect taken out: the machine's level, and noise.
@@ -56,6 +63,26 @@ impl Level {
     /// Fits the arms that have values, all of them positive; `None` with fewer than two, and
     /// where none was launched twice. `pace`: seconds of the machine in one of the journal.
     pub(super) fn new(arms: &[Arm<'_>], metric: &MetricRef, case: &str, pace: f64) -> Option<Self> {
+        Self::fitted(arms, metric, case, pace, false)
+    }
+
+    /// The same where launches were chosen by what was measured: most have one or two.
+    pub(super) fn of_race(
+        arms: &[Arm<'_>],
+        metric: &MetricRef,
+        case: &str,
+        pace: f64,
+    ) -> Option<Self> {
+        Self::fitted(arms, metric, case, pace, true)
+    }
+
+    fn fitted(
+        arms: &[Arm<'_>],
+        metric: &MetricRef,
+        case: &str,
+        pace: f64,
+        is_race: bool,
+    ) -> Option<Self> {
         let mut launches = Vec::new();
         let mut places = vec![None; arms.len()];
         let mut count = 0;
@@ -86,10 +113,14 @@ impl Level {
         };
         let means: Vec<LaunchMean> =
             launches.iter().enumerate().map(|(at, it)| it.mean(seconds(at, it))).collect();
-        let fit = fit(&means, count, MAX_JUMPS)?;
+        let fit = if is_race {
+            fit_race(&means, count, JUMPS_OF_RACES)?
+        } else {
+            fit(&means, count, MAX_JUMPS)?
+        };
         let marks = launches.iter().map(|it| (it.number, it.at.filter(|_| known))).collect();
         let errors = fit.errors(&(0..count).collect::<Vec<_>>())?;
-        Some(Self { fit, launches: means, marks, places, errors })
+        Some(Self { fit, launches: means, marks, places, errors, is_race })
     }
 
     fn of_arm(&self, arm: usize) -> impl Iterator<Item = usize> + '_ {
@@ -177,7 +208,10 @@ impl Level {
         let mut counts: Vec<usize> = ranked.iter().map(|&arm| self.of_arm(arm).count()).collect();
         counts.sort_unstable();
         let median = counts.get(counts.len() / 2).copied().unwrap_or_default();
-        let (launches, separable) = if self.fit.enough_for_jumps {
+        let (launches, separable) = if self.is_race {
+            // Who has few launches is in no claim, so what most of them have limits nothing.
+            (median, self.fit.enough_for_jumps)
+        } else if self.fit.enough_for_jumps {
             (median, median >= SEPARABLE)
         } else {
             // Most of all that are fitted have too few, though the ranked ones may have enough.

@@ -26,6 +26,7 @@ use crate::statistics::{
     self, Belief, Chances, Components, Events, Interval, Prior, Share, Uncertainty, two_sided_p,
 };
 
+mod claims;
 mod shown;
 
 /// A mean that is nearly the best one is at most this many times it, or this part of it.
@@ -54,11 +55,14 @@ pub(super) struct Measured {
     logs: Vec<Option<statistics::GroupedValues>>,
     /// Pooled over the logs.
     components: Components,
+    /// Launches from which an arm can be in a claim.
+    claimed_from: usize,
 }
 
 impl Measured {
     /// What configurations are ranked by: ratios have the machine's level taken out.
     pub(super) fn objective(sweep: &SweepRecord, arms: &[Arm<'_>], read: Read<'_>) -> Self {
+        let chooses = sweep.manifest.strategy.chooses();
         let metric = read.metric;
         let mut measured = Self::new(arms, read);
         if measured.scale == Scale::Differences && measured.all_positive() {
@@ -67,7 +71,9 @@ impl Measured {
             measured.is_switched = true;
         }
         if let (Scale::Ratios, Some(case)) = (measured.scale, &measured.case) {
-            measured.level = Level::new(arms, metric, case, sweep.manifest.machine_pace());
+            let pace = sweep.manifest.machine_pace();
+            let level = if chooses { Level::of_race } else { Level::new };
+            measured.level = level(arms, metric, case, pace);
         }
         measured
     }
@@ -109,6 +115,7 @@ impl Measured {
             shares,
             logs,
             components,
+            claimed_from: 2,
         };
         if scale == Scale::Events && measured.all_positive() {
             measured.relative = measured.relative_spread(arms);
@@ -272,32 +279,6 @@ impl Measured {
         judged.interval.map_or(ConstraintVerdict::NotShown, |interval| judge(interval, bound))
     }
 
-    /// Adjusted p-values of "the first is better" for each of the others.
-    pub(super) fn p_to_first(&self, first: usize, others: &[usize]) -> Vec<Option<f64>> {
-        if self.scale != Scale::Ratios {
-            let one_sided: Vec<Option<f64>> =
-                others.iter().map(|&other| self.p_of_difference(first, self, other)).collect();
-            return statistics::adjusted_to_first(&one_sided);
-        }
-        let one_sided: Vec<Option<f64>> =
-            others.iter().map(|&other| Some(self.p_of_ratio(first, other)? / 2.0)).collect();
-        statistics::adjusted_to_first(&one_sided)
-    }
-
-    /// Two-sided p-value of "both are equal"; `None` where one was launched once.
-    pub(super) fn p_of_ratio(&self, a: usize, b: usize) -> Option<f64> {
-        if self.launched_once(a) || self.launched_once(b) {
-            return None;
-        }
-        let (difference, error) = self.log_difference(a, b)?;
-        let deviation = error.variance.sqrt();
-        Some(match (deviation > 0.0, difference == 0.0) {
-            (true, _) => two_sided_p(difference / deviation, error.degrees_of_freedom),
-            (false, true) => 1.0,
-            (false, false) => 0.0,
-        })
-    }
-
     /// The difference of two arms' logarithms, the machine's level taken out where it is known.
     fn log_difference(&self, a: usize, b: usize) -> Option<(f64, Uncertainty)> {
         let with_level = self.level.as_ref().and_then(|level| level.difference(a, b));
@@ -314,28 +295,6 @@ impl Measured {
         let error = self.components.of_difference(of_a, of_b);
         let t = statistics::t_quantile(0.975, error.degrees_of_freedom);
         Some((of_a.mean()? - of_b.mean()?, t * error.variance.sqrt()))
-    }
-
-    /// p-values of "better than `base`" for each of these arms, not adjusted: two-sided where
-    /// a ratio is taken, so that they agree with its interval.
-    pub(super) fn p_better(&self, base: usize, arms: &[usize], goal: Goal) -> Vec<Option<f64>> {
-        arms.iter()
-            .map(|&arm| {
-                let (own, other) = (self.estimate(arm)?.mean, self.estimate(base)?.mean);
-                let better = if goal == Goal::Minimize { own < other } else { own > other };
-                let p = match self.scale {
-                    Scale::Ratios => self.p_of_ratio(arm, base)?,
-                    _ => self.p_unless_once(arm, base)?,
-                };
-                Some(if better { p } else { 1.0 })
-            })
-            .collect()
-    }
-
-    /// Two-sided, on the plain scale.
-    pub(super) fn p_unless_once(&self, a: usize, b: usize) -> Option<f64> {
-        let by_launches = !self.asked_again() && (self.launched_once(a) || self.launched_once(b));
-        (!by_launches).then(|| self.p_of_difference(a, self, b))?.map(|p| (2.0 * p).min(1.0))
     }
 
     /// Whether an arm's mean is within this part of another's.
@@ -375,25 +334,6 @@ impl Measured {
         }
     }
 
-    /// One-sided p-value of a difference on the plain scale: the larger of what
-    /// the counts and what the spread give, that of the noisier arm taken for both.
-    /// `b` is an arm of `other`: of the same sweep, or of another one.
-    fn p_of_difference(&self, a: usize, other: &Self, b: usize) -> Option<f64> {
-        let (of_a, of_b) = (self.values(a)?, other.values(b)?);
-        let exact = match self.scale {
-            Scale::Share(_) => Some(self.shares[a]?.p_of_difference(other.shares[b]?)),
-            Scale::Events => Some(events(of_a).p_of_difference(events(of_b))),
-            Scale::Ratios | Scale::Differences => None,
-        };
-        let error = self.noisier_error(of_a, other, of_b);
-        let t = (of_a.mean()? - of_b.mean()?) / error.variance.sqrt();
-        let spread = (error.variance > 0.0).then(|| two_sided_p(t, error.degrees_of_freedom) / 2.0);
-        match (exact, spread) {
-            (Some(exact), Some(spread)) if !self.asked_again() => Some(exact.max(spread)),
-            (exact, spread) => exact.or(spread),
-        }
-    }
-
     /// How well the difference is known by the spread of the noisier one, taken for both.
     fn noisier_error(
         &self,
@@ -413,19 +353,6 @@ impl Measured {
             values.is_some_and(|values| values.values().iter().flatten().all(|it| *it == 0.0))
         };
         !arms.is_empty() && arms.iter().all(zero)
-    }
-
-    /// Whether an order of these arms rests on a spread that was not measured.
-    pub(super) fn assumed(&self, ranked: &[usize]) -> bool {
-        match self.scale {
-            Scale::Share(counted) if counted.asked_again => false,
-            _ => ranked.iter().any(|index| self.launched_once(*index)),
-        }
-    }
-
-    /// Whether one launch alone gave values.
-    pub(super) fn launched_once(&self, index: usize) -> bool {
-        self.values(index).is_some_and(|values| values.launches() < 2)
     }
 
     /// The arm's mean over the other's; `None` where means may be zero.

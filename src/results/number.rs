@@ -13,6 +13,12 @@ pub(crate) fn unit(metric: &MetricRef) -> &'static str {
         .unwrap_or_default()
 }
 
+/// Whether less time or more work in a time is meant: `faster` is the word then.
+pub(crate) fn is_speed(metric: &MetricRef) -> bool {
+    let unit = metric.known().map_or("", |known| known.unit);
+    matches!(unit, "ms" | "s") || unit.ends_with("/s")
+}
+
 /// `214 ms [205, 224]`; `~` before an interval that rests on an assumption.
 pub(crate) fn estimate(estimate: &Estimate, unit: &str) -> String {
     estimate_of(estimate.mean, estimate.interval, estimate.assumed, unit)

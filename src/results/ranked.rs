@@ -4,14 +4,17 @@
 use std::mem::discriminant;
 
 use super::bounded::{Bounded, ConstraintVerdict};
+use super::chosen::Chosen;
 use super::confirmed::ConfirmedGain;
 use super::decision::Decision;
 use super::disturbance::Undecided;
 use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
+use super::front::Front;
 use super::gated::Gated;
 use super::machine::{Detectable, MachineCourse, MachineReport};
 use super::missing::MissingMetric;
+use super::not_again::NotAgain;
 use super::not_counted::{NotCounted, Unswept};
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
@@ -79,6 +82,10 @@ pub struct Ranking {
     pub detectable: Option<Detectable>,
     /// Whether every value of the objective is 0 in every ranked configuration.
     pub all_zero: bool,
+    /// How launches were chosen, where they were chosen by what was measured.
+    pub chosen: Option<Chosen>,
+    /// The Pareto front, where there are several objectives.
+    pub front: Option<Front>,
 }
 
 impl Ranking {
@@ -94,6 +101,14 @@ impl Ranking {
         let undecided = matches!(self.verdict, RankingVerdict::Undecided { .. });
         let claims = self.decision.as_ref().is_some_and(Decision::claims);
         claims || (!undecided && self.overruled.is_empty())
+    }
+
+    /// Whether a row has enough launches to be in a claim.
+    pub fn is_in_claims(&self, row: &RankedConfiguration) -> bool {
+        let launches = || row.estimates.first().and_then(|it| Some(it.as_ref()?.launches));
+        self.chosen
+            .as_ref()
+            .is_none_or(|it| launches().is_some_and(|launches| launches >= it.claimed_from))
     }
 
     /// Whether a row is what to take, or to confirm.
@@ -120,7 +135,8 @@ pub struct RankedConfiguration {
     /// Place by mean, from 1; `None` where not eligible.
     pub rank: Option<u32>,
     /// What the place carries: `1`, or `1-3` for those that are not distinguishable from
-    /// rank 1; `1,4` where those between are shown to be worse.
+    /// rank 1; `1,4` where those between are shown to be worse; `(7)` for one that has too
+    /// few launches for a claim, since they were chosen by what was measured.
     pub rank_label: Option<String>,
     /// The configuration's name.
     pub name: String,
@@ -196,6 +212,14 @@ impl RankedConfiguration {
         let bounds = self.constraints.iter().filter(open);
         let bounds = bounds.map(|bounded| Remark::BoundNotShown(bounded.clone()));
         bounds.chain(self.remarks.iter().cloned()).collect()
+    }
+
+    /// Why a sweep that chose its launches launched it no more.
+    pub fn not_again(&self) -> Option<&NotAgain> {
+        self.remarks.iter().find_map(|it| match it {
+            Remark::NotLaunchedAgain(it) => Some(it),
+            _ => None,
+        })
     }
 
     /// The objective compared with the baseline's: a ratio, or a difference where

@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 pub use super::arm::OverriddenFlag;
 use super::arm::{self, Arm};
 pub use super::bounded::{Bounded, ConstraintVerdict};
+use super::chosen::{CLAIMED_FROM, chosen, claimed_from};
 use super::confirmed::confirmed;
 use super::decision::{Candidate, Claim, Decision};
 use super::disturbance::Undecided;
@@ -31,10 +32,12 @@ use super::evidence::Evidence;
 pub use super::exclusion::{Exclusion, MissingValue};
 pub use super::failed_repeats::LostRepeats;
 use super::failed_repeats::{Place, Repeats};
+use super::front::front;
 use super::gated::gated;
 use super::machine::Conclusion;
 use super::measured::Measured;
 pub use super::missing::{MissingMetric, MissingValues};
+use super::not_again::not_again;
 use super::not_counted::{not_counted, unswept};
 use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
@@ -48,7 +51,7 @@ use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::values::{case_of, number};
 use crate::metric::{Constraint, Direction, Form, Goal, MetricRef};
-use crate::statistics::{SIGNIFICANCE, holm};
+use crate::statistics::{GroupedValues, SIGNIFICANCE, holm};
 use crate::workload::LAUNCH_METRICS;
 
 /// A mean within this part of rank 1's is as good: what else is known decides.
@@ -89,14 +92,20 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
     let verdict = place(&mut rows, &order, &measured[0]);
     evidence.compare_with_baseline(&mut rows, &order);
     let compared = evidence.compared_baseline().filter(|base| order.contains(base));
-    let machine = measured[0].machine(&order, compared);
+    // What the verdict rests on, and what of it can be separated, is between these.
+    let claimed = evidence.in_claims(&order);
+    let (judged, compared) = match claimed.len() {
+        0 | 1 => (&order, compared),
+        _ => (&claimed, compared.filter(|base| claimed.contains(base))),
+    };
+    let machine = measured[0].machine(judged, compared);
     let moved = machine.as_ref().is_some_and(|it| it.conclusion == Conclusion::Moved);
     let witness = moved.then(|| witness::explain(&evidence, &measured[0].residuals())).flatten();
-    let detectable = order.split_first().and_then(|(&first, others)| {
+    let detectable = claimed.split_first().and_then(|(&first, others)| {
         measured[0].detectable(first, others).filter(|it| it.launches > 1)
     });
-    let judged = undecided::compared(&verdict, &order, &rows, compared);
-    let causes = undecided::undecided(&evidence, &judged, machine.as_ref(), detectable.as_ref());
+    let rests_on = undecided::compared(&verdict, &claimed, &rows, compared);
+    let causes = undecided::undecided(&evidence, &rests_on, machine.as_ref(), detectable.as_ref());
     let verdict = undecided::decided(verdict, &causes);
     let mut decision = evidence.decide(&mut rows, &order, &verdict);
     let overruled = evidence.overruled(decision.as_ref(), &rows);
@@ -106,6 +115,10 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
     let bounded: Vec<Vec<Bounded>> = rows.iter().map(|row| row.constraints.clone()).collect();
     let missing = missing_metrics(&evidence, &bounded, evidence.baseline());
     let all_zero = measured[0].all_zero(&order);
+    let (chosen, front) = (chosen(&evidence, &order), front(&evidence, &order));
+    for (row, reason) in rows.iter_mut().zip(not_again(&evidence, &order)) {
+        row.remarks.extend(reason.map(Remark::NotLaunchedAgain));
+    }
     let mut places: Vec<usize> = order;
     places.extend((0..rows.len()).filter(|&index| !rows[index].eligible));
     Ranking {
@@ -134,6 +147,8 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
         overruled,
         detectable,
         all_zero,
+        chosen,
+        front,
     }
 }
 
@@ -152,7 +167,9 @@ fn environment_works(sweep: &SweepRecord) -> bool {
 
 /// The objective is the first metric.
 fn of_metric(sweep: &SweepRecord, arms: &[Arm<'_>], at: usize, read: Read<'_>) -> Measured {
-    if at == 0 { Measured::objective(sweep, arms, read) } else { Measured::new(arms, read) }
+    let measured =
+        if at == 0 { Measured::objective(sweep, arms, read) } else { Measured::new(arms, read) };
+    measured.claimed_from(claimed_from(&sweep.manifest))
 }
 
 /// The objective first, then what is bounded, then the rest of the catalogue:
@@ -168,9 +185,7 @@ fn metrics(sweep: &SweepRecord) -> Vec<MetricRef> {
         })
         .map(|metric| MetricRef::of(metric.workload, metric.name));
     let objective = &manifest.objective;
-    let named = std::iter::once(&objective.metric)
-        .chain(objective.constraints.iter().map(|constraint| &constraint.metric))
-        .cloned();
+    let named = std::iter::once(&objective.metric).chain(objective.others()).cloned();
     let listed = manifest.workloads.iter().flat_map(|workload| {
         let several = workload.cases().len() > 1;
         workload.cases().into_iter().flat_map(move |case| {
@@ -303,6 +318,18 @@ impl Evidence<'_> {
         order
     }
 
+    /// Those of these arms, best first, that have enough launches to be in a claim; none where
+    /// the first one has not.
+    fn in_claims(&self, order: &[usize]) -> Vec<usize> {
+        let objective = &self.measured[0];
+        if claimed_from(&self.sweep.manifest) <= 2 {
+            return order.to_vec();
+        }
+        let first = order.first().filter(|first| !objective.has_too_few(**first));
+        let enough = |index: &usize| first.is_some() && !objective.has_too_few(*index);
+        order.iter().copied().filter(enough).collect()
+    }
+
     fn compare_with_baseline(&self, rows: &mut [RankedConfiguration], order: &[usize]) {
         let measured = &self.measured[0];
         let (Some(named), Some(baseline)) = (self.baseline(), self.compared_baseline()) else {
@@ -337,9 +364,12 @@ impl Evidence<'_> {
             rows[index].chances = chances;
         }
         let first = *order.first()?;
+        // What was launched too rarely is no better guess than rank 1, however near it seems.
+        let claimed = self.in_claims(order);
         let near = |index: &usize| {
             let shown_worse = rows[*index].p_first.is_some_and(|p| p < SIGNIFICANCE);
-            !shown_worse && measured.is_within(*index, first, NEAR)
+            let known = *index == first || claimed.contains(index);
+            known && !shown_worse && measured.is_within(*index, first, NEAR)
         };
         let near: Vec<usize> = order.iter().copied().filter(near).collect();
         let configuration = |index: usize| self.arms[index].configuration;
@@ -381,10 +411,21 @@ impl Evidence<'_> {
             return Claim::IsBaseline;
         }
         let baseline = rows[named].name.clone();
+        let launches =
+            |index: usize| self.measured[0].values(index).map_or(0, GroupedValues::launches);
+        let needed = claimed_from(&self.sweep.manifest);
+        let few = needed > 2 && launches(candidate).min(launches(base)) < needed;
         match (row.effect(), row.p_baseline) {
             _ if !rows[base].eligible => {
                 Claim::BaselineNotRanked { baseline, reason: rows[base].reason() }
             }
+            (effect, _) if few => Claim::TooFewLaunches {
+                baseline,
+                effect,
+                of_candidate: launches(candidate),
+                of_baseline: launches(base),
+                needed,
+            },
             (Some(effect), Some(p)) if p < SIGNIFICANCE => Claim::Better { baseline, effect, p },
             (effect, p) => Claim::NotShown { baseline, effect, p },
         }
@@ -409,10 +450,17 @@ fn place(
     for (&index, p) in others.iter().zip(&p_values) {
         rows[index].p_first = *p;
     }
+    // Launches that were chosen leave some without a claim: theirs is a place by mean alone.
+    let no_claim = |index: usize| {
+        let few = |index: usize| objective.has_too_few(index);
+        objective.is_choosing() && !others.is_empty() && (few(first) || few(index))
+    };
     // One that is shown to be worse is not in the group, wherever it stands: with unequal
     // numbers of launches a better mean may be known worse.
-    let shares_first =
-        |index: usize| index == first || rows[index].p_first.is_none_or(|p| p >= SIGNIFICANCE);
+    let shares_first = |index: usize| {
+        let worse = rows[index].p_first.is_some_and(|p| p < SIGNIFICANCE);
+        index == first || !(worse || no_claim(index))
+    };
     let group: Vec<u32> = (1..)
         .zip(order)
         .filter(|(_, index)| shares_first(**index))
@@ -421,7 +469,10 @@ fn place(
     let shared = verdict::listed(&group).replace(' ', "");
     for (place, &index) in (1..).zip(order) {
         rows[index].rank = Some(place);
-        rows[index].rank_label = Some(if group.contains(&place) && group.len() > 1 {
+        let lone = index == first && others.iter().all(|&other| no_claim(other));
+        rows[index].rank_label = Some(if !others.is_empty() && (no_claim(index) || lone) {
+            format!("({place})")
+        } else if group.contains(&place) && group.len() > 1 {
             shared.clone()
         } else {
             place.to_string()
@@ -431,7 +482,12 @@ fn place(
     if others.is_empty() {
         return RankingVerdict::Only { name: name(first) };
     }
-    if objective.assumed(order) {
+    if objective.is_choosing() && others.iter().all(|&other| no_claim(other)) {
+        let few = order.iter().filter(|index| objective.has_too_few(**index)).count();
+        let (of, claimed_from) = (order.len(), CLAIMED_FROM);
+        return RankingVerdict::Unclaimed { leader: name(first), few, of, claimed_from };
+    }
+    if !objective.is_choosing() && objective.assumed(order) {
         let once = |index: &&usize| objective.launched_once(**index);
         let more_launches = order.iter().filter(once).count().max(1) as u32;
         return RankingVerdict::Insufficient { leader: name(first), more_launches };

@@ -23,7 +23,8 @@ impl Ranking {
     /// with `.low` and `.high`. `p_baseline` (of "better than the baseline"),
     /// `missing_repeats`, `candidate` (what to take), and what fresh launches showed:
     /// `confirmed_ratio` with `.low` and `.high` (of the last finished confirmation) are
-    /// the last.
+    /// the last. A sweep that chose its launches has `in_claims`, `not_again` and
+    /// `not_again_after` besides, and one with several objectives `front`.
     ///
     /// # Errors
     /// When polars refuses the columns; a bug, since they are all of one length.
@@ -73,7 +74,28 @@ impl Ranking {
         columns.push(column("confirmed_ratio", confirmed(|r| r.ratio)));
         columns.push(column("confirmed_ratio.low", confirmed(|r| r.interval.low)));
         columns.push(column("confirmed_ratio.high", confirmed(|r| r.interval.high)));
+        columns.extend(self.race_columns());
         Ok(DataFrame::new(rows.len(), columns)?)
+    }
+
+    /// What only sweeps have that chose their launches, and those with several objectives.
+    fn race_columns(&self) -> Vec<Column> {
+        let rows = &self.rows;
+        let mut columns = Vec::new();
+        if self.chosen.is_some() {
+            let in_claims =
+                |row: &RankedConfiguration| row.eligible.then(|| self.is_in_claims(row));
+            columns.push(column("in_claims", rows.iter().map(in_claims).collect()));
+            let why = |row: &RankedConfiguration| Some(row.not_again()?.why.as_str().to_owned());
+            columns.push(texts(rows, "not_again", why));
+            let after = |row: &RankedConfiguration| row.not_again().map(|it| it.after_launch);
+            columns.push(column("not_again_after", rows.iter().map(after).collect()));
+        }
+        if let Some(front) = &self.front {
+            let place = |row: &RankedConfiguration| Some(front.place_of(&row.name)?.as_str());
+            columns.push(column("front", rows.iter().map(place).collect()));
+        }
+        columns
     }
 
     /// The frame with what each configuration asks for and what its servers showed, as

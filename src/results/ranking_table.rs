@@ -47,7 +47,7 @@ const GAIN: [&str; 10] = [
 ];
 
 /// What it rests on, and what went wrong.
-const COUNTS: [&str; 10] = [
+const COUNTS: [&str; 14] = [
     "launches",
     "repeats",
     "failures",
@@ -57,6 +57,10 @@ const COUNTS: [&str; 10] = [
     "failure_class",
     "eligible",
     "reason",
+    "in_claims",
+    "not_again",
+    "not_again_after",
+    "front",
     "remarks",
 ];
 

@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::bounded::Bounded;
+use super::chosen::Chosen;
 use super::confirmed::ConfirmedGain;
 use super::decision::Criterion;
 use super::estimate::Effect;
+use super::front::Front;
 use super::gated::Gated;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
@@ -65,6 +67,9 @@ pub struct Reading {
     pub goal: Goal,
     /// The one sentence.
     pub result: Statement,
+    /// The Pareto front, where there are several objectives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub front: Option<Front>,
     /// What to use; `None` where nothing can be decided.
     #[serde(rename = "use")]
     pub choice: Option<Choice>,
@@ -124,8 +129,11 @@ pub enum Statement {
     BaselineIsBest {
         /// Its name.
         baseline: String,
-        /// Ranked configurations, itself included.
+        /// Ranked configurations that can be in a claim, itself included.
         of: usize,
+        /// Ranked configurations with too few launches for a claim.
+        #[serde(skip_serializing_if = "is_zero")]
+        unclaimed: usize,
         /// Those that are shown to be worse than the best mean.
         worse: usize,
         /// Whose mean that is, where it is not the baseline's.
@@ -146,15 +154,21 @@ pub enum Statement {
     First {
         /// Its name.
         configuration: String,
-        /// Ranked configurations, itself included.
+        /// Ranked configurations that can be in a claim, itself included.
         of: usize,
+        /// Ranked configurations with too few launches for a claim.
+        #[serde(skip_serializing_if = "is_zero")]
+        unclaimed: usize,
     },
     /// Without a baseline: several are not distinguishable.
     NotDistinguishable {
         /// Their names, best mean first.
         configurations: Vec<String>,
-        /// Ranked configurations.
+        /// Ranked configurations that can be in a claim.
         of: usize,
+        /// Ranked configurations with too few launches for a claim.
+        #[serde(skip_serializing_if = "is_zero")]
+        unclaimed: usize,
     },
     /// One configuration alone could be ranked.
     Only {
@@ -172,11 +186,37 @@ pub enum Statement {
         /// Ranked configurations.
         of: usize,
     },
+    /// Launches were chosen by what was measured, and too few configurations have enough of
+    /// them for a claim.
+    NoClaim {
+        /// The candidate's name.
+        candidate: String,
+        /// The baseline with which it would be compared; `None` where it is itself the
+        /// baseline, and without one.
+        baseline: Option<String>,
+        /// Of these two, or of the candidate alone, those with too few launches.
+        few: Vec<FewLaunches>,
+        /// Launches of each that a claim needs.
+        needed: usize,
+        /// Ranked configurations with too few.
+        unclaimed: usize,
+        /// Ranked configurations.
+        of: usize,
+    },
     /// Nothing can be decided.
     NoDecision {
         /// Why not.
         cause: NoDecision,
     },
+}
+
+/// A configuration with too few launches for a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FewLaunches {
+    /// Its name.
+    pub configuration: String,
+    /// How many it has.
+    pub launches: usize,
 }
 
 /// One that is behind the baseline.
@@ -186,6 +226,11 @@ pub struct Behind {
     pub configuration: String,
     /// By how much.
     pub effect: Effect,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Why nothing can be decided.
@@ -302,6 +347,9 @@ pub struct Varied {
 pub struct Trust {
     /// Fewest and most launches of a ranked configuration.
     pub launches: Option<(usize, usize)>,
+    /// How launches were chosen, where they were chosen by what was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Chosen>,
     /// Repeats of a launch, where all have as many.
     pub repeats: Option<usize>,
     /// The smallest difference that can be seen.

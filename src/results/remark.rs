@@ -9,6 +9,7 @@ use super::bounded::Bounded;
 use super::disturbance::DisturbedRepeats;
 use super::failed_repeats::LostRepeats;
 use super::missing::MissingValues;
+use super::not_again::NotAgain;
 use super::under_load::Repeating;
 use crate::history::launch::FailureClass;
 
@@ -56,6 +57,8 @@ pub enum Remark {
         /// The other's name.
         configuration: String,
     },
+    /// A sweep that chooses its launches launched it no more.
+    NotLaunchedAgain(NotAgain),
 }
 
 impl fmt::Display for Remark {
@@ -90,6 +93,7 @@ impl fmt::Display for Remark {
                     _ => Ok(()),
                 }
             }
+            Self::NotLaunchedAgain(it) => it.fmt(f),
             Self::RanAsThis { configuration } => write!(f, "{configuration} ran as this one"),
         }
     }

@@ -52,6 +52,18 @@ pub enum RankingVerdict {
         /// Launches that would give a second one to each ranked configuration.
         more_launches: u32,
     },
+    /// Launches were chosen by what was measured, and no two configurations have enough of
+    /// them for a claim with rank 1 in it.
+    Unclaimed {
+        /// Name of the one with the best mean.
+        leader: String,
+        /// Ranked configurations with too few launches.
+        few: usize,
+        /// Ranked configurations.
+        of: usize,
+        /// Launches from which one can be in a claim.
+        claimed_from: usize,
+    },
 }
 
 /// Why nothing could be ranked.
@@ -98,6 +110,11 @@ impl fmt::Display for RankingVerdict {
                     _ => write!(f, "nothing is decided between ranks {}: {causes}", listed(ranks)),
                 }
             }
+            Self::Unclaimed { leader, few, of, claimed_from } => write!(
+                f,
+                "no claim: {leader} has the best mean, but {few} of {of} configurations were \
+                 launched fewer than {claimed_from} times"
+            ),
             Self::Insufficient { leader, more_launches } => {
                 let once = match more_launches {
                     1 => "1 configuration was".to_owned(),

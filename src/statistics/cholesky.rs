@@ -3,7 +3,7 @@
 //! small as the configurations of a sweep.
 
 /// The lower factor of a positive definite matrix; `None` where it is not.
-pub(super) fn cholesky(mut matrix: Vec<f64>, width: usize) -> Option<Vec<f64>> {
+pub(crate) fn cholesky(mut matrix: Vec<f64>, width: usize) -> Option<Vec<f64>> {
     for row in 0..width {
         for column in 0..=row {
             let sum: f64 =
@@ -23,7 +23,7 @@ pub(super) fn cholesky(mut matrix: Vec<f64>, width: usize) -> Option<Vec<f64>> {
 }
 
 /// Solves the lower triangle against `right`.
-pub(super) fn forward(factor: &[f64], width: usize, right: &[f64]) -> Vec<f64> {
+pub(crate) fn forward(factor: &[f64], width: usize, right: &[f64]) -> Vec<f64> {
     let mut result = right.to_vec();
     for row in 0..width {
         let sum: f64 = (0..row).map(|at| factor[row * width + at] * result[at]).sum();
@@ -33,7 +33,7 @@ pub(super) fn forward(factor: &[f64], width: usize, right: &[f64]) -> Vec<f64> {
 }
 
 /// Solves the whole system against `right`.
-pub(super) fn solve(factor: &[f64], width: usize, right: &[f64]) -> Vec<f64> {
+pub(crate) fn solve(factor: &[f64], width: usize, right: &[f64]) -> Vec<f64> {
     let mut result = forward(factor, width, right);
     for row in (0..width).rev() {
         let sum: f64 = (row + 1..width).map(|at| factor[at * width + row] * result[at]).sum();
@@ -43,7 +43,7 @@ pub(super) fn solve(factor: &[f64], width: usize, right: &[f64]) -> Vec<f64> {
 }
 
 /// The inverse of the whole matrix, of which the lower triangle is filled.
-pub(super) fn inverse(factor: &[f64], width: usize) -> Vec<f64> {
+pub(crate) fn inverse(factor: &[f64], width: usize) -> Vec<f64> {
     let mut lower = vec![0.0; width * width];
     for row in 0..width {
         let (above, own) = lower.split_at_mut(row * width);

@@ -111,6 +111,26 @@ pub fn is_too_large(launches: usize, configurations: usize) -> bool {
 /// `None` without two configurations, of values that are not finite, and of what
 /// [`is_too_large`].
 pub fn fit(launches: &[LaunchMean], configurations: usize, max_jumps: usize) -> Option<MachineFit> {
+    fit_where(launches, configurations, max_jumps, false)
+}
+
+/// The same of a race, which launches few configurations often and most of them once or
+/// twice. Jumps are looked for whatever the median is: who was launched less than three
+/// times is in no claim.
+pub fn fit_race(
+    launches: &[LaunchMean],
+    configurations: usize,
+    max_jumps: usize,
+) -> Option<MachineFit> {
+    fit_where(launches, configurations, max_jumps, true)
+}
+
+fn fit_where(
+    launches: &[LaunchMean],
+    configurations: usize,
+    max_jumps: usize,
+    whatever_the_median: bool,
+) -> Option<MachineFit> {
     let too_few = configurations < 2 || launches.len() < configurations;
     if too_few || is_too_large(launches.len(), configurations) {
         return None;
@@ -120,8 +140,8 @@ pub fn fit(launches: &[LaunchMean], configurations: usize, max_jumps: usize) -> 
         counts[launch.configuration] += 1;
     }
     counts.sort_unstable();
-    let enough = counts[configurations / 2] >= 3;
     let allowed = max_jumps.min((launches.len() - configurations) / 4);
+    let enough = counts[configurations / 2] >= 3 || (whatever_the_median && allowed > 0);
     let (repeat_variance, excess) = repeat_variance(launches);
     let model = Model { launches, configurations, repeat_variance, excess: &excess };
     let mut jump = vec![0.0; launches.len()];

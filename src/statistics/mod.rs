@@ -11,7 +11,7 @@
 
 mod best;
 mod binomial;
-mod cholesky;
+pub(crate) mod cholesky;
 mod correlation;
 mod counts;
 mod difference;
@@ -34,7 +34,7 @@ pub use difference::adjusted_to_first;
 pub use factors::{Additive, Factor, FactorEffect};
 pub use holm::holm;
 pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};
-pub use machine::{LaunchMean, MAX_JUMPS, MachineFit, fit, is_too_large};
+pub use machine::{LaunchMean, MAX_JUMPS, MachineFit, fit, fit_race, is_too_large};
 pub use machine_state::MachineState;
 pub use median::median;
 pub use slope::slope;

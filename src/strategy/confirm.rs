@@ -307,14 +307,28 @@ pub fn launches_to_show(
     (level, power): (f64, f64),
     most: u32,
 ) -> Option<u32> {
-    let variance = own_variance(noise, repeats) + 0.3 * noise.drift * cost.of(repeats);
     let shows = |launches: &u32| {
-        let n = f64::from(*launches);
-        let freedom = 2.0 * n - 2.0;
-        let needed = t_quantile(1.0 - level / 2.0, freedom) + t_quantile(power, freedom);
-        needed * (2.0 * variance / n).sqrt() <= log_ratio.abs()
+        let freedom = 2.0 * f64::from(*launches) - 2.0;
+        difference_to_show(cost, noise, repeats, (*launches, freedom), (level, power))
+            .is_some_and(|least| least <= log_ratio.abs())
     };
     (2..=most).find(shows)
+}
+
+/// The reverse of [`launches_to_show`]: the smallest true difference, on log scale, that so
+/// many launches of each show, where the variance is known by these degrees of freedom: more
+/// than those of the two where others were launched, too. `None` of fewer than two launches.
+pub fn difference_to_show(
+    cost: Cost,
+    noise: Noise,
+    repeats: u32,
+    (launches, freedom): (u32, f64),
+    (level, power): (f64, f64),
+) -> Option<f64> {
+    let variance = own_variance(noise, repeats) + 0.3 * noise.drift * cost.of(repeats);
+    let n = f64::from(launches);
+    let needed = || t_quantile(1.0 - level / 2.0, freedom) + t_quantile(power, freedom);
+    (launches >= 2 && freedom >= 1.0).then(|| needed() * (2.0 * variance / n).sqrt())
 }
 
 #[cfg(test)]

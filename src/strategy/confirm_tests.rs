@@ -48,7 +48,7 @@ fn trial(place: u32, configuration: usize, values: &[f64]) -> Observation {
 }
 
 fn next(observations: &[Observation]) -> Action {
-    confirm().next(Situation { observations, in_flight: &[], budget_left: None })
+    confirm().next(Situation { observations, in_flight: &[], ..Situation::default() })
 }
 
 /// Runs it on what `world` gives for a place and a configuration.
@@ -119,7 +119,7 @@ fn what_others_launched_and_what_runs_does_not_count() {
         host,
         started_at: None,
     }];
-    let situation = Situation { observations: &[], in_flight: &flying, budget_left: None };
+    let situation = Situation { observations: &[], in_flight: &flying, ..Situation::default() };
     assert_eq!(confirm().next(situation), Action::Wait);
 }
 
@@ -223,5 +223,26 @@ fn intervals_cover_and_gains_are_not_biased_although_it_stops_when_it_likes() {
         assert!(covered as f64 >= (CONFIDENCE - 0.03) * n, "{covered} of {worlds} cover");
         assert!(bias.abs() <= 0.01, "bias {bias}");
         assert!(launches <= most, "{launches} launches on average");
+    }
+}
+
+/// By the sum of quantiles: 2 launches of each with SD 3 % and no repeat noise have 2 degrees
+/// of freedom, where t is 4.303 (level 5 %) and 1.061 (power .8).
+#[test]
+fn a_difference_is_shown_by_the_launches_that_it_needs() {
+    let cost = Cost { boot: 190.0, repeat: 45.0 };
+    let noise = Noise { launch: 0.03_f64.powi(2), repeat: 0.0, drift: 0.0 };
+    let shown = |launches: u32| {
+        let freedom = 2.0 * f64::from(launches) - 2.0;
+        difference_to_show(cost, noise, 3, (launches, freedom), (0.05, 0.8))
+    };
+    assert_eq!(shown(1), None);
+    let two = shown(2).expect("a difference");
+    assert!((two - (4.303 + 1.061) * 0.03).abs() < 1e-4, "{two}");
+    for launches in 2..40 {
+        let least = shown(launches).expect("a difference");
+        let needed = |difference| launches_to_show(cost, noise, 3, difference, (0.05, 0.8), 100);
+        assert_eq!(needed(least * 1.0001), Some(launches));
+        assert!(needed(least * 0.9999) > Some(launches));
     }
 }

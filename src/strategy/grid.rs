@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn next(strategy: &Blocks, observations: &[Observation], in_flight: &[InFlight]) -> Action {
-        strategy.next(Situation { observations, in_flight, budget_left: None })
+        strategy.next(Situation { observations, in_flight, ..Situation::default() })
     }
 
     fn launch(trial: u32, configuration: usize) -> Action {

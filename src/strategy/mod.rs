@@ -8,94 +8,22 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub mod adaptive;
+mod build;
 pub mod confirm;
+mod expected;
 pub mod grid;
+pub mod model;
 pub mod order;
 mod repeats;
+mod spec;
+mod task;
 
+pub use expected::Place;
 pub use order::Order;
 pub use repeats::best as best_repeats;
-
-/// How a grid asks for launches and repeats.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StrategySpec {
-    /// Everything: m launches of each configuration, each a seeded shuffled block.
-    Grid(GridStrategy),
-}
-
-impl StrategySpec {
-    /// The strategy of a new sweep of so many configurations, of which `baseline` is tried
-    /// first.
-    pub fn build(&self, configurations: usize, baseline: Option<usize>) -> Box<dyn Strategy> {
-        self.build_by(Order::Opened, configurations, baseline)
-    }
-
-    /// The same with the order that a sweep began with.
-    pub fn build_by(
-        &self,
-        order: Order,
-        configurations: usize,
-        baseline: Option<usize>,
-    ) -> Box<dyn Strategy> {
-        match self {
-            Self::Grid(spec) => Box::new(grid::Blocks::new(*spec, configurations, baseline, order)),
-        }
-    }
-
-    /// Kept repeats per launch and workload case; where they are chosen during the sweep,
-    /// those of the first launches.
-    pub fn repeats(&self) -> u32 {
-        match self {
-            Self::Grid(spec) => spec.repeats,
-        }
-    }
-
-    /// Seed of the order and of the prompts.
-    pub fn seed(&self) -> u64 {
-        match self {
-            Self::Grid(spec) => spec.seed,
-        }
-    }
-
-    /// The block that a trial is part of, from 0: trials of one block are compared with
-    /// each other first of all.
-    pub fn block(&self, order: Order, trial: u32, configurations: usize, baseline: bool) -> u32 {
-        match self {
-            Self::Grid(_) => trial / order.per_block(configurations, baseline).max(1) as u32,
-        }
-    }
-}
-
-/// Options of the strategy `grid`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct GridStrategy {
-    /// Launches per configuration.
-    pub launches: u32,
-    /// Kept repeats per launch and workload case.
-    pub repeats: u32,
-    /// Whether `repeats` is of the first launches only, and later ones have as many as
-    /// make the most of the time (`repeats: auto`).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub auto: bool,
-    /// Seed of the order and of the prompts.
-    pub seed: u64,
-}
-
-impl GridStrategy {
-    /// Launches of one configuration of so many.
-    pub fn launches_of(&self, order: Order, configurations: usize, is_baseline: bool) -> u32 {
-        let twice = is_baseline && order.has_baseline_twice(configurations);
-        self.launches * if twice { 2 } else { 1 }
-    }
-}
-
-impl Default for GridStrategy {
-    fn default() -> Self {
-        Self { launches: 4, repeats: 3, auto: false, seed: 1 }
-    }
-}
+pub use spec::{AdaptiveStrategy, GridStrategy, ModelStrategy, StrategySpec};
+pub use task::{Limits, Task};
 
 /// What a trial is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -202,8 +130,11 @@ pub struct Situation<'a> {
     pub observations: &'a [Observation],
     /// What runs.
     pub in_flight: &'a [InFlight],
-    /// What is left of the budget, where there is one.
+    /// What is left of the budget's time, where there is one; of GPU hours the time that they
+    /// last.
     pub budget_left: Option<Duration>,
+    /// Launches that may still be begun, where they are limited.
+    pub launches_left: Option<u32>,
 }
 
 /// What to do next.
@@ -240,31 +171,78 @@ pub enum Action {
     },
 }
 
+/// How many further trials there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// At the least, if everything goes as well as it can.
+    pub low: u32,
+    /// At the most.
+    pub high: u32,
+}
+
+/// A configuration that a strategy launches no more, and why: only data, worded elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dropped {
+    /// Index of the configuration.
+    pub configuration: usize,
+    /// The last trial that was over when it was dropped.
+    pub after_trial: u32,
+    /// Why.
+    pub why: WhyDropped,
+}
+
+/// Why a configuration is launched no more.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WhyDropped {
+    /// It was clearly behind the best one.
+    Behind {
+        /// Index of the best one then.
+        leader: usize,
+        /// How much worse it was then, on log scale: above 0.
+        gap: f64,
+        /// Standard error of the gap.
+        error: f64,
+    },
+    /// It breaks a constraint with confidence: index of the constraint.
+    BreaksConstraint(usize),
+    /// It failed, or a gate refused it.
+    Failed,
+}
+
+/// Beyond which value a launch is clearly behind after its first kept repeat, so that its
+/// further repeats are not worth their time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bar {
+    /// The objective's value; worse ones are behind.
+    pub value: f64,
+    /// Kept repeats of each case that are measured in any case.
+    pub repeats: u32,
+}
+
 /// Decides what to launch next.
 pub trait Strategy: Send + Sync {
     /// What to do in this situation. A trial is asked for once: what it lacks
     /// after a lost server or a stop is measured without asking again.
     fn next(&self, situation: Situation<'_>) -> Action;
 
-    /// Trials in all, as far as known.
+    /// Trials in all, as far as known: the most there can be.
     fn trials(&self) -> u32;
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Further trials that are not in flight.
+    fn remaining(&self, situation: Situation<'_>) -> Remaining {
+        let begun = situation.observations.len() + situation.in_flight.len();
+        let left = self.trials().saturating_sub(begun as u32);
+        Remaining { low: left, high: left }
+    }
 
-    #[test]
-    fn a_block_has_every_configuration() {
-        let spec = StrategySpec::Grid(GridStrategy::default());
-        let blocks = |configurations, baseline| {
-            (0..12)
-                .map(|trial| spec.block(Order::Opened, trial, configurations, baseline))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(blocks(4, true), [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
-        // With the baseline once more.
-        assert_eq!(blocks(7, true)[7..9], [0, 1]);
-        assert_eq!(spec.block(Order::Opened, 5, 0, false), 5);
+    /// What it launches no more, in the order of the grid.
+    fn dropped(&self, _observations: &[Observation]) -> Vec<Dropped> {
+        Vec::new()
+    }
+
+    /// Where the next launch of a configuration, at the time of asking for it, would be clearly
+    /// behind; `None` where all its repeats are wanted in any case.
+    fn bar(&self, _observations: &[Observation], _configuration: usize) -> Option<Bar> {
+        None
     }
 }

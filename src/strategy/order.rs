@@ -84,7 +84,8 @@ fn pair(last: Option<usize>, opening: Option<usize>, random: &mut impl Rng) -> V
     vec![first, 1 - first]
 }
 
-fn shuffled(
+/// A shuffled block that `opening` opens, or anything but `last`.
+pub(super) fn shuffled(
     configurations: usize,
     last: Option<usize>,
     opening: Option<usize>,

@@ -63,11 +63,7 @@ pub(super) fn chosen(observations: &[&Observation], configurations: usize) -> Op
     if measured.len() < ENOUGH {
         return None;
     }
-    let repeat = mean(measured.iter().filter_map(|(it, _)| it.repeat_seconds))?;
-    let boot = mean(measured.iter().filter_map(|(it, values)| {
-        let repeats = values.len() as f64;
-        Some((it.duration.as_secs_f64() - it.repeat_seconds? * repeats).max(0.0))
-    }))?;
+    let cost = cost(observations)?;
     let mut places: Vec<usize> = measured.iter().map(|(it, _)| it.configuration).collect();
     places.sort_unstable();
     places.dedup();
@@ -87,7 +83,20 @@ pub(super) fn chosen(observations: &[&Observation], configurations: usize) -> Op
         repeat: fit.repeat_variance,
         drift: fit.drift.powi(2) / 3600.0,
     };
-    Some(best(Cost { boot, repeat }, noise))
+    Some(best(cost, noise))
+}
+
+/// What launches cost on average, as far as their repeats have times.
+pub(super) fn cost(observations: &[&Observation]) -> Option<Cost> {
+    let kept = |it: &Observation| it.repeats.iter().filter(|it| it.objective.is_some()).count();
+    let measured = observations.iter().filter(|it| it.outcome == TrialOutcome::Measured);
+    let measured: Vec<&&Observation> = measured.filter(|it| kept(it) > 0).collect();
+    let repeat = mean(measured.iter().filter_map(|it| it.repeat_seconds))?;
+    let boot = mean(measured.iter().filter_map(|it| {
+        let repeats = it.repeat_seconds? * kept(it) as f64;
+        Some((it.duration.as_secs_f64() - repeats).max(0.0))
+    }))?;
+    Some(Cost { boot, repeat })
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

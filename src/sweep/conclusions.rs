@@ -35,9 +35,15 @@ fn sightings(failure: &LaunchFailure) -> Option<u32> {
 impl<'a> Conclusions<'a> {
     /// Of all launches of a record, whatever they were made for.
     pub(super) fn of(record: &'a SweepRecord) -> Self {
+        Self::of_first(record, record.launches.len())
+    }
+
+    /// Of so many first launches of a record: what was concluded when the last of them ended.
+    pub(super) fn of_first(record: &'a SweepRecord, launches: usize) -> Self {
+        let launches = &record.launches[..launches.min(record.launches.len())];
         let named = |name: &str| record.manifest.configurations.iter().find(|it| it.name == name);
         let mut failed: Vec<(Failed<'a>, bool)> = Vec::new();
-        for launch in &record.launches {
+        for launch in launches {
             let Some(LaunchOutcome::Failed(failure)) = &launch.outcome else { continue };
             let Some(configuration) = named(&launch.configuration) else { continue };
             if sightings(failure).is_none() {
@@ -56,7 +62,7 @@ impl<'a> Conclusions<'a> {
                 }
             }
         }
-        failed.retain(|(failed, was_ready)| !is_contradicted(record, failed, *was_ready));
+        failed.retain(|(failed, was_ready)| !is_contradicted(record, launches, failed, *was_ready));
         Self { failed: failed.into_iter().map(|(failed, _)| failed).collect() }
     }
 
@@ -94,7 +100,12 @@ impl<'a> Conclusions<'a> {
 /// Whether something served that could not have, if the failure were the configuration's
 /// own: the configuration itself, or one that the rule says must fail as well. A failure
 /// of a server that was ready is contradicted only by one that was measured to the end.
-fn is_contradicted(record: &SweepRecord, failed: &Failed<'_>, was_ready: bool) -> bool {
+fn is_contradicted(
+    record: &SweepRecord,
+    launches: &[LaunchRecord],
+    failed: &Failed<'_>,
+    was_ready: bool,
+) -> bool {
     let succeeded = |launch: &LaunchRecord| {
         if was_ready {
             launch.outcome == Some(LaunchOutcome::Measured) && !launch.measurements.is_empty()
@@ -102,7 +113,7 @@ fn is_contradicted(record: &SweepRecord, failed: &Failed<'_>, was_ready: bool) -
             launch.facts.is_some()
         }
     };
-    record.launches.iter().filter(|launch| succeeded(launch)).any(|launch| {
+    launches.iter().filter(|launch| succeeded(launch)).any(|launch| {
         let mut known = record.manifest.configurations.iter();
         known.find(|it| it.name == launch.configuration).is_some_and(|it| {
             it.id == failed.configuration.id || prunes(failed.configuration, failed.class, it)

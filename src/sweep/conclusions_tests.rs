@@ -41,6 +41,7 @@ fn record(configurations: usize) -> SweepRecord {
         earlier: Vec::new(),
         replaced: Vec::new(),
         unproven: None,
+        ended: None,
         confirmations: Vec::new(),
     }
 }

@@ -56,7 +56,7 @@ impl SweepContext {
         Self {
             engine,
             measure: Arc::new(SuiteMeasure::new(grid.datasets.clone(), Box::new(records))),
-            strategy: grid.strategy.build(grid.configurations.len(), grid.baseline_index()),
+            strategy: grid.strategy.build(&grid.task()),
             production: None,
             events: Events::nowhere(),
             cancel: CancellationToken::new(),

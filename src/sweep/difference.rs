@@ -384,7 +384,7 @@ pub(super) fn continues(
         several => Some(format!("{several} launches of block {} are not counted", record.block())),
     };
     said.extend(launches);
-    if record.manifest.budget_seconds.is_some() {
+    if record.manifest.budget_seconds.is_some() || !record.manifest.budget.is_empty() {
         said.push("what earlier blocks took is spent of the budget".to_owned());
     }
     let block = Block {

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use super::gates;
 use crate::configuration::Configuration;
 use crate::gate::{Gate, Gates};
-use crate::grid::Grid;
+use crate::grid::{Grid, mean_gpus};
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::spent;
 use crate::history::timing::Timing;
-use crate::strategy::StrategySpec;
 
 /// What is known of a sweep's duration before it has launched anything.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,6 +53,9 @@ pub struct Eta {
     /// Seconds until everything planned is done, at the least and at the most; equal
     /// where they come from what was measured, but for gates that were never asked.
     pub seconds: (f64, f64),
+    /// Launches in all, those that are over included, at the least and at the most; equal where
+    /// they are not chosen during the sweep.
+    pub launches: (u32, u32),
     /// What they come from.
     pub source: Source,
     /// The end of the budget, where that may come first.
@@ -78,12 +81,18 @@ pub struct BudgetEnd {
     /// Launches that are begun before it, those already made included: at the least
     /// and at the most.
     pub launches: (u32, u32),
-    /// Launches that are planned.
-    pub of: u32,
+    /// Launches that are planned, at the least and at the most.
+    pub of: (u32, u32),
 }
 
-/// What is left of a sweep of so many `trials` that has worked for some seconds.
-pub(super) fn eta(record: &SweepRecord, foreknown: &Foreknown, trials: u32, worked: f64) -> Eta {
+/// What is left of a sweep of so many `trials`, at the least and at the most, that has worked
+/// for some seconds.
+pub(super) fn eta(
+    record: &SweepRecord,
+    foreknown: &Foreknown,
+    trials: (u32, u32),
+    worked: f64,
+) -> Eta {
     let mut own = Timing::default();
     own.learn(record);
     let left = Left::of(record, trials);
@@ -96,23 +105,57 @@ pub(super) fn eta(record: &SweepRecord, foreknown: &Foreknown, trials: u32, work
         (source, seconds)
     } else {
         let (low, high) = foreknown.assumed;
-        let count = f64::from(left.count);
-        (Source::Assumed, (low * count, high * count))
+        let (least, most) = left.count;
+        (Source::Assumed, (low * f64::from(least), high * f64::from(most)))
     };
-    let budget = record.manifest.budget_seconds.map(|budget| (budget as f64 - worked).max(0.0));
-    let budget = budget.filter(|budget| *budget < seconds.1).map(|budget| {
-        let done = trials.saturating_sub(left.count);
+    let budget = time_left(record, worked).filter(|budget| *budget < seconds.1).map(|budget| {
         // None is begun after it.
-        let begun = |seconds: f64| {
+        let begun = |seconds: f64, trials: u32, left: u32| {
             if seconds <= budget {
                 return trials;
             }
-            done + (budget / seconds * f64::from(left.count)).ceil() as u32
+            let begun = (budget / seconds * f64::from(left)).ceil() as u32;
+            (trials.saturating_sub(left) + begun).min(trials)
         };
-        let launches = (begun(seconds.1).min(trials), begun(seconds.0).min(trials));
+        let few = begun(seconds.0, trials.0, left.count.0);
+        let many = begun(seconds.1, trials.1, left.count.1);
+        let launches = (few.min(many), few.max(many));
         BudgetEnd { seconds: budget, launches, of: trials }
     });
-    Eta { seconds, source, budget }
+    let counted = counted_end(record, &left, trials, seconds);
+    let budget = budget.into_iter().chain(counted).min_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    Eta { seconds, launches: trials, source, budget }
+}
+
+/// Seconds until the budget of time or that of GPU hours ends, whichever is first: of GPU hours
+/// with the mean of the configurations' GPUs.
+fn time_left(record: &SweepRecord, worked: f64) -> Option<f64> {
+    let manifest = &record.manifest;
+    let time = manifest.budget_seconds.map(|budget| budget as f64 - worked);
+    let gpus = manifest.budget.gpu_hours.map(|hours| {
+        (hours - spent::gpu_hours(record)) * 3600.0 / mean_gpus(&manifest.configurations)
+    });
+    let left = time.into_iter().chain(gpus).reduce(f64::min)?;
+    Some(left.max(0.0))
+}
+
+/// The end of a budget in launches, where it comes before everything is done.
+fn counted_end(
+    record: &SweepRecord,
+    left: &Left,
+    trials: (u32, u32),
+    seconds: (f64, f64),
+) -> Option<BudgetEnd> {
+    let allowed = record.manifest.budget.launches?.saturating_sub(spent::launches(record));
+    let (fewest, most) = left.count;
+    if allowed >= most {
+        return None;
+    }
+    let share = f64::from(allowed) / f64::from(most);
+    let done = trials.1.saturating_sub(most);
+    let begun = (done + allowed.min(fewest), done + allowed);
+    // As for time, the later end: nobody waits for it in vain.
+    Some(BudgetEnd { seconds: seconds.1 * share, launches: begun, of: trials })
 }
 
 /// How long the next launch of a configuration takes at the most: as long as it ever took,
@@ -169,13 +212,14 @@ fn asked<'a>(
 
 /// Launches that are left.
 struct Left {
-    count: u32,
+    /// At the least and at the most.
+    count: (u32, u32),
     /// By configuration, where the strategy's options say so.
     each: Option<Vec<u32>>,
 }
 
 impl Left {
-    fn of(record: &SweepRecord, trials: u32) -> Self {
+    fn of(record: &SweepRecord, trials: (u32, u32)) -> Self {
         let manifest = &record.manifest;
         let settled =
             |launch: &&LaunchRecord| launch.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
@@ -189,7 +233,7 @@ impl Left {
         // A trial can have taken several launches.
         done.sort_unstable();
         done.dedup();
-        let StrategySpec::Grid(strategy) = &manifest.strategy;
+        let strategy = &manifest.strategy;
         let baseline = manifest.baseline.as_deref();
         let all = manifest.configurations.len();
         let planned: Vec<u32> = manifest
@@ -200,13 +244,15 @@ impl Left {
                 strategy.launches_of(manifest.order, all, is_baseline)
             })
             .collect();
-        let known = planned.iter().sum::<u32>() == trials;
+        let is_chosen = strategy.chooses() || trials.0 != trials.1;
+        let known = !is_chosen && planned.iter().sum::<u32>() == trials.1;
         let each = manifest.configurations.iter().zip(planned).map(|(it, planned)| {
             let done = done.iter().filter(|(_, name)| *name == it.name).count();
             planned.saturating_sub(done as u32)
         });
         let each = known.then(|| each.collect());
-        Self { count: trials.saturating_sub(done.len() as u32), each }
+        let left = |trials: u32| trials.saturating_sub(done.len() as u32);
+        Self { count: (left(trials.0), left(trials.1)), each }
     }
 
     /// Seconds that they take, at the least and at the most, by the first of the sweep's own
@@ -238,7 +284,7 @@ impl Left {
         if all.is_empty() {
             return None;
         }
-        let side = |of: fn((f64, f64)) -> f64| {
+        let side = |of: fn((f64, f64)) -> f64, count: u32| {
             if let Some(each) = &self.each {
                 let each = all.iter().zip(each);
                 each.map(|(it, n)| {
@@ -250,11 +296,11 @@ impl Left {
                 // No more configurations can have their first launch than there are launches.
                 let first: Vec<f64> =
                     all.iter().map(|it| of(it.once)).filter(|it| *it > 0.0).collect();
-                let share = (f64::from(self.count) / first.len().max(1) as f64).min(1.0);
-                mean * f64::from(self.count) + first.iter().sum::<f64>() * share
+                let share = (f64::from(count) / first.len().max(1) as f64).min(1.0);
+                mean * f64::from(count) + first.iter().sum::<f64>() * share
             }
         };
-        Some((side(|it| it.0), side(|it| it.1)))
+        Some((side(|it| it.0, self.count.0), side(|it| it.1, self.count.1)))
     }
 }
 

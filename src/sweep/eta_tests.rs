@@ -53,6 +53,7 @@ fn sweep(launches: Vec<LaunchRecord>) -> SweepRecord {
         earlier: Vec::new(),
         replaced: Vec::new(),
         unproven: None,
+        ended: None,
     }
 }
 
@@ -70,15 +71,18 @@ fn near(eta: &Eta, seconds: f64) {
 #[test]
 fn where_nothing_is_known_the_range_is_said() {
     let foreknown = Foreknown { assumed: (10.0, 500.0), ..Foreknown::default() };
-    let eta = eta(&sweep(Vec::new()), &foreknown, 6, 0.0);
-    assert_eq!(eta, Eta { seconds: (60.0, 3000.0), source: Source::Assumed, budget: None });
+    let eta = eta(&sweep(Vec::new()), &foreknown, (6, 6), 0.0);
+    assert_eq!(
+        eta,
+        Eta { seconds: (60.0, 3000.0), launches: (6, 6), source: Source::Assumed, budget: None }
+    );
 }
 
 #[test]
 fn before_the_first_launch_ends_earlier_runs_count_by_configuration() {
     // 100 + 3 x 20 + 2 and 40 + 3 x 10 + 2 s.
     let foreknown = earlier(vec![launch(0, 0, 100.0, 20.0), launch(1, 1, 40.0, 10.0)]);
-    let eta = eta(&sweep(Vec::new()), &foreknown, 6, 0.0);
+    let eta = eta(&sweep(Vec::new()), &foreknown, (6, 6), 0.0);
     assert_eq!(eta.source, Source::Earlier(1));
     near(&eta, 3.0 * 162.0 + 3.0 * 72.0);
 }
@@ -87,11 +91,11 @@ fn before_the_first_launch_ends_earlier_runs_count_by_configuration() {
 fn then_its_own_launches_count_and_earlier_ones_for_what_was_not_launched_yet() {
     let foreknown = earlier(vec![launch(0, 0, 100.0, 20.0), launch(1, 1, 40.0, 10.0)]);
     let running = sweep(vec![launch(0, 0, 50.0, 20.0)]);
-    let reported = eta(&running, &foreknown, 6, 112.0);
+    let reported = eta(&running, &foreknown, (6, 6), 112.0);
     assert_eq!(reported.source, Source::Measured);
     near(&reported, 2.0 * 112.0 + 3.0 * 72.0);
     // Without earlier ones the others' times stand for it.
-    let reported = eta(&running, &Foreknown::default(), 6, 112.0);
+    let reported = eta(&running, &Foreknown::default(), (6, 6), 112.0);
     near(&reported, 5.0 * 112.0);
 }
 
@@ -122,9 +126,12 @@ fn medians_count_and_an_interrupted_launch_is_still_to_be_made() {
         launch(4, 0, 60.0, 20.0),
         launch(5, 1, 50.0, 20.0),
     ];
-    assert_eq!(eta(&sweep(launches.clone()), &Foreknown::default(), 6, 0.0).seconds, (0.0, 0.0));
+    assert_eq!(
+        eta(&sweep(launches.clone()), &Foreknown::default(), (6, 6), 0.0).seconds,
+        (0.0, 0.0)
+    );
     launches[4].outcome = Some(LaunchOutcome::Interrupted);
-    let reported = eta(&sweep(launches), &Foreknown::default(), 6, 0.0);
+    let reported = eta(&sweep(launches), &Foreknown::default(), (6, 6), 0.0);
     // The median of 50 and 950.
     near(&reported, 500.0 + 60.0 + 2.0);
 }
@@ -135,7 +142,7 @@ fn a_trial_that_took_two_launches_is_done_once() {
     lost.outcome = Some(LaunchOutcome::Unknown);
     let mut again = launch(0, 0, 50.0, 20.0);
     again.launch = 2;
-    let reported = eta(&sweep(vec![lost, again]), &Foreknown::default(), 6, 0.0);
+    let reported = eta(&sweep(vec![lost, again]), &Foreknown::default(), (6, 6), 0.0);
     near(&reported, 5.0 * 112.0);
 }
 
@@ -147,21 +154,41 @@ fn a_budget_that_ends_first_says_after_how_many_launches() {
         sweep
     };
     let done = with_budget(vec![launch(0, 0, 50.0, 20.0)]);
-    let reported = eta(&done, &Foreknown::default(), 6, 112.0);
+    let reported = eta(&done, &Foreknown::default(), (6, 6), 112.0);
     // 288 s are left: 2.6 launches of 112 s, and one is done.
-    let end = BudgetEnd { seconds: 288.0, launches: (4, 4), of: 6 };
+    let end = BudgetEnd { seconds: 288.0, launches: (4, 4), of: (6, 6) };
     assert_eq!(reported.budget, Some(end));
     let foreknown = Foreknown { assumed: (10.0, 100.0), ..Foreknown::default() };
-    let reported = eta(&with_budget(Vec::new()), &foreknown, 6, 0.0);
-    assert_eq!(reported.budget, Some(BudgetEnd { seconds: 400.0, launches: (4, 6), of: 6 }));
+    let reported = eta(&with_budget(Vec::new()), &foreknown, (6, 6), 0.0);
+    assert_eq!(reported.budget, Some(BudgetEnd { seconds: 400.0, launches: (4, 6), of: (6, 6) }));
     let foreknown = Foreknown { assumed: (10.0, 50.0), ..Foreknown::default() };
-    assert_eq!(eta(&with_budget(Vec::new()), &foreknown, 6, 0.0).budget, None);
+    assert_eq!(eta(&with_budget(Vec::new()), &foreknown, (6, 6), 0.0).budget, None);
+}
+
+#[test]
+fn of_several_budgets_the_first_to_end_is_told() {
+    let mut running = sweep(vec![launch(0, 0, 50.0, 20.0)]);
+    let told = |it: &SweepRecord| eta(it, &Foreknown::default(), (6, 6), 112.0).budget;
+    running.manifest.budget.launches = Some(6);
+    assert_eq!(told(&running), None, "as many as there are");
+    running.manifest.budget.launches = Some(4);
+    let three = BudgetEnd { seconds: 3.0 * 112.0, launches: (4, 4), of: (6, 6) };
+    assert_eq!(told(&running), Some(three));
+    running.manifest.budget_seconds = Some(400);
+    assert_eq!(told(&running).map(|it| it.seconds), Some(288.0), "the time is first");
+    // Two GPUs each: 224 of 424 GPU seconds are spent, and 200 last for 100 s.
+    for configuration in &mut running.manifest.configurations {
+        configuration.flags.insert("tensor-parallel-size".to_owned(), 2.into());
+    }
+    running.manifest.budget.gpu_hours = Some(424.0 / 3600.0);
+    let left = told(&running).expect("it ends first").seconds;
+    assert!((left - 100.0).abs() < 1e-6, "{left}");
 }
 
 #[test]
 fn what_a_strategy_plans_by_itself_is_reckoned_by_the_mean() {
     let running = sweep(vec![launch(0, 0, 50.0, 20.0), launch(1, 1, 150.0, 20.0)]);
-    let reported = eta(&running, &Foreknown::default(), 10, 0.0);
+    let reported = eta(&running, &Foreknown::default(), (10, 10), 0.0);
     near(&reported, 8.0 * (112.0 + 212.0) / 2.0);
 }
 
@@ -199,15 +226,15 @@ const BOTH: [(Gate, f64); 2] = [(Gate::Canary, 4.0), (Gate::Survival, 300.0)];
 fn gates_that_are_asked_once_count_once_for_each_configuration() {
     // 50 + 3 x 20 + 2 s and the gates.
     let running = with_gates(vec![gated(launch(0, 0, 50.0, 20.0), &BOTH)], 1000);
-    let reported = eta(&running, &Foreknown::default(), 6, 0.0);
+    let reported = eta(&running, &Foreknown::default(), (6, 6), 0.0);
     near(&reported, 5.0 * (112.0 + 4.0) + 300.0);
     let nothing = with_gates(Vec::new(), 1000);
     let mut timing = Timing::default();
     timing.learn(&running);
     let foreknown = Foreknown { earlier: timing, ..Foreknown::default() };
-    near(&eta(&nothing, &foreknown, 6, 0.0), 6.0 * (112.0 + 4.0) + 2.0 * 300.0);
+    near(&eta(&nothing, &foreknown, (6, 6), 0.0), 6.0 * (112.0 + 4.0) + 2.0 * 300.0);
     // The same where a strategy plans by itself: ten launches in place of six.
-    near(&eta(&nothing, &foreknown, 10, 0.0), 10.0 * (112.0 + 4.0) + 2.0 * 300.0);
+    near(&eta(&nothing, &foreknown, (10, 10), 0.0), 10.0 * (112.0 + 4.0) + 2.0 * 300.0);
 }
 
 #[test]
@@ -218,7 +245,7 @@ fn a_configurations_own_gate_counts_before_those_of_others() {
     let foreknown = Foreknown { earlier: timing, ..Foreknown::default() };
     let quick = [(Gate::Canary, 1.0), (Gate::Survival, 300.0)];
     let running = with_gates(vec![gated(launch(0, 0, 50.0, 20.0), &quick)], 1000);
-    let reported = eta(&running, &foreknown, 6, 0.0);
+    let reported = eta(&running, &foreknown, (6, 6), 0.0);
     near(&reported, 2.0 * (112.0 + 1.0) + 3.0 * (112.0 + 4.0) + 900.0);
 }
 
@@ -232,7 +259,7 @@ fn a_gate_that_was_never_asked_so_has_its_assumed_time_as_a_range() {
         ..Foreknown::default()
     };
     let nothing = with_gates(Vec::new(), 100_000);
-    let reported = eta(&nothing, &foreknown, 6, 0.0);
+    let reported = eta(&nothing, &foreknown, (6, 6), 0.0);
     let launches = 6.0 * (112.0 + 4.0);
     let (low, high) = reported.seconds;
     assert!((low - launches - 2.0 * 30.0).abs() < 1e-6, "{low}");
@@ -255,4 +282,27 @@ fn the_longest_launch_has_the_gates_of_the_next_one_at_their_longest() {
     is(of(0).measured, 112.0 + 40.0);
     is(Some(of(1).seconds), 112.0 + 40.0 + 300.0);
     assert_eq!(of(1).measured, None);
+}
+
+/// As of a strategy that chooses its launches: the range of what is left is one of time.
+#[test]
+fn launches_that_are_chosen_make_the_time_a_range() {
+    let mut running = sweep(vec![launch(0, 0, 50.0, 20.0), launch(1, 1, 30.0, 10.0)]);
+    running.manifest.strategy =
+        crate::strategy::StrategySpec::Adaptive(crate::strategy::AdaptiveStrategy {
+            repeats: 2,
+            ..Default::default()
+        });
+    // 112 and 62 s: 87 s in the mean.
+    let reported = eta(&running, &Foreknown::default(), (6, 20), 174.0);
+    assert_eq!((reported.launches, reported.seconds), ((6, 20), (4.0 * 87.0, 18.0 * 87.0)));
+    // A budget that may end it, and one that will.
+    let mut with = |budget: u64| {
+        running.manifest.budget_seconds = Some(174 + budget);
+        eta(&running, &Foreknown::default(), (6, 20), 174.0).budget
+    };
+    let may = with(870).expect("it may");
+    assert_eq!((may.seconds, may.launches, may.of), (870.0, (6, 12), (6, 20)));
+    assert_eq!(with(174).expect("it will").launches, (4, 4));
+    assert_eq!(with(18 * 87 + 1), None);
 }

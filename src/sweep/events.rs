@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::eta::Eta;
-use super::standing::{self, MissingValue, Standing};
+use super::standing::{self, BehindBest, MissingValue, Standing};
 use crate::event::{Emit, Notice};
 use crate::history::journal::Line;
 use crate::history::record::SweepRecord;
@@ -28,6 +28,8 @@ pub enum SoFar {
     Standing(Standing),
     /// A repeat lacks a value that is asked for; it follows the repeat's line.
     Missing(MissingValue),
+    /// A launch is clearly behind; it follows the line that says so.
+    Behind(BehindBest),
     /// When the sweep will end: when a session begins, and after each launch.
     Eta(Eta),
 }
@@ -59,10 +61,14 @@ impl Events {
     /// A line is in the journal and part of the record: the line, and what it says.
     pub(super) fn written(&self, line: Line, record: &SweepRecord) {
         let missing = standing::missing_after(record, &line.entry);
+        let behind = BehindBest::after(record, &line.entry);
         let ended = standing::ended(&line.entry);
         (self.0)(Event::Written(line));
         for missing in missing {
             self.so_far(SoFar::Missing(missing));
+        }
+        if let Some(behind) = behind {
+            self.so_far(SoFar::Behind(behind));
         }
         if let Some(standing) = ended.and_then(|launch| Standing::of(record, launch)) {
             self.so_far(SoFar::Standing(standing));

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::early::{EarlyStop, Next, Watch};
 use super::gates;
 use super::pass::Pass;
 use super::{SweepError, relaunch};
@@ -64,16 +65,20 @@ pub struct TrialOrder {
     pub gates: GateOrder,
     /// What is measured, in this order.
     pub passes: Vec<Pass>,
+    /// By which it finds out that it is clearly behind: then it leaves out passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early: Option<EarlyStop>,
 }
 
 /// Takes the entries of a launch.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// Takes an entry and returns once it is durable.
+    /// Takes an entry and returns it once it is durable, as it was written: a repeat may have
+    /// been made void.
     ///
     /// # Errors
     /// When the launch is to end: it stops its server and measures nothing more.
-    async fn put(&self, entry: Entry) -> Result<(), Refused>;
+    async fn put(&self, entry: Entry) -> Result<Entry, Refused>;
 }
 
 /// The sink takes no more entries of this launch.
@@ -274,10 +279,24 @@ impl Work<'_> {
                 return Ok(outcome);
             }
         }
+        let mut watch = Watch::new(self.order.early.as_ref());
         for pass in &self.order.passes {
-            let ended = match session.repeat(pass).await {
-                Ok(measurement) => self.repeat_finished(launched, measurement).await,
-                Err(error) => Some(self.ended_by(launched, error).await?),
+            let ended = match watch.next(pass) {
+                Next::LeaveOut => continue,
+                Next::Shorten(behind) => {
+                    let entry = Entry::LaunchShortened { launch, behind };
+                    if self.sink.put(entry).await.is_err() {
+                        return Ok(LaunchOutcome::Interrupted);
+                    }
+                    watch.shortened(behind);
+                    continue;
+                }
+                Next::Measure => match session.repeat(pass).await {
+                    Ok(measurement) => {
+                        self.repeat_finished(launched, measurement, &mut watch).await
+                    }
+                    Err(error) => Some(self.ended_by(launched, error).await?),
+                },
             };
             if let Some(outcome) = ended {
                 return Ok(outcome);
@@ -318,7 +337,7 @@ impl Work<'_> {
         match (self.sink.put(Entry::GateFinished { launch, report }).await, failure) {
             (_, Some(failure)) => Some(LaunchOutcome::Failed(failure)),
             (Err(Refused), None) => Some(LaunchOutcome::Interrupted),
-            (Ok(()), None) => None,
+            (Ok(_), None) => None,
         }
     }
 
@@ -327,6 +346,7 @@ impl Work<'_> {
         &self,
         launched: &mut dyn Launched,
         measurement: Measurement,
+        watch: &mut Watch<'_>,
     ) -> Option<LaunchOutcome> {
         let launch = self.order.launch.launch;
         let (measurement, failure) = match launched.check().await {
@@ -336,7 +356,12 @@ impl Work<'_> {
         match (self.sink.put(Entry::RepeatFinished { launch, measurement }).await, failure) {
             (_, Some(failure)) => Some(LaunchOutcome::Failed(failure)),
             (Err(Refused), None) => Some(LaunchOutcome::Interrupted),
-            (Ok(()), None) => None,
+            (Ok(written), None) => {
+                if let Entry::RepeatFinished { measurement, .. } = &written {
+                    watch.saw(measurement);
+                }
+                None
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod conclusions;
 pub mod confirm;
 pub mod context;
 pub mod difference;
+pub mod early;
 pub mod eta;
 pub mod events;
 #[cfg(test)]

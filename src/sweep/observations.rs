@@ -19,7 +19,6 @@ pub(super) fn observations(
     counts: impl Fn(&LaunchRecord) -> bool,
 ) -> Vec<Observation> {
     let indices = indices(&record.manifest);
-    let conclusions = Conclusions::of(record);
     let mut trials: Vec<(u32, Vec<&LaunchRecord>)> = Vec::new();
     let mut places: HashMap<u32, usize> = HashMap::new();
     for launch in record.launches.iter().filter(|launch| counts(launch)) {
@@ -42,7 +41,7 @@ pub(super) fn observations(
                 started_at: first.started_at,
                 duration: launches.iter().map(|launch| duration(launch)).sum(),
                 repeat_seconds: repeat_seconds(&launches),
-                outcome: outcome(record, &conclusions, &launches)?,
+                outcome: outcome(record, &launches)?,
                 repeats: repeats(&record.manifest, &launches),
             })
         })
@@ -99,11 +98,7 @@ fn repeat_seconds(launches: &[&LaunchRecord]) -> Option<f64> {
 
 /// How a trial ended, as its last launch that came to an end of its own says;
 /// `None` where it was interrupted before everything was measured: it is not over.
-fn outcome(
-    record: &SweepRecord,
-    conclusions: &Conclusions<'_>,
-    launches: &[&LaunchRecord],
-) -> Option<TrialOutcome> {
+fn outcome(record: &SweepRecord, launches: &[&LaunchRecord]) -> Option<TrialOutcome> {
     let last = launches.last()?;
     if last.outcome == Some(LaunchOutcome::Interrupted) {
         let trial = Trial::of(record, last)?;
@@ -115,7 +110,9 @@ fn outcome(
         Some(LaunchOutcome::Failed(_)) => {
             let mut known = record.manifest.configurations.iter();
             let configuration = known.find(|known| known.name == last.configuration)?;
-            match conclusions.against(configuration) {
+            // What was known when it ended: a strategy's earlier decisions must stay what they were.
+            let until = record.launches.iter().rposition(|it| it.launch == last.launch)?;
+            match Conclusions::of_first(record, until + 1).against(configuration) {
                 Some(_) => TrialOutcome::Infeasible,
                 None => TrialOutcome::Failed,
             }

@@ -9,19 +9,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::SweepError;
 use super::clock::{Clock, Reading};
 use super::context::SweepContext;
 use super::events::Events;
-use super::gates;
-use super::launch::{TrialOrder, void};
+use super::launch::void;
 use super::measured_with::see_production;
 use super::production::{self, Guard, GuardError};
 use super::relaunch::{self, Breaker};
 use super::running::{Incoming, Put, Running};
 use super::scope::{Scope, Spent};
-use super::trial::Trial;
-use super::{SweepError, pass};
-use crate::engine::LaunchOrder;
 use crate::engine::production::Production;
 use crate::event::NoticeKind;
 use crate::history::block::Block;
@@ -34,12 +31,14 @@ use crate::history::replay;
 use crate::history::steady::Steady;
 use crate::workload::SUITE_VERSION;
 
+mod budget;
 mod expected;
 mod files;
 mod next;
 mod nights;
 mod open;
 pub mod owner;
+mod start;
 mod unguarded;
 
 use files::Files;
@@ -158,7 +157,9 @@ impl Sweep {
             Ok(Ending::Complete) => {
                 (true, self.finished.take().unwrap_or_else(|| "complete".to_owned()))
             }
-            Ok(Ending::BudgetSpent) => (false, BUDGET_SPENT.to_owned()),
+            Ok(Ending::BudgetSpent) => {
+                (false, self.finished.take().unwrap_or_else(|| BUDGET_SPENT.to_owned()))
+            }
             Ok(Ending::Interrupted) => (false, "interrupted".to_owned()),
             Ok(Ending::WindowClosed) => (false, WINDOW_CLOSED.to_owned()),
             Err(error) => (false, error.to_string()),
@@ -366,44 +367,6 @@ impl Sweep {
         }
     }
 
-    async fn start(
-        &mut self,
-        context: &SweepContext,
-        running: &mut Running,
-        trial: Trial,
-    ) -> Result<(), SweepError> {
-        if context.production.is_some() && self.guard.is_none() {
-            return Err(stopped("production is not stopped: nothing is launched".to_owned()));
-        }
-        self.check_production(context).await?;
-        self.check_disk()?;
-        self.night.fresh = false;
-        let passes = pass::missing(&self.record, trial.number, trial.repeats);
-        let launch = self.start_entry(trial, passes.len() as u32)?;
-        let manifest = &self.record.manifest;
-        let configuration = manifest.configurations[trial.configuration].clone();
-        let folder = self.folder.launch(launch, &configuration.name);
-        let gates = gates::of(&self.record, &configuration);
-        let order = TrialOrder {
-            launch: LaunchOrder {
-                sweep: manifest.sweep.clone(),
-                launch,
-                configuration,
-                folder,
-                worked: self.spent.all + self.nights + self.started.elapsed(),
-            },
-            trial: trial.number,
-            purpose: trial.purpose,
-            round: trial.round(&self.record),
-            salt: format!("{} {}", manifest.sweep, manifest.created_at),
-            seed: manifest.strategy.seed(),
-            gates,
-            passes,
-        };
-        running.start(trial, order, context);
-        Ok(())
-    }
-
     /// Journals an entry of a running launch. A repeat during which somebody
     /// started production is void, and the sweep stops.
     async fn journal(&mut self, context: &SweepContext, put: Put) -> Result<(), SweepError> {
@@ -430,9 +393,9 @@ impl Sweep {
             }
             _ => Ok(()),
         };
-        self.append(entry)?;
+        self.append(entry.clone())?;
         checked?;
-        put.accept();
+        put.accept(entry);
         Ok(())
     }
 
@@ -440,32 +403,6 @@ impl Sweep {
     fn slept(&mut self, launch: u32) -> Option<String> {
         let now = self.clock.read();
         now.disturbed_since(&self.readings.insert(launch, now)?)
-    }
-
-    /// What is left of the budget, where there is one.
-    fn budget_left(&self) -> Option<Duration> {
-        let budget = self.scope.budget(&self.record)?;
-        Some(budget.saturating_sub(self.worked()))
-    }
-
-    /// Time that all sessions worked so far.
-    fn worked(&self) -> Duration {
-        self.scope.spent(self.spent) + self.nights + self.started.elapsed()
-    }
-
-    fn start_entry(&mut self, trial: Trial, planned: u32) -> Result<u32, SweepError> {
-        // Behind every folder that there is, whatever the journal knows: none is written over.
-        let launch = replay::next_launch(&self.record).max(self.files.next_launch());
-        self.append(Entry::LaunchStarted {
-            launch,
-            trial: trial.number,
-            configuration: self.record.manifest.configurations[trial.configuration].name.clone(),
-            purpose: trial.purpose,
-            planned,
-            repeats: Some(trial.repeats),
-            host: Some(self.host.clone()),
-        })?;
-        Ok(launch)
     }
 
     /// Writes an entry; once it is durable it is part of the record, and an event.

@@ -27,14 +27,14 @@ use crate::history::launch::LaunchOutcome;
 /// An entry of a running launch, which waits for `accepted`; dropped, it refuses.
 pub(super) struct Put {
     pub(super) entry: Entry,
-    accepted: oneshot::Sender<()>,
+    accepted: oneshot::Sender<Entry>,
 }
 
 impl Put {
-    /// The entry is durable: its launch continues.
-    pub(super) fn accept(self) {
+    /// The entry is durable, as `written`: its launch continues.
+    pub(super) fn accept(self, written: Entry) {
         // A launch that was cancelled waits no longer.
-        let _ = self.accepted.send(());
+        let _ = self.accepted.send(written);
     }
 }
 
@@ -42,7 +42,7 @@ struct Sender(mpsc::Sender<Put>);
 
 #[async_trait]
 impl Sink for Sender {
-    async fn put(&self, entry: Entry) -> Result<(), Refused> {
+    async fn put(&self, entry: Entry) -> Result<Entry, Refused> {
         let (accepted, durable) = oneshot::channel();
         self.0.send(Put { entry, accepted }).await.map_err(|_| Refused)?;
         durable.await.map_err(|_| Refused)

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::history::journal::Entry;
-use crate::history::launch::LaunchOutcome;
+use crate::history::launch::{Behind, LaunchOutcome};
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::history::values::{case_of, kept, value};
 use crate::metric::{Constraint, Goal, Measurement, MetricRef, Scale, Status};
@@ -57,6 +57,42 @@ pub struct MissingValue {
     pub metric: MetricRef,
     /// Why, where it is known.
     pub reason: Option<String>,
+}
+
+/// A launch that is clearly behind, and measures no further repeats.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BehindBest {
+    /// Number of the launch.
+    pub launch: u32,
+    /// The objective.
+    pub metric: MetricRef,
+    /// What is journalled of it.
+    pub behind: Behind,
+    /// Best mean of another configuration so far, where there is one.
+    pub best: Option<f64>,
+    /// Kept repeats of each case that were asked for.
+    pub of: u32,
+}
+
+impl BehindBest {
+    /// What an entry says of it.
+    pub(super) fn after(record: &SweepRecord, entry: &Entry) -> Option<Self> {
+        let Entry::LaunchShortened { launch, behind } = entry else { return None };
+        let own = record.launches.iter().rfind(|it| it.launch == *launch)?;
+        let manifest = &record.manifest;
+        let others = manifest.configurations.iter().filter(|it| it.name != own.configuration);
+        let better = match manifest.objective.goal {
+            Goal::Minimize => f64::min,
+            Goal::Maximize => f64::max,
+        };
+        Some(Self {
+            launch: *launch,
+            metric: manifest.objective.metric.clone(),
+            behind: *behind,
+            best: others.filter_map(|it| mean_of(record, &it.name)).reduce(better),
+            of: own.repeats.unwrap_or_else(|| manifest.strategy.repeats()),
+        })
+    }
 }
 
 impl Standing {
@@ -153,21 +189,36 @@ fn mean(metric: &MetricRef, values: &[f64]) -> Option<f64> {
 /// Where a configuration is by the means of all that have values.
 fn place(record: &SweepRecord, configuration: &str) -> Option<Place> {
     let manifest = &record.manifest;
-    let metric = &manifest.objective.metric;
-    let of = |name: &str| {
-        let is_its = |it: &&LaunchRecord| it.confirmation.is_none() && it.configuration == name;
-        let launches = record.launches.iter().filter(is_its);
-        let all: Vec<f64> = launches.flat_map(|it| values(manifest, it, metric)).collect();
-        mean(metric, &all)
-    };
-    let own = of(configuration)?;
-    let others = manifest.configurations.iter().map(|known| known.name.as_str());
-    let means: Vec<f64> = others.filter_map(of).collect();
+    let own = mean_of(record, configuration)?;
+    let others = manifest.configurations.iter();
+    let means: Vec<f64> = others.filter_map(|it| mean_of(record, &it.name)).collect();
     let better = |other: &&f64| match manifest.objective.goal {
         Goal::Minimize => **other < own,
         Goal::Maximize => **other > own,
     };
     Some(Place { place: 1 + means.iter().filter(better).count(), of: means.len() })
+}
+
+/// Mean of the objective over a configuration's launches so far.
+fn mean_of(record: &SweepRecord, configuration: &str) -> Option<f64> {
+    let metric = &record.manifest.objective.metric;
+    let is_its =
+        |it: &&LaunchRecord| it.confirmation.is_none() && it.configuration == configuration;
+    let launches = record.launches.iter().filter(is_its);
+    let all: Vec<f64> = launches.flat_map(|it| values(&record.manifest, it, metric)).collect();
+    mean(metric, &all)
+}
+
+impl fmt::Display for BehindBest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { metric, behind, best, of, .. } = self;
+        write!(f, "behind ({} {}, ", named(metric), shown(behind.value, metric))?;
+        match best {
+            Some(best) => write!(f, "the best so far {}", shown(*best, metric))?,
+            None => write!(f, "the bar {}", shown(behind.bar, metric))?,
+        }
+        write!(f, "): {} of {of} repeats", behind.repeats.min(*of))
+    }
 }
 
 impl fmt::Display for Standing {

@@ -1,7 +1,9 @@
 //! A trial as the loop has it: what a strategy asked for, with its number. Pure.
 
+use std::collections::BTreeMap;
+
 use crate::history::record::{LaunchRecord, SweepRecord};
-use crate::strategy::{Action, Purpose};
+use crate::strategy::{Action, Place, Purpose};
 
 /// What a strategy asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +28,37 @@ impl Trial {
         })
     }
 
-    /// The round of trials that it is part of; of a confirmation its pair.
+    /// The round of trials that it is part of; of a confirmation its pair. A trial that is
+    /// launched again keeps its round.
     pub(super) fn round(&self, record: &SweepRecord) -> u32 {
         if self.purpose == Purpose::Confirm {
             return self.number / 2;
         }
         let manifest = &record.manifest;
-        let number = self.number.saturating_sub(record.first_trial());
+        let is_final = self.purpose == Purpose::Final;
+        let place = Place {
+            trial: self.number.saturating_sub(record.first_trial()),
+            is_final,
+            duel: if is_final { self.duel(record) } else { None },
+        };
         let (configurations, baseline) =
             (manifest.configurations.len(), manifest.baseline.is_some());
-        manifest.strategy.block(manifest.order, number, configurations, baseline)
+        manifest.strategy.round(manifest.order, place, configurations, baseline)
+    }
+}
+
+impl Trial {
+    /// Its place among the trials of duels, itself included.
+    fn duel(&self, record: &SweepRecord) -> Option<u32> {
+        let manifest = &record.manifest;
+        let launched = record.own_launches().filter(|it| it.purpose == Purpose::Final);
+        let own = manifest.configurations.get(self.configuration).map(|it| it.name.as_str());
+        let finals: BTreeMap<u32, &str> = launched
+            .map(|it| (it.trial, it.configuration.as_str()))
+            .chain([(self.number, own.unwrap_or_default())])
+            .collect();
+        let first = manifest.strategy.first_duel(finals.into_iter())?;
+        self.number.checked_sub(first)
     }
 }
 
@@ -43,5 +66,36 @@ impl From<Trial> for Action {
     fn from(trial: Trial) -> Self {
         let Trial { number: trial, configuration, purpose, repeats } = trial;
         Self::Launch { trial, configuration, purpose, repeats }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strategy::{AdaptiveStrategy, StrategySpec};
+    use crate::sweep::fakes::manifest;
+
+    #[test]
+    fn both_of_a_duel_have_one_round_and_keep_it() {
+        let mut manifest = manifest(3, 1, 1);
+        manifest.strategy = StrategySpec::Adaptive(AdaptiveStrategy::default());
+        let mut record = SweepRecord::new(manifest);
+        let mut rounds = |purpose: Purpose, numbers: std::ops::Range<u32>| -> Vec<u32> {
+            let mut rounds = Vec::new();
+            for number in numbers {
+                let trial = Trial { number, configuration: 0, purpose, repeats: 1 };
+                rounds.push(trial.round(&record));
+                record.launches.push(LaunchRecord {
+                    trial: number,
+                    purpose,
+                    ..LaunchRecord::default()
+                });
+                // After an interruption.
+                assert_eq!(trial.round(&record), rounds[rounds.len() - 1]);
+            }
+            rounds
+        };
+        assert_eq!(rounds(Purpose::Screen, 0..6), [0, 0, 0, 1, 1, 1]);
+        assert_eq!(rounds(Purpose::Final, 6..11), [2, 2, 3, 3, 4]);
     }
 }

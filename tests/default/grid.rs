@@ -1,5 +1,6 @@
 //! The grids that the repository ships, and reading a grid from outside.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use vllm_grid::grid::plan::Plan;
@@ -61,6 +62,73 @@ fn a_plan_has_names_arguments_warnings_and_hours() {
     insta::assert_snapshot!(vllm_grid::report::plan::render(&Plan::new(&grid), 80));
     let grid = read("quickstart.yaml", None);
     insta::assert_snapshot!(vllm_grid::report::plan::render(&Plan::new(&grid), 100));
+}
+
+/// As `HEAD` with so many configurations.
+fn of_sizes(configurations: usize, more: &str) -> Grid {
+    let values: Vec<String> = (1..=configurations).map(|it| it.to_string()).collect();
+    parsed(&format!(
+        "name: g\n\
+         engine: {{simulated: {{model: Qwen/Qwen3-0.6B, gpu: rtx-4090}}}}\n\
+         parameters: {{max-num-seqs: [{}]}}\n\
+         workloads: {{load: {{concurrency: 64, requests: 256}}}}\n\
+         objective: {{maximize: load.output_throughput}}\n{more}\n",
+        values.join(", ")
+    ))
+}
+
+/// What follows the warnings.
+fn end_of_plan(plan: &Plan<'_>) -> String {
+    let text = vllm_grid::report::plan::render(plan, 80);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    text[text.find("\n  strategy ").expect("the strategies")..].to_owned()
+}
+
+#[test]
+fn a_plan_has_each_strategy_with_launches_time_and_what_it_can_show() {
+    let cases = [
+        ("none is named: grid is, and another one is advised", 12, ""),
+        ("adaptive is named", 12, "baseline: seqs1\nstrategy: adaptive"),
+        ("of 48", 48, "strategy: {model: {max-launches: 100, repeats: 5}}"),
+        ("two alternate", 2, "strategy: adaptive"),
+        ("one has nothing to be compared with", 1, "strategy: adaptive"),
+        ("a budget that may cut duels", 12, "strategy: adaptive\nbudget: 2h"),
+        ("a budget that ends in the first block", 12, "strategy: adaptive\nbudget: 10m"),
+        ("a budget that cuts nothing", 12, "strategy: adaptive\nbudget: 48h"),
+    ];
+    let mut text = String::new();
+    for (what, configurations, more) in cases {
+        let grid = of_sizes(configurations, more);
+        let _ = writeln!(text, "## {what}{}", end_of_plan(&Plan::new(&grid)));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_plan_by_earlier_runs_has_their_time_and_noise_and_what_the_budget_cuts() {
+    let grid = of_sizes(12, "strategy: adaptive\nbudget: 2h");
+    // 5 min for each launch.
+    let took = |spec: &vllm_grid::strategy::StrategySpec| {
+        let all = spec.expected_launches(&grid.task());
+        Some((f64::from(all.low) * 300.0, f64::from(all.high) * 300.0))
+    };
+    let plan = Plan::new(&grid).with_repeat_sd(0.2).with_earlier(3, 2, took);
+    let text = end_of_plan(&plan);
+    insta::assert_snapshot!(text);
+    let json = serde_json::to_value(&plan).expect("JSON");
+    assert_eq!((&json["launches"], &json["least_launches"]), (&96.into(), &24.into()));
+    let adaptive = &json["strategies"][1];
+    assert_eq!(adaptive["strategy"], "adaptive");
+    assert_eq!(adaptive["chosen"], true);
+    assert_eq!(adaptive["measured"], true);
+    assert_eq!(adaptive["launches"], serde_json::json!({"low": 24, "high": 96}));
+    assert_eq!(adaptive["begun_within_budget"], serde_json::json!({"least": 24, "most": 24}));
+    assert_eq!(json["earlier_runs"]["begun_within_budget"], 24);
+    assert_eq!(json["differences"]["repeat_sd"], 0.2);
+    // Noisier repeats hide larger differences.
+    let calm = serde_json::to_value(Plan::new(&grid)).expect("JSON");
+    let low = |json: &serde_json::Value| json["strategies"][1]["can_show"]["low"].as_f64();
+    assert!(low(&json) > low(&calm), "{json}");
 }
 
 #[test]

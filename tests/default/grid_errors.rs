@@ -79,7 +79,7 @@ fn all_errors_are_reported_in_one_pass_in_the_order_of_the_file() {
                 exclude: [{kv-cache-dtype: fp9}]\n\
                 workloads: {kv-cache: {promts: 3}}\n\
                 objective: {minimize: ttft}\n\
-                strategy: {adaptive: }\n\
+                strategy: {adaptive: {probability: 2}}\n\
                 budget: 8\n";
     let errors = read_text(text).expect_err("errors everywhere");
     let places: Vec<_> = errors.errors.iter().map(|error| (error.line, error.column)).collect();
@@ -332,7 +332,6 @@ fn baselines_strategies_and_budgets_exist() {
             "no such baseline",
             "baseline: chunked_olny\ninclude: [{name: chunked_only, max-num-seqs: 8}]",
         ),
-        ("strategy to come", "parameters: {max-num-seqs: 8}\nstrategy: {adaptive: {launches: 9}}"),
         ("no such strategy", "parameters: {max-num-seqs: 8}\nstrategy: random"),
         (
             "options of the strategy",
@@ -341,6 +340,86 @@ fn baselines_strategies_and_budgets_exist() {
         ("budget without unit", "parameters: {max-num-seqs: 8}\nbudget: 8"),
     ]);
     insta::assert_snapshot!(errors);
+}
+
+/// Eight configurations, of which the baseline is launched twice in a block.
+const EIGHT: &str = "baseline: seqs1\nparameters: {max-num-seqs: [1, 2, 3, 4, 5, 6, 7, 8]}\n";
+
+#[test]
+fn strategies_are_known_and_take_what_they_have() {
+    let with = |strategy: &str| format!("{EIGHT}strategy: {strategy}");
+    let cases = [
+        ("a misspelt name", "adaptiv"),
+        ("a misspelt name with options", "{modell: {seed: 1}}"),
+        ("two of them", "{grid: , adaptive: }"),
+        ("a list", "[adaptive]"),
+        ("options of another one", "{adaptive: {launches: 9, predicted: true}}"),
+        (
+            "every option wrong, in one pass",
+            "{model: {max-launches: 0, repeats: many, probability: 1, seed: -1, predicted: 1}}",
+        ),
+        ("a probability that is no number", "{adaptive: {probability: high}}"),
+        ("too few launches for one of each", "{adaptive: {max_launches: 7}}"),
+        ("the same of a model", "{model: {max-launches: 4}}"),
+    ]
+    .map(|(what, strategy)| (what, with(strategy)));
+    let cases: Vec<(&str, &str)> = cases.iter().map(|(what, text)| (*what, &**text)).collect();
+    insta::assert_snapshot!(table(&cases));
+}
+
+#[test]
+fn a_strategy_is_named_alone_or_with_its_options() {
+    use vllm_grid::strategy::{AdaptiveStrategy, ModelStrategy, StrategySpec};
+    let read = |strategy: &str| {
+        let text = format!("{HEAD}{EIGHT}strategy: {strategy}\n{TAIL}");
+        read_text(&text).unwrap_or_else(|errors| panic!("{}", shown(&errors))).strategy
+    };
+    let racing = AdaptiveStrategy::default();
+    assert_eq!((racing.probability, racing.repeats, racing.max_launches), (0.9, 3, None));
+    for text in ["adaptive", "{adaptive: }", "{adaptive: {}}"] {
+        assert_eq!(read(text), StrategySpec::Adaptive(racing.clone()), "{text}");
+    }
+    assert_eq!(read("model"), StrategySpec::Model(ModelStrategy::default()));
+    let all = "max-launches: 9, repeats: 2, probability: .5, seed: 7";
+    let chosen = AdaptiveStrategy {
+        max_launches: Some(9),
+        repeats: 2,
+        auto: false,
+        probability: 0.5,
+        seed: 7,
+    };
+    assert_eq!(read(&format!("{{adaptive: {{{all}}}}}")), StrategySpec::Adaptive(chosen.clone()));
+    let model = ModelStrategy { racing: chosen, predicted: true };
+    assert_eq!(read(&format!("{{model: {{{all}, predicted: true}}}}")), StrategySpec::Model(model));
+    let auto = AdaptiveStrategy { auto: true, ..racing };
+    assert_eq!(read("{adaptive: {repeats: auto}}"), StrategySpec::Adaptive(auto));
+    let grid = read_text(&format!("{HEAD}{EIGHT}{TAIL}")).expect("a grid");
+    assert!(grid.is_default_strategy && grid.strategy == StrategySpec::default());
+    assert!(
+        !read_text(&format!("{HEAD}{EIGHT}strategy: grid\n{TAIL}"))
+            .expect("a grid")
+            .is_default_strategy
+    );
+}
+
+#[test]
+fn each_part_of_a_budget_is_checked_in_one_pass() {
+    let of = |budget: &str| {
+        refused(&format!("{HEAD}parameters: {{max-num-seqs: 8}}\nbudget: {budget}\n{TAIL}"))
+    };
+    let errors = of("{time: 8, launches: 0, gpu_hours: -1, gpuhours: 3}");
+    for part in [
+        "`time` must be a duration, not 8",
+        "`launches` must be a whole number, 1 to 1000000, not 0",
+        "`gpu-hours` must be above 0 and at most 1000000, not -1",
+        "unknown key `gpuhours` in `budget`",
+        "grid.yaml:4:16",
+    ] {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
+    for nothing in ["{}", "{launches: }"] {
+        assert!(of(nothing).contains("`budget` limits nothing"), "{nothing}");
+    }
 }
 
 #[test]

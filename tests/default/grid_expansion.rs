@@ -318,6 +318,52 @@ fn objectives_without_a_direction_are_warned_of() {
 }
 
 #[test]
+fn of_several_budgets_the_plan_says_which_ends_first() {
+    let planned = |budget: serde_json::Value| {
+        let grid = good(json!({
+            "engine": {"process": {"command": ["vllm", "serve", "m"]}},
+            "parameters": {"tensor-parallel-size": [1, 2]},
+            "strategy": {"grid": {"launches": 4, "repeats": 5}}, "budget": budget,
+        }));
+        let text = vllm_grid::report::plan::render(&Plan::new(&grid), 200);
+        let line = text.lines().find(|line| line.starts_with("budget ")).expect("a budget");
+        let warnings: Vec<String> = grid.warnings.iter().map(|it| it.message.clone()).collect();
+        let plan = serde_json::to_value(Plan::new(&grid)).expect("JSON");
+        (line.to_owned(), warnings.join("\n"), plan["budget"].clone())
+    };
+    // A launch takes at least 116 s and at most 767 s.
+    let (line, warned, plan) = planned(json!({"time": "8h", "launches": 5, "gpu-hours": 100}));
+    assert_eq!(
+        line,
+        "budget 8.0 h, 5 launches, 100 GPU hours (1.5 GPUs a launch): ends the sweep after 5 of 8 \
+         launches, by its launches (assumed)"
+    );
+    assert_eq!(warned, "the budget of 5 launches ends the sweep before its 8");
+    assert_eq!(plan["ends_first"], json!(["launches"]));
+    assert_eq!((&plan["launches"], &plan["mean_gpus"]), (&json!(5), &json!(1.5)));
+    let (line, warned, _) = planned(json!({"launches": 1, "gpu_hours": 0.5}));
+    assert!(
+        line.ends_with("ends the sweep after 1 of 8 launches, by its launches (assumed)"),
+        "{line}"
+    );
+    assert!(
+        warned.contains("1 launch ends the sweep before its 8, and configurations without"),
+        "{warned}"
+    );
+    // 20 minutes of the clock: slow launches end by them, and fast ones by nothing.
+    let (line, warned, plan) = planned(json!({"gpu-hours": 0.5}));
+    assert!(
+        line.contains("0.5 GPU hours (1.5 GPUs a launch): may end the sweep after 2"),
+        "{line}"
+    );
+    assert!(warned.contains("the budget of 0.5 GPU hours may end the sweep after 2"), "{warned}");
+    assert_eq!(plan["ends_first"], json!(["gpu-hours"]));
+    let (line, _, plan) = planned(json!({"launches": 8}));
+    assert_eq!(line, "budget 8 launches: all 8 launches are begun within it (assumed)");
+    assert_eq!(plan["ends_first"], json!([]));
+}
+
+#[test]
 fn a_budget_that_may_be_too_short_is_warned_of_and_shown_in_the_plan() {
     let planned = |budget: &str| {
         let grid = good(json!({

@@ -18,6 +18,7 @@ const UNKNOWABLE: &[(&str, &str)] = &[
     ("is a device on Windows", "a list of names in any case, for one platform"),
     ("the baseline `", "depends on the expanded configurations"),
     ("every combination", "depends on the expanded configurations"),
+    ("`max-launches` is", "depends on the expanded configurations"),
     ("no combination", "depends on the expanded configurations"),
     ("matches nothing", "depends on the expanded configurations"),
     ("no workload of this grid yields", "a relation of objective and workloads"),
@@ -25,6 +26,7 @@ const UNKNOWABLE: &[(&str, &str)] = &[
     ("has one case only", "depends on the cases that a workload's options make"),
     ("has no case", "depends on the cases that a workload's options make"),
     ("is never measured", "depends on the workload's options"),
+    ("is an objective twice", "compares two entries of a list"),
     ("no repeat keeps this", "depends on the workload's options"),
     ("is a share, from 0 to 1", "depends on the metric that is bounded"),
     ("no value is above `min` and below `max`", "compares two values"),
@@ -142,6 +144,8 @@ fn what_an_editor_marks() {
         gates: {canary: {}, survival: {prompt-tokens: [1000]}, function: off}\nwindow: 23:00-06:30\n";
     let valid = |text: &str| errors(&parsed(text).unwrap());
     assert_eq!(valid(GRID), [""; 0]);
+    let parts = "budget: {time: 8h, launches: 40, gpu_hours: 1.5}";
+    assert_eq!(valid(&GRID.replacen("budget: 1h 30m", parts, 1)), [""; 0]);
     for (was, is) in [
         ("name: g", "name: ../x"),
         ("gpus: 2", "gpus: 0"),
@@ -166,6 +170,11 @@ fn what_an_editor_marks() {
         (", max: 0}", "}"),
         ("repeats: auto", "repeats: many"),
         ("budget: 1h 30m", "budget: 0h"),
+        ("budget: 1h 30m", "budget: {}"),
+        ("budget: 1h 30m", "budget: {time: 8}"),
+        ("budget: 1h 30m", "budget: {launches: 1.5}"),
+        ("budget: 1h 30m", "budget: {gpu-hours: 0}"),
+        ("budget: 1h 30m", "budget: {hours: 8}"),
         ("window: 23:00-06:30", "window: 23:00-24:30"),
         ("function: off", "funktion: off"),
         ("\nobjective: ", "\nobjektive: "),

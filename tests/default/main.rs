@@ -25,6 +25,7 @@ mod gates;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
+mod grid_objectives;
 mod grid_request;
 mod grid_schema;
 mod grid_stacks;
@@ -49,6 +50,7 @@ mod simulator;
 mod simulator_clock;
 mod stacks;
 mod statistics;
+mod strategies;
 mod suite_version;
 #[path = "../support/mod.rs"]
 mod support;

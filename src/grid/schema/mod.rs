@@ -29,6 +29,7 @@ pub fn schema() -> Value {
     // What is named several times is said once: the lists of names are long.
     let mut definitions = flag_names::definitions();
     definitions.insert("row".to_owned(), blocks::row());
+    definitions.insert("metric".to_owned(), suite::metric());
     let needed = ["name", "engine", "workloads", "objective"];
     let head = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -76,7 +77,10 @@ fn key_schema(key: &str) -> Value {
         "request" => (suite::request(), "Fields that are merged into each request's body."),
         "objective" => (suite::objective(), "What is minimised or maximised, within which bounds."),
         "strategy" => (suite::strategy(), "How often each configuration is launched and measured."),
-        "budget" => (suite::budget(), "How long the sweep may take: 8h, 90m, 1h30m."),
+        "budget" => (
+            suite::budget(),
+            "What the sweep may spend: 8h, or {time: 8h, launches: 40, gpu-hours: 16}.",
+        ),
         "gates" => (suite::gates(), "What is looked at in a launch before it is measured."),
         "window" => (suite::window(), "Times of the day in which it may launch: 23:00-06:30."),
         _ => (json!({}), ""),

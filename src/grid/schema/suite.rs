@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{either_dash, object};
 use crate::gate::Gate;
+use crate::grid::strategy_block;
 use crate::metric::{Form, Metric};
 use crate::workload::{
     KINDS, Kind, LAUNCH, LAUNCH_METRICS, OptionKind, SHARED_OPTIONS, refused_fields,
@@ -67,7 +68,7 @@ pub(super) fn request() -> Value {
 
 /// `objective`.
 pub(super) fn objective() -> Value {
-    let metric = metric();
+    let metric = json!({"$ref": "#/definitions/metric"});
     let bound = json!({"type": ["number", "null"]});
     let mut constraint =
         object(&[("metric", metric.clone()), ("min", bound.clone()), ("max", bound)]);
@@ -77,17 +78,22 @@ pub(super) fn objective() -> Value {
     constraint["anyOf"] = json!([given("min"), given("max")]);
     let constraints = json!({"type": ["array", "null"], "items": constraint});
     let optional = json!({"anyOf": [{"type": "null"}, metric]});
-    let mut objective = object(&[
-        ("minimize", optional.clone()),
-        ("maximize", optional),
-        ("constraints", constraints),
-    ]);
-    objective["oneOf"] = json!([given("minimize"), given("maximize")]);
-    objective
+    let with = |further: &[(&str, Value)]| {
+        let mut keys = vec![("minimize", optional.clone()), ("maximize", optional.clone())];
+        keys.extend_from_slice(further);
+        let mut objective = object(&keys);
+        objective["oneOf"] = json!([given("minimize"), given("maximize")]);
+        objective
+    };
+    let first = with(&[("constraints", constraints)]);
+    let several = json!({
+        "type": "array", "minItems": 1, "items": [first], "additionalItems": with(&[]),
+    });
+    json!({"anyOf": [first, several]})
 }
 
 /// A metric that is a number, of any workload.
-fn metric() -> Value {
+pub(super) fn metric() -> Value {
     let names = |metrics: &mut dyn Iterator<Item = &Metric>| {
         let numbers = metrics.filter(|metric| metric.form() == Form::Number);
         numbers.map(|metric| either_dash(metric.name)).collect::<Vec<_>>().join("|")
@@ -110,20 +116,51 @@ fn metric() -> Value {
 
 /// `strategy`.
 pub(super) fn strategy() -> Value {
-    let count = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 10_000});
-    let mut grid = object(&[
-        ("launches", count.clone()),
-        ("repeats", json!({"anyOf": [count, {"const": "auto"}]})),
-        ("seed", json!({"type": ["integer", "null"], "minimum": 0})),
-    ]);
-    grid["type"] = json!(["object", "null"]);
-    let mut named = object(&[("grid", grid)]);
+    let count = |most: i64| json!({"type": ["integer", "null"], "minimum": 1, "maximum": most});
+    let option = |name: &&'static str| {
+        let schema = match *name {
+            "max-launches" => count(strategy_block::MOST_IN_ALL),
+            "repeats" => json!({"anyOf": [count(strategy_block::MOST), {"const": "auto"}]}),
+            "probability" => {
+                let (least, most) = strategy_block::PROBABILITY;
+                json!({"type": ["number", "null"], "minimum": least, "maximum": most})
+            }
+            "seed" => json!({"type": ["integer", "null"], "minimum": 0}),
+            "predicted" => json!({"type": ["boolean", "null"]}),
+            _ => count(strategy_block::MOST),
+        };
+        (*name, schema)
+    };
+    let options = |known: &[&'static str]| {
+        let mut options = object(&known.iter().map(option).collect::<Vec<_>>());
+        options["type"] = json!(["object", "null"]);
+        options
+    };
+    let mut named = object(&strategy_block::NAMES.map(|name| {
+        let known: &[&str] = match name {
+            "adaptive" => &strategy_block::OF_ADAPTIVE,
+            "model" => &strategy_block::OF_MODEL,
+            _ => &strategy_block::OF_GRID,
+        };
+        (name, options(known))
+    }));
     named["minProperties"] = json!(1);
-    json!({"anyOf": [{"type": "null"}, {"const": "grid"}, named]})
+    named["maxProperties"] = json!(1);
+    json!({"anyOf": [{"type": "null"}, {"enum": strategy_block::NAMES}, named]})
 }
 
-/// `budget`: whole days, hours, minutes and seconds, larger units first, and not zero.
+/// `budget`: a duration, or at least one of its parts.
 pub(super) fn budget() -> Value {
+    let count = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 1_000_000});
+    let hours = json!({"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1_000_000});
+    let mut parts = object(&[("time", duration()), ("launches", count), ("gpu-hours", hours)]);
+    // At least one of them is given.
+    parts["not"] = json!({"additionalProperties": {"type": "null"}});
+    json!({"if": {"type": "object"}, "then": parts, "else": duration()})
+}
+
+/// Whole days, hours, minutes and seconds, larger units first, and not zero.
+fn duration() -> Value {
     json!({
         "type": ["string", "null"],
         "pattern": r"^(?=.*[1-9])\s*([0-9]+d\s*)?([0-9]+h\s*)?([0-9]+m\s*)?([0-9]+s\s*)?$",

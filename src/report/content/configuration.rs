@@ -80,7 +80,12 @@ fn swept(input: &Input<'_>) -> Vec<(String, Vec<Span>)> {
     let over = launches.iter().filter(|(_, it)| it.is_over()).count();
     rows.push(text("launches", format!("{} begun, {over} over", launches.len())));
     let budget = manifest.budget_seconds.map(|it| format!("{:.1} h", it as f64 / 3600.0));
-    rows.extend(budget.map(|it| text("budget", it)));
+    let count = manifest.budget.launches.map(|it| format!("{it} launches"));
+    let gpus = manifest.budget.gpu_hours.map(|it| format!("{it} GPU hours"));
+    let budget: Vec<String> = [budget, count, gpus].into_iter().flatten().collect();
+    if !budget.is_empty() {
+        rows.push(text("budget", budget.join(", ")));
+    }
     rows.extend(manifest.window.map(|it| text("window", it.to_string())));
     rows.push(text("vllm-grid", manifest.tool_version.clone()));
     let suite = manifest.suite_version.map(|it| text("suite version", it.to_string()));

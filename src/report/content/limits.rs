@@ -11,6 +11,7 @@ use crate::history::launch::LaunchOutcome;
 use crate::history::record::LaunchRecord;
 use crate::metric::Status;
 use crate::report::notes;
+use crate::report::spoken::plain_sentence;
 use crate::report::text::{cut, plain};
 use crate::results::ranking::RankingVerdict;
 
@@ -92,8 +93,19 @@ fn ties(input: &Input<'_>) -> Vec<Vec<Span>> {
         }
         spans.push(Span::text(". Their order is that of their means, and says nothing."));
         lines.push(spans);
+    } else if let verdict @ RankingVerdict::Unclaimed { .. } = &ranking.verdict {
+        lines.push(vec![Span::text(format!("{}.", plain_sentence(&verdict.to_string())))]);
     } else if tied.len() == 1 {
         lines.push(vec![Span::text("No tie with rank 1.")]);
+    }
+    if let Some(chosen) = ranking.chosen.as_ref().filter(|it| it.unclaimed > 0) {
+        lines.push(vec![Span::text(format!(
+            "{} of {} ranked configurations are in no claim: they were launched fewer than {} times. Places \
+             in brackets are by mean alone.",
+            chosen.unclaimed,
+            chosen.unclaimed + chosen.in_claims,
+            chosen.claimed_from
+        ))]);
     }
     let once = ranking.rows.iter().filter(|row| {
         row.eligible
@@ -107,7 +119,14 @@ fn ties(input: &Input<'_>) -> Vec<Vec<Span>> {
             ranking.rows.iter().filter(|row| row.eligible).count()
         ))]);
     }
-    if let Some(it) = &ranking.detectable {
+    if let (Some(it), Some(chosen)) = (&ranking.detectable, &ranking.chosen) {
+        lines.push(vec![Span::text(format!(
+            "Between those with {} launches or more, differences under about {:.0}% of the objective cannot be \
+             seen.",
+            chosen.claimed_from,
+            it.difference * 100.0
+        ))]);
+    } else if let Some(it) = &ranking.detectable {
         lines.push(vec![Span::text(format!(
             "With {} launches of each, differences under about {:.0}% of the objective cannot be seen; about {} \
              launches of each would show {:.0}%.",

@@ -105,7 +105,13 @@ fn times(launch: &LaunchRecord) -> String {
 fn outcome(launch: &LaunchRecord) -> String {
     match &launch.outcome {
         None => "not over".to_owned(),
-        Some(LaunchOutcome::Measured) => "measured".to_owned(),
+        Some(LaunchOutcome::Measured) => match &launch.behind {
+            Some(behind) => {
+                let of = launch.repeats.map_or(String::new(), |of| format!(" of {of}"));
+                format!("measured, and clearly behind after {}{of} repeats", behind.repeats)
+            }
+            None => "measured".to_owned(),
+        },
         Some(LaunchOutcome::Failed(it)) => format!("failed ({})", it.class.as_str()),
         Some(LaunchOutcome::Skipped { reason, .. }) => {
             format!("skipped: {}", plain(&cut(reason, MESSAGE)))

@@ -134,6 +134,7 @@ pub(super) fn bare_ranking(
             metric: "kv_cache.ttft_resent_ms".parse().unwrap(),
             goal: Goal::Minimize,
             constraints: Vec::new(),
+            further: Vec::new(),
         },
         metrics: Vec::new(),
         constrained: Vec::new(),
@@ -156,6 +157,8 @@ pub(super) fn bare_ranking(
         overruled: Vec::new(),
         detectable: None,
         all_zero: false,
+        chosen: None,
+        front: None,
         course: None,
     }
 }

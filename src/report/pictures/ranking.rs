@@ -44,9 +44,21 @@ fn answer(ranking: &Ranking, palette: &Palette) -> String {
         RankingVerdict::Insufficient { .. } => {
             return "Configurations were launched once: no order of them is shown".to_owned();
         }
-        RankingVerdict::First { name } => {
-            format!("{} is distinguishable from all others", spoken::name_of(name))
-        }
+        RankingVerdict::Unclaimed { leader, claimed_from, .. } => format!(
+            "{} has the best mean: launches were chosen, and too few have {claimed_from} for a \
+             claim",
+            spoken::name_of(leader)
+        ),
+        RankingVerdict::First { name } => match ranking.chosen.as_ref().map(|it| it.unclaimed) {
+            None | Some(0) => {
+                format!("{} is distinguishable from all others", spoken::name_of(name))
+            }
+            Some(few) => format!(
+                "{} is distinguishable from all but {} with too few launches for a claim",
+                spoken::name_of(name),
+                small(few)
+            ),
+        },
         RankingVerdict::Tie { names, .. } if names.len() == ranked(ranking) => {
             format!("{} configurations are not distinguishable from each other", small(names.len()))
         }

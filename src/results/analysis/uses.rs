@@ -8,6 +8,7 @@ use crate::history::record::LaunchRecord;
 use crate::history::values::{case_of, value};
 use crate::metric::{Counted, Goal, Measurement, MetricRef, Scale, Status};
 use crate::results::arm::{self, Arm};
+use crate::results::chosen::claimed_from;
 use crate::results::measured::Measured;
 use crate::results::sheet::{self, Read};
 use crate::statistics::{GroupedValues, SIGNIFICANCE, Share, holm};
@@ -193,6 +194,7 @@ impl<'s> Judged<'s> {
             let (by_arm, case) = (Some(by_arm.collect()), Some(String::new()));
             Measured::new(&source.arms, Read { metric: &wanted, case, by_arm })
         };
+        let measured = measured.claimed_from(claimed_from(&source.record.manifest));
         let is_objective = one.is_some() && source.place(&wanted) == Some(0);
         let judged = Self { source, metric: wanted, goal, measured, is_objective, shares };
         (0..source.count()).any(|row| judged.figure(row).is_some()).then_some(judged)
@@ -243,6 +245,11 @@ impl<'s> Judged<'s> {
             let is_overruled =
                 !ranking.overruled.is_empty() && self.source.candidate() == Some(row);
             return ranking.rows[row].p_baseline_alone.filter(|_| !is_overruled);
+        }
+        if self.measured.is_choosing()
+            && (self.measured.has_too_few(a) || self.measured.has_too_few(b))
+        {
+            return None;
         }
         let p = if self.shares.is_some() {
             (2.0 * self.share(row)?.p_of_difference(self.share(base)?)).min(1.0)

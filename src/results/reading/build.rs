@@ -3,7 +3,8 @@
 use super::failed::{Cause, FailedGroup, failed, unfinished};
 use super::next::{After, explanation, names_failed, next};
 use super::{
-    Behind, Choice, Gain, NamedRemark, NoDecision, Place, Reading, Statement, Trust, Varied, Why,
+    Behind, Choice, FewLaunches, Gain, NamedRemark, NoDecision, Place, Reading, Statement, Trust,
+    Varied, Why,
 };
 use crate::configuration::Configuration;
 use crate::flags::argv;
@@ -11,6 +12,7 @@ use crate::history::extent::{Extent, State};
 use crate::history::record::Manifest;
 use crate::metric::{Constraint, Scale};
 use crate::results::bounded::ConstraintVerdict;
+use crate::results::chosen::CLAIMED_FROM;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::decision::{Candidate, Claim, Criterion, Decision};
 use crate::results::disturbance::Undecided;
@@ -44,6 +46,7 @@ impl Reading {
             production: place.production.clone(),
             metric: ranking.objective.metric.clone(),
             goal: ranking.objective.goal,
+            front: ranking.front.clone(),
             bounds: bounds.map_or_else(Vec::new, |row| row.constraints.clone()),
             trust: trust(ranking, confirmed.or(pending)),
             why: why(ranking, &result),
@@ -106,7 +109,10 @@ fn statement(
     confirmed: Option<&ConfirmedGain>,
     groups: &[FailedGroup],
 ) -> Statement {
-    let of = ranking.rows.iter().filter(|row| row.eligible).count();
+    let ranked = ranking.rows.iter().filter(|row| row.eligible).count();
+    let unclaimed = ranking.chosen.as_ref().map_or(0, |it| it.unclaimed);
+    // What is shown is shown of these.
+    let of = ranked - unclaimed;
     if let Some(gain) = confirmed {
         let (configuration, baseline) = (gain.candidate.clone(), gain.baseline.clone());
         return if gain.shown {
@@ -143,7 +149,10 @@ fn statement(
             Statement::Only { configuration: name(), of: ranking.rows.len() }
         }
         (_, RankingVerdict::Insufficient { more_launches, .. }) => {
-            Statement::LaunchedOnce { candidate: name(), once: *more_launches, of }
+            Statement::LaunchedOnce { candidate: name(), once: *more_launches, of: ranked }
+        }
+        (Claim::TooFewLaunches { .. }, _) | (_, RankingVerdict::Unclaimed { .. }) => {
+            no_claim(ranking, candidate, claim, ranked)
         }
         (Claim::NotShown { baseline, .. }, _) => {
             Statement::NotShown { baseline: baseline.clone(), candidate: name() }
@@ -154,18 +163,55 @@ fn statement(
             let best = ranking.rows.first().map(|row| row.name.clone());
             let (best, worse) = (best.filter(|it| *it != name()), of.saturating_sub(group));
             let behind = behind(ranking, group).filter(|_| best.is_none());
-            Statement::BaselineIsBest { baseline: name(), of, worse, best, behind }
+            Statement::BaselineIsBest { baseline: name(), of, unclaimed, worse, best, behind }
         }
         (Claim::NoBaseline, RankingVerdict::Tie { names, .. }) => {
-            Statement::NotDistinguishable { configurations: names.clone(), of }
+            Statement::NotDistinguishable { configurations: names.clone(), of, unclaimed }
         }
-        (Claim::NoBaseline, _) => Statement::First { configuration: name(), of },
+        (Claim::NoBaseline, _) => Statement::First { configuration: name(), of, unclaimed },
+    }
+}
+
+/// Where launches were chosen and too few have enough of them.
+fn no_claim(ranking: &Ranking, candidate: &Candidate, claim: &Claim, of: usize) -> Statement {
+    let needed = ranking.chosen.as_ref().map_or(CLAIMED_FROM, |it| it.claimed_from);
+    let baseline = match claim {
+        Claim::TooFewLaunches { baseline, .. } | Claim::NotShown { baseline, .. } => {
+            Some(baseline.clone())
+        }
+        _ => None,
+    };
+    let launches = |name: &String| {
+        let row = ranking.rows.iter().find(|row| row.name == *name)?;
+        row.estimates.first()?.map(|it| it.launches)
+    };
+    let of_claim = |name: &String| match claim {
+        Claim::TooFewLaunches { of_candidate, .. } if *name == candidate.configuration => {
+            Some(*of_candidate)
+        }
+        // It may have run as another one, whose launches count.
+        Claim::TooFewLaunches { of_baseline, .. } => Some(*of_baseline),
+        _ => launches(name),
+    };
+    let named = std::iter::once(&candidate.configuration).chain(&baseline);
+    let few = named.filter_map(|name| {
+        let launches = of_claim(name).filter(|launches| *launches < needed)?;
+        Some(FewLaunches { configuration: name.clone(), launches })
+    });
+    Statement::NoClaim {
+        few: few.collect(),
+        needed,
+        unclaimed: ranking.chosen.as_ref().map_or(0, |it| it.unclaimed),
+        of,
+        candidate: candidate.configuration.clone(),
+        baseline,
     }
 }
 
 /// The best one that is not of the first group, compared with the baseline.
 fn behind(ranking: &Ranking, group: usize) -> Option<Behind> {
-    let row = ranking.rows.iter().filter(|row| row.eligible).nth(group)?;
+    let in_claims = |row: &&RankedConfiguration| row.eligible && ranking.is_in_claims(row);
+    let row = ranking.rows.iter().filter(in_claims).nth(group)?;
     Some(Behind { configuration: row.name.clone(), effect: row.effect()? })
 }
 
@@ -294,7 +340,9 @@ fn choice(
     let gain = gain(ranking, decision, confirmed);
     let kept = match (confirmed, decision.map(|it| &it.claim)) {
         (Some(confirmed), _) => (!confirmed.shown).then(|| confirmed.baseline.clone()),
-        (None, Some(Claim::NotShown { baseline, .. })) => Some(baseline.clone()),
+        (None, Some(Claim::NotShown { baseline, .. } | Claim::TooFewLaunches { baseline, .. })) => {
+            Some(baseline.clone())
+        }
         _ => None,
     };
     let baseline = baseline(manifest);
@@ -323,7 +371,9 @@ fn gain(
     let (effect, confirmed) = match (confirmed, decision.map(|it| &it.claim)) {
         (Some(gain), _) => (Effect::Ratio(gain.effect?), true),
         (None, Some(Claim::Better { effect, .. })) => (*effect, false),
-        (None, Some(Claim::NotShown { effect, .. })) => ((*effect)?, false),
+        (None, Some(Claim::NotShown { effect, .. } | Claim::TooFewLaunches { effect, .. })) => {
+            ((*effect)?, false)
+        }
         _ => return None,
     };
     Some(Gain { effect, confirmed, better: effect.is_better(ranking.objective.goal) })
@@ -389,6 +439,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
     let machine = meanwhile.or(ranking.machine.as_ref());
     Trust {
         launches: launches.clone().min().zip(launches.max()),
+        chosen: ranking.chosen.clone(),
         repeats: same,
         detectable: ranking.detectable.filter(|it| !is_wider(ranking, it.difference)),
         confirmation: confirmed.cloned(),

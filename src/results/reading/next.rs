@@ -8,6 +8,7 @@ use super::{NoDecision, Place, Statement};
 use crate::history::extent::{Confirming, State};
 use crate::history::record::{Manifest, SweepRecord};
 use crate::metric::Scale;
+use crate::results::chosen::Chosen;
 use crate::results::confirmable::outlook;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::disturbance::Undecided;
@@ -102,6 +103,14 @@ pub enum Change {
     Warmup,
     /// A longer budget.
     Budget,
+    /// More launches of a sweep that chooses them.
+    MaxLaunches,
+    /// A greater probability that the leader of a sweep that chooses its launches is good
+    /// enough.
+    Probability {
+        /// The one that was asked for.
+        asked: f64,
+    },
     /// Nothing else on the machine.
     Disturbance {
         /// How many launches of each configuration, where there were fewer than that.
@@ -159,15 +168,32 @@ fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         Statement::NotConfirmed { .. } => after.again(Change::Configurations),
         // What was begun is ended first, whatever the sweep alone could show.
         _ if after.pending.is_some() => after.confirm(),
-        Statement::Better { .. } | Statement::NotShown { .. } if after.cold => {
+        Statement::Better { .. }
+        | Statement::NotShown { .. }
+        | Statement::NoClaim { baseline: Some(_), .. }
+            if after.cold =>
+        {
             after.again(Change::Warmup)
         }
-        Statement::Better { .. } | Statement::NotShown { .. } => after.confirm(),
+        Statement::Better { .. }
+        | Statement::NotShown { .. }
+        | Statement::NoClaim { baseline: Some(_), .. } => after.confirm(),
         Statement::Only { of, .. } if *of > 1 && after.is_correctable() => after.correct(),
-        Statement::BaselineIsBest { of, worse, .. } if after.is_blunt(*of, *worse) => {
-            after.again(Change::Launches { launches: after.more_launches() })
+        Statement::BaselineIsBest { .. }
+        | Statement::NoClaim { .. }
+        | Statement::First { .. }
+        | Statement::NotDistinguishable { .. }
+            if after.is_short() =>
+        {
+            after.again(after.more())
         }
-        Statement::BaselineIsBest { .. } | Statement::Only { .. } => {
+        Statement::NoClaim { .. } if after.manifest.baseline.is_none() => {
+            after.again(Change::Baseline)
+        }
+        Statement::BaselineIsBest { of, worse, .. } if after.is_blunt(*of, *worse) => {
+            after.again(after.more())
+        }
+        Statement::BaselineIsBest { .. } | Statement::Only { .. } | Statement::NoClaim { .. } => {
             after.again(Change::Configurations)
         }
         Statement::First { .. } | Statement::NotDistinguishable { .. } => {
@@ -212,19 +238,38 @@ impl After<'_> {
         vec![NextStep::Change { change }, NextStep::Sweep { grid: self.place.grid.clone() }]
     }
 
-    /// Without ratios only the ranking itself can become more precise.
+    /// Without ratios only the ranking itself can become more precise. What chose its
+    /// launches and ended before it was sure enough may choose better with more of them.
     fn confirm(&self) -> Vec<NextStep> {
         if self.ranking.scale != Scale::Ratios {
-            return self.again(Change::Launches { launches: self.more_launches() });
+            return self.again(self.more());
         }
         let claim = self.pending.map(|it| it.claim);
-        vec![NextStep::Confirm {
+        let confirm = NextStep::Confirm {
             run: self.run(),
             configuration: None,
             claim: claim.filter(|claim| (claim - CLAIM).abs() > 1e-9),
             hours: self.place.confirm,
             goes_on: self.pending.is_some(),
-        }]
+        };
+        let longer = if self.is_short() { self.again(self.more()) } else { Vec::new() };
+        std::iter::once(confirm).chain(longer).collect()
+    }
+
+    /// Whether the sweep chose its launches and ended before its leader was good enough with
+    /// the probability that was asked for.
+    fn is_short(&self) -> bool {
+        self.ranking.chosen.as_ref().is_some_and(Chosen::is_short)
+    }
+
+    /// What gives more launches: of each configuration, or of those that the sweep chooses.
+    fn more(&self) -> Change {
+        match &self.ranking.chosen {
+            None => Change::Launches { launches: self.more_launches() },
+            Some(_) if self.is_short() && self.is_spent() => Change::Budget,
+            Some(_) if self.is_short() => Change::MaxLaunches,
+            Some(chosen) => Change::Probability { asked: chosen.asked },
+        }
     }
 
     /// What FAILED names; where it names nothing, launches are missing.
@@ -235,7 +280,7 @@ impl After<'_> {
         if self.is_spent() {
             return self.again(Change::Budget);
         }
-        self.again(Change::Launches { launches: self.more_launches() })
+        self.again(self.more())
     }
 
     /// Whether something is to be done about what has no rank.
@@ -285,12 +330,13 @@ impl After<'_> {
             let wide = has(&|it| matches!(it, Undecided::TooWide { .. }));
             let few = self.launches() < LAUNCHES;
             let launches = (few || wide).then(|| self.more_launches());
+            let launches = launches.filter(|_| self.ranking.chosen.is_none());
             return Change::Disturbance { launches };
         }
         if has(&|it| matches!(it, Undecided::ClientLate { .. })) {
             return Change::Client;
         }
-        Change::Launches { launches: self.more_launches() }
+        self.more()
     }
 
     /// Most launches of a ranked configuration.

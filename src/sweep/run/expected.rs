@@ -5,6 +5,7 @@ use super::super::context::SweepContext;
 use super::super::eta::{Eta, eta};
 use super::super::scope::Scope;
 use super::Sweep;
+use crate::strategy::Situation;
 
 impl Sweep {
     /// When it will end, as far as is known now. How many launches a confirmation takes is
@@ -13,9 +14,28 @@ impl Sweep {
         if !matches!(self.scope, Scope::Sweep) {
             return;
         }
-        let (trials, worked) = (context.strategy.trials(), self.worked().as_secs_f64());
-        let eta = eta(&self.record, &context.foreknown, trials, worked);
+        let worked = self.worked().as_secs_f64();
+        let eta = eta(&self.record, &context.foreknown, self.launches_in_all(context), worked);
         self.events.eta(self.in_window(context, eta));
+    }
+
+    /// Launches of what is worked on, one for each trial, those that are over included: at the
+    /// least and at the most, which differ where the strategy chooses them.
+    pub fn launches_in_all(&self, context: &SweepContext) -> (u32, u32) {
+        let begins = self.accepted.is_some();
+        let (observations, in_flight) = if begins {
+            (Vec::new(), Vec::new())
+        } else {
+            (self.scope.observations(&self.record), self.scope.in_flight(&self.record))
+        };
+        let begun = (observations.len() + in_flight.len()) as u32;
+        let remaining = context.strategy.remaining(Situation {
+            observations: &observations,
+            in_flight: &in_flight,
+            budget_left: self.budget_left(),
+            launches_left: self.launches_left(),
+        });
+        (begun.saturating_add(remaining.low), begun.saturating_add(remaining.high))
     }
 
     /// The same estimate where work is done in windows only.

@@ -48,6 +48,7 @@ pub(super) fn is_of_launch(entry: &Entry) -> bool {
             | Entry::LaunchReady { .. }
             | Entry::GateFinished { .. }
             | Entry::RepeatFinished { .. }
+            | Entry::LaunchShortened { .. }
             | Entry::LaunchEnded { .. }
     )
 }
@@ -83,6 +84,7 @@ impl Sweep {
             observations: &self.scope.observations(&self.record),
             in_flight: &[],
             budget_left: None,
+            launches_left: None,
         };
         let finishes = matches!(context.strategy.next(situation), Action::Finish { .. });
         finishes && self.scope.undone(&self.record).is_empty()

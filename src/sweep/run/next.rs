@@ -3,6 +3,7 @@
 
 use super::super::context::SweepContext;
 use super::super::running::Running;
+use super::super::scope::Scope;
 use super::super::trial::Trial;
 use super::super::{SweepError, relaunch};
 use super::nights::Room;
@@ -27,6 +28,9 @@ impl Sweep {
         running: &mut Running,
     ) -> Result<Next, SweepError> {
         if let Some(trial) = running.again.pop_front() {
+            if self.counted_out().is_some() {
+                return Ok(Next::Skipped);
+            }
             return Ok(match self.room(context, &trial) {
                 Room::Yes => Next::Launch(trial),
                 Room::NotNow => Next::End(Ending::WindowClosed),
@@ -34,10 +38,10 @@ impl Sweep {
                 Room::Never(_) => Next::Skipped,
             });
         }
-        let budget_left = self.budget_left();
+        let spent = self.budget_spent();
         let action = self.action(context, running);
         let mut by_strategy = matches!(action, Action::Skip { .. });
-        let (trial, reason) = match action {
+        let (mut trial, reason) = match action {
             Action::Finish { why } => {
                 self.finished = Some(why);
                 return Ok(Next::End(Ending::Complete));
@@ -51,21 +55,25 @@ impl Sweep {
                 (trial, relaunch::skip_reason(&self.record, configuration))
             }
         };
-        let is_spent = budget_left.is_some_and(|left| left.is_zero());
         let reason = match reason {
-            None if is_spent => return Ok(Next::End(Ending::BudgetSpent)),
+            None if spent.is_some() => {
+                self.finished = spent;
+                return Ok(Next::End(Ending::BudgetSpent));
+            }
             None => match self.room(context, &trial) {
                 Room::Yes => None,
                 Room::NotNow => return Ok(Next::End(Ending::WindowClosed)),
                 Room::Never(reason) => {
-                    by_strategy = true;
-                    Some(reason)
+                    let fewer = self.room_for_fewer(context, &trial);
+                    trial.repeats = fewer.unwrap_or(trial.repeats);
+                    by_strategy = fewer.is_none();
+                    by_strategy.then_some(reason)
                 }
             },
             reason => reason,
         };
         if let Some(reason) = reason {
-            let launch = self.start_entry(trial, 0)?;
+            let launch = self.start_entry(trial, 0, None)?;
             self.append(Entry::LaunchEnded {
                 launch,
                 outcome: LaunchOutcome::Skipped { reason, by_strategy },
@@ -73,6 +81,21 @@ impl Sweep {
             return Ok(Next::Skipped);
         }
         Ok(Next::Launch(trial))
+    }
+
+    /// The grid's own number of repeats, where a window has room for these and not for as many
+    /// as were chosen.
+    fn room_for_fewer(&self, context: &SweepContext, trial: &Trial) -> Option<u32> {
+        let strategy = &self.record.manifest.strategy;
+        let repeats = strategy.repeats();
+        let fewer = Trial { repeats, ..*trial };
+        let fits = || matches!(self.room(context, &fewer), Room::Yes);
+        (strategy.chooses_repeats() && repeats < trial.repeats && fits()).then_some(repeats)
+    }
+
+    /// Whether what is launched depends on what was measured.
+    fn chooses(&self) -> bool {
+        matches!(self.scope, Scope::Sweep) && self.record.manifest.strategy.chooses()
     }
 
     /// What an earlier session left undone, what the strategy asks for, and in the end what
@@ -85,10 +108,12 @@ impl Sweep {
             observations: &self.scope.observations(&self.record),
             in_flight: &self.scope.in_flight(&self.record),
             budget_left: self.budget_left(),
+            launches_left: self.launches_left(),
         });
         let action = self.scope.journalled(&self.record, action);
         match (action, self.scope.reopened(&self.record).pop_front()) {
-            (Action::Finish { .. }, Some(trial)) => trial.into(),
+            // A strategy that chooses has decided without it: what it decided must stay so.
+            (Action::Finish { .. }, Some(trial)) if !self.chooses() => trial.into(),
             (action, _) => action,
         }
     }

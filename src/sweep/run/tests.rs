@@ -15,6 +15,7 @@ use super::super::launch::FIRST_LOG;
 use super::super::launch::TrialOrder;
 use super::super::scope;
 use super::*;
+use crate::engine::LaunchOrder;
 use crate::event::{Notice, Phase};
 use crate::history::HistoryError;
 use crate::history::confirmation::Confirmation;
@@ -25,12 +26,14 @@ use crate::history::production::{PendingRestore, pending_restore};
 use crate::history::record::Manifest;
 use crate::secret::Secrets;
 use crate::server::proof::Proof;
-use crate::strategy::{Action, InFlight, Observation, Situation, Strategy, TrialOutcome};
+use crate::strategy::{Action, InFlight, Observation, Situation, Strategy, Task, TrialOutcome};
 
 mod blocks;
 mod breaker;
+mod budget;
 mod clocks;
 mod confirm;
+mod early;
 mod errors;
 mod files;
 mod gates;
@@ -165,7 +168,8 @@ impl Setup {
         let context = SweepContext {
             engine: Arc::new(self.engine),
             measure: Arc::new(self.measure),
-            strategy: strategy.unwrap_or_else(|| self.manifest.strategy.build(count, Some(0))),
+            strategy: strategy
+                .unwrap_or_else(|| self.manifest.strategy.build(&Task::plain(count, Some(0)))),
             production: self.production.map(|known| Box::new(known) as Box<dyn Production>),
             events: Events::to(move |event| listener.lock().expect("no panic").push(event)),
             cancel: self.cancel,
@@ -236,6 +240,9 @@ fn short(entry: &Entry) -> String {
         }
         Entry::RepeatFinished { launch, measurement } => {
             format!("repeat {launch}.{} {}", measurement.repeat, measurement.status.as_str())
+        }
+        Entry::LaunchShortened { launch, behind: it } => {
+            format!("behind {launch}: {} beyond {}, {} repeats", it.value, it.bar, it.repeats)
         }
         Entry::LaunchEnded { launch, outcome } => {
             let outcome = serde_json::to_value(outcome).expect("JSON");

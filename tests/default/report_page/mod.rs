@@ -103,7 +103,9 @@ fn the_keyboard_reaches_the_launches_of_every_figure() {
 
 #[test]
 fn the_summary_has_the_words_of_the_block() {
-    for made in [Made::example(), Made::hostile(), Made::partial(State::Interrupted)] {
+    let made: [fn() -> Made; 3] =
+        [Made::example, Made::hostile, || Made::partial(State::Interrupted)];
+    for made in made.iter().map(|it| it()) {
         let words = |text: &str| {
             // Backticks are code on the page.
             let words = text.split_whitespace().map(|it| it.replace('`', ""));
@@ -260,5 +262,5 @@ fn without_code(markdown: &str) -> String {
 
 /// How far a sweep of the example's size is.
 fn extent(state: State) -> Extent {
-    Extent { done: 5, of: 30, state, confirmation: None, waits: None }
+    Extent { done: 5, of: 30, of_least: None, state, confirmation: None, waits: None }
 }

@@ -45,10 +45,12 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
                 metric: "kv_cache.ttft_resent_ms".parse().unwrap(),
                 goal: Goal::Minimize,
                 constraints: Vec::new(),
+                further: Vec::new(),
             },
             strategy: StrategySpec::Grid(GridStrategy::default()),
             order: Order::Separated,
             budget_seconds: None,
+            budget: vllm_grid::grid::Budget::default(),
             host: "a test".to_owned(),
             machine: None,
             image_id: None,
@@ -63,6 +65,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
         earlier: Vec::new(),
         replaced: Vec::new(),
         unproven: None,
+        ended: None,
     }
 }
 

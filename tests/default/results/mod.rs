@@ -20,6 +20,8 @@ mod gated;
 mod lost;
 mod next;
 mod noise;
+pub(crate) mod race;
+mod race_noise;
 mod ranking;
 mod reading;
 mod reading_production;

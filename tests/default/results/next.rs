@@ -175,6 +175,7 @@ fn resume_continues_a_confirmation_before_the_rest_of_the_sweep() {
     let interrupted = |confirmation| Extent {
         done: 5,
         of: 20,
+        of_least: None,
         state: State::Interrupted,
         confirmation,
         waits: None,

@@ -331,8 +331,14 @@ fn what_the_budget_ended_is_swept_again_with_a_longer_one() {
     for (name, mean) in [("production", 1000.0), ("prefix-seqs64", 1400.0)] {
         record = served(record, name, mean, 800.0);
     }
-    let extent =
-        Extent { done: 2, of: 12, state: State::BudgetSpent, confirmation: None, waits: None };
+    let extent = Extent {
+        done: 2,
+        of: 12,
+        of_least: None,
+        state: State::BudgetSpent,
+        confirmation: None,
+        waits: None,
+    };
     let place = Place { extent: Some(extent), ..place() };
     let text = block_of(&record, &rank(&record), &place);
     assert!(text.contains("NEXT     Raise `budget` in the grid, and sweep again:"), "{text}");
@@ -356,7 +362,7 @@ pub(crate) fn extent(state: State) -> Extent {
     let until = "2026-11-28T23:00:00+01:00[+01:00]".parse().ok();
     let window = Window::read("23:00-06:30");
     let waits = (state == State::Waiting).then_some(Waits { window, until });
-    Extent { done: 12, of: 48, state, confirmation: None, waits }
+    Extent { done: 12, of: 48, of_least: None, state, confirmation: None, waits }
 }
 
 pub(crate) fn words(text: &str) -> String {

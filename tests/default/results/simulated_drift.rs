@@ -12,7 +12,7 @@ use vllm_grid::results::ranking::{Ranking, rank};
 use vllm_grid::simulator::drift::Drift;
 use vllm_grid::statistics::{Components, GroupedValues, Prior, SIGNIFICANCE, two_sided_p};
 use vllm_grid::strategy::{
-    Action, GridStrategy, Observation, Situation, StrategySpec, TrialOutcome,
+    Action, GridStrategy, Observation, Situation, StrategySpec, Task, TrialOutcome,
 };
 
 use crate::results::builder::{Building, sweep};
@@ -64,7 +64,7 @@ impl Virtual<'_> {
         let mut machine = drift.machine(seed);
         let (launches, repeats) = (self.launches, self.repeats);
         let spec = GridStrategy { launches, repeats, auto: false, seed };
-        let strategy = StrategySpec::Grid(spec).build(names.len(), Some(0));
+        let strategy = StrategySpec::Grid(spec).build(&Task::plain(names.len(), Some(0)));
         let mut record = sweep(&names).baseline(names[0]);
         let mut observations: Vec<Observation> = Vec::new();
         let mut now = 0.0;

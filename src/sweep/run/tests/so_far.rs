@@ -3,7 +3,7 @@
 use super::*;
 
 /// What was said of launches and repeats, in words, and the ends of launches.
-fn said(ran: &Ran) -> Vec<String> {
+pub(super) fn said(ran: &Ran) -> Vec<String> {
     let seen = ran.seen.lock().expect("no panic");
     let said = seen.iter().filter_map(|event| match event {
         Event::Written(line) => match &line.entry {
@@ -12,6 +12,7 @@ fn said(ran: &Ran) -> Vec<String> {
         },
         Event::SoFar(SoFar::Standing(it)) => Some(format!("{} {it}", it.configuration)),
         Event::SoFar(SoFar::Missing(it)) => Some(format!("{} {it}", it.launch)),
+        Event::SoFar(SoFar::Behind(it)) => Some(format!("{} {it}", it.launch)),
         Event::SoFar(SoFar::Eta(_)) => Some("eta".to_owned()),
         Event::Notice(_) => None,
     });

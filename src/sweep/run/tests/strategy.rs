@@ -1,9 +1,11 @@
 //! What a strategy sees, and what its answers do.
 
+use super::super::super::early::EarlyStop;
+use super::super::super::pass;
 use super::*;
 use crate::gate::GateOrder;
 use crate::metric::Constraint;
-use crate::strategy::{ObservedRepeat, Purpose};
+use crate::strategy::{Bar, ObservedRepeat, Purpose};
 
 /// Answers with the given actions, and keeps what it saw.
 struct Scripted {
@@ -185,7 +187,9 @@ async fn an_order_can_be_written_to_a_file() {
         seed: 1,
         gates: GateOrder::default(),
         passes: pass::missing(&record, 0, 2),
+        early: EarlyStop::of(&record, 0, Bar { value: 0.1, repeats: 1 }),
     };
+    assert!(order.early.is_some());
     let text = serde_json::to_string(&order).expect("JSON");
     assert_eq!(serde_json::from_str::<TrialOrder>(&text).expect("read again"), order);
     assert_eq!(order.passes.len(), 3);

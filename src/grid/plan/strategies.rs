@@ -1,0 +1,176 @@
+//! Each strategy in a plan: how many launches it would take, how long, and which difference it
+//! can show between the best configuration and the next one. What the launches are is decided
+//! in `strategy`; how long they take, by the estimate or by earlier runs.
+
+use serde::Serialize;
+
+use super::super::Grid;
+use super::super::estimate::Estimate;
+use super::{Begun, Ends};
+use crate::statistics::SIGNIFICANCE;
+use crate::strategy::confirm::{Cost, Noise, difference_to_show};
+use crate::strategy::{Remaining, StrategySpec};
+
+/// SD between launches of one configuration, as a fraction: what machines at rest showed.
+const LAUNCH_SD: f64 = 0.03;
+/// SD between repeats of one launch, as a fraction, where no earlier run showed it.
+const REPEAT_SD: f64 = 0.05;
+/// Probability with which a difference is to be shown.
+const POWER: f64 = 0.8;
+/// Configurations from which a grid that names no strategy is advised to choose one.
+const ADVISED: usize = 6;
+
+/// A strategy, and what it would take and show.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedStrategy {
+    /// Its name in a grid file.
+    pub strategy: &'static str,
+    /// Whether it is the grid's own.
+    #[serde(rename = "chosen")]
+    pub is_chosen: bool,
+    /// Launches in all.
+    pub launches: Range<u64>,
+    /// Launches of its first block, in which each configuration has one; of `model` at the most.
+    pub first_block: u64,
+    /// Hours in all: by earlier runs of the same service where they are known, else by
+    /// assumption.
+    pub hours: Range<f64>,
+    /// Whether the hours come from earlier runs.
+    pub measured: bool,
+    /// The smallest difference between the best one and the next that it can show, as a
+    /// fraction: after the most launches and after the fewest; `None` where there is no next.
+    pub can_show: Option<Range<f64>>,
+    /// Launches that the budget allows to begin, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begun_within_budget: Option<Begun>,
+    /// Its options.
+    #[serde(skip)]
+    pub spec: StrategySpec,
+    /// Launches of the best one and of the next, each.
+    #[serde(skip)]
+    of_best: Remaining,
+    /// Launches in all.
+    #[serde(skip)]
+    in_all: Remaining,
+}
+
+/// From the least to the most; the same where it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Range<T> {
+    /// The least.
+    pub low: T,
+    /// The most.
+    pub high: T,
+}
+
+/// What differences are reckoned from: a calm machine, and what values usually differ by.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Differences {
+    /// Probability with which a difference of that size is shown.
+    pub power: f64,
+    /// The level for all comparisons with the best one together.
+    pub level: f64,
+    /// How many these are.
+    pub comparisons: usize,
+    /// Kept repeats of each launch.
+    pub repeats: u64,
+    /// SD between launches, as a fraction: assumed.
+    pub launch_sd: f64,
+    /// SD between repeats of one launch, as a fraction.
+    pub repeat_sd: f64,
+    /// Whether earlier runs showed that; else it is assumed.
+    pub repeat_sd_measured: bool,
+}
+
+impl Differences {
+    /// What is assumed of a grid.
+    pub(super) fn assumed(grid: &Grid) -> Self {
+        let own = grid.workload_of(&grid.objective.metric).and_then(|it| it.repeats);
+        Self {
+            power: POWER,
+            level: SIGNIFICANCE,
+            comparisons: grid.configurations.len().saturating_sub(1),
+            repeats: own.unwrap_or(u64::from(grid.strategy.repeats())),
+            launch_sd: LAUNCH_SD,
+            repeat_sd: REPEAT_SD,
+            repeat_sd_measured: false,
+        }
+    }
+
+    /// The smallest difference that so many launches of each of two show, as a fraction, where
+    /// so many were made in all: every configuration tells how much launches differ.
+    fn shown_by(&self, launches: u32, in_all: u32) -> Option<f64> {
+        // A machine at rest: what a launch takes changes nothing.
+        let cost = Cost { boot: 0.0, repeat: 0.0 };
+        let noise =
+            Noise { launch: self.launch_sd.powi(2), repeat: self.repeat_sd.powi(2), drift: 0.0 };
+        // Equal parts: how many of the others will be shown is not known.
+        let level = self.level / self.comparisons.max(1) as f64;
+        let repeats = u32::try_from(self.repeats).unwrap_or(u32::MAX);
+        let freedom = f64::from(in_all) - (self.comparisons + 1) as f64;
+        let asked = (level, self.power);
+        let ratio = difference_to_show(cost, noise, repeats, (launches, freedom), asked)?;
+        (self.comparisons > 0).then(|| ratio.exp_m1())
+    }
+}
+
+impl PlannedStrategy {
+    /// The same by what earlier runs make expect: seconds at the least and at the most.
+    pub(super) fn took(&mut self, (least, most): (f64, f64), ends: Ends) {
+        self.hours = Range { low: least / 3600.0, high: most / 3600.0 };
+        self.measured = true;
+        let begun = ends.begun(most, self.launches.high);
+        self.begun_within_budget = begun.map(|it| Begun { least: it, most: it });
+    }
+
+    /// The same with what values differ by.
+    pub(super) fn differ_by(&mut self, differences: &Differences) {
+        let most = differences.shown_by(self.of_best.low, self.in_all.low);
+        let least = differences.shown_by(self.of_best.high, self.in_all.high);
+        self.can_show = least.zip(most).map(|(low, high)| Range { low, high });
+    }
+}
+
+/// Every strategy that there is.
+pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy> {
+    let of = |spec: StrategySpec| {
+        let (estimate, sizes) = (Estimate::by(grid, &spec), grid.sizes());
+        let mut planned = PlannedStrategy {
+            strategy: spec.name(),
+            is_chosen: spec == grid.strategy,
+            launches: Range { low: estimate.launches.0, high: estimate.launches.1 },
+            first_block: u64::from(spec.first_block(&sizes)),
+            hours: Range {
+                low: estimate.low_seconds / 3600.0,
+                high: estimate.high_seconds / 3600.0,
+            },
+            measured: false,
+            can_show: None,
+            begun_within_budget: Begun::of(&estimate.begun_within(grid)),
+            of_best: spec.launches_of_best(&sizes),
+            in_all: spec.expected_launches(&sizes),
+            spec,
+        };
+        planned.differ_by(differences);
+        planned
+    };
+    grid.strategy.alternatives().into_iter().map(of).collect()
+}
+
+/// What would serve a grid better that names no strategy.
+pub(super) fn advice(grid: &Grid, all: &[PlannedStrategy]) -> Option<String> {
+    if !grid.is_default_strategy || grid.configurations.len() < ADVISED {
+        return None;
+    }
+    let own = all.iter().find(|it| it.is_chosen)?;
+    let other = all.iter().find(|it| it.strategy == "adaptive")?;
+    let Range { low, high } = other.launches;
+    (low < own.launches.high).then(|| {
+        format!(
+            "the grid names no strategy, and `grid` takes {} launches; `strategy: adaptive` ends after \
+             {low} where the best one is clear, after {high} at the latest, and launches the best ones \
+             most often",
+            own.launches.high
+        )
+    })
+}

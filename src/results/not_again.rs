@@ -1,0 +1,210 @@
+//! Why a sweep that chooses its launches launched a configuration no more, and since when:
+//! by its record and the final analysis, not by what the strategy thought at that time.
+//! Who fails or breaks a bound has no rank, and its reason is there.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::arm::Arm;
+use super::estimate::{Effect, Ratio};
+use super::evidence::Evidence;
+use super::number;
+use crate::history::launch::LaunchOutcome;
+use crate::history::record::LaunchRecord;
+use crate::metric::{Goal, MetricRef};
+use crate::statistics::Interval;
+use crate::strategy::Purpose;
+
+/// Launches of the last two duels: who has one of them was in the race when it ended.
+const LAST_DUELS: usize = 4;
+
+/// A configuration that was launched no more although the sweep went on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NotAgain {
+    /// Its last launch.
+    pub after_launch: u32,
+    /// When that one began; `None` where that is not known.
+    pub at: Option<Timestamp>,
+    /// Why.
+    pub why: WhyNotAgain,
+}
+
+/// Why a configuration was launched no more.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum WhyNotAgain {
+    /// By all launches it is behind rank 1.
+    Behind {
+        /// Rank 1.
+        leader: String,
+        /// The objective, compared with rank 1.
+        effect: Effect,
+        /// The objective's metric.
+        metric: MetricRef,
+        /// Which way is better.
+        goal: Goal,
+    },
+    /// The sweep ended before it could be launched again.
+    SweepEnded {
+        /// Why it ended.
+        reason: String,
+    },
+}
+
+/// Of each arm, why it was launched no more: `None` of one that was in the race when it
+/// ended, of the unranked, and while the sweep goes on. `order`: ranked arms, best first.
+pub(super) fn not_again(evidence: &Evidence<'_>, order: &[usize]) -> Vec<Option<NotAgain>> {
+    let mut found = vec![None; evidence.arms.len()];
+    let sweep = evidence.sweep;
+    let (Some(ended), Some(&first)) = (&sweep.ended, order.first()) else { return found };
+    if !sweep.manifest.strategy.chooses() {
+        return found;
+    }
+    let own: Vec<&LaunchRecord> = sweep.own_launches().filter(|it| is_started(it)).collect();
+    let duels = own.iter().rev().filter(|it| it.purpose == Purpose::Final);
+    let last: Vec<u32> = duels.take(LAST_DUELS).map(|it| it.launch).collect();
+    let count = |index: usize| {
+        started(&evidence.arms[index]).filter(|it| it.purpose != Purpose::Sentinel).count()
+    };
+    let most = order.iter().map(|&index| count(index)).max().unwrap_or_default();
+    for &index in order {
+        let is_in = if last.is_empty() {
+            // Everything had a block, and some perhaps another one.
+            count(index) == most
+        } else {
+            started(&evidence.arms[index]).any(|it| last.contains(&it.launch))
+        };
+        let Some(launch) = started(&evidence.arms[index]).max_by_key(|it| it.launch) else {
+            continue;
+        };
+        // Before the duels an end that came too early says nothing of who would have met.
+        let why = if last.is_empty() && !ended.complete {
+            Some(WhyNotAgain::SweepEnded { reason: ended.reason.clone() })
+        } else {
+            behind(evidence, index, first)
+        };
+        found[index] = why.filter(|_| !is_in && index != first).map(|why| NotAgain {
+            after_launch: launch.launch,
+            at: launch.started_at,
+            why,
+        });
+    }
+    found
+}
+
+/// `None` where values are equal and do not vary.
+fn behind(evidence: &Evidence<'_>, index: usize, first: usize) -> Option<WhyNotAgain> {
+    let objective = &evidence.measured[0];
+    let difference = || {
+        let (difference, interval) = objective.difference(index, first)?;
+        Some(Effect::Difference { difference, interval })
+    };
+    let effect = objective.ratio(index, first).map(Effect::Ratio).or_else(difference)?;
+    let sought = &evidence.sweep.manifest.objective;
+    Some(WhyNotAgain::Behind {
+        leader: evidence.arms[first].configuration.name.clone(),
+        effect,
+        metric: sought.metric.clone(),
+        goal: sought.goal,
+    })
+}
+
+fn started<'a>(arm: &'a Arm<'_>) -> impl Iterator<Item = &'a LaunchRecord> {
+    arm.launches.iter().copied().filter(|it| is_started(it))
+}
+
+fn is_started(launch: &LaunchRecord) -> bool {
+    !matches!(launch.outcome, Some(LaunchOutcome::Skipped { .. }))
+}
+
+impl WhyNotAgain {
+    /// The word used in files.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Behind { .. } => "behind",
+            Self::SweepEnded { .. } => "sweep_ended",
+        }
+    }
+}
+
+impl fmt::Display for NotAgain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not launched again after launch {}", self.after_launch)?;
+        if let Some(at) = self.at {
+            write!(f, " ({} UTC)", at.strftime("%H:%M"))?;
+        }
+        write!(f, ": {}", self.why)
+    }
+}
+
+impl fmt::Display for WhyNotAgain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SweepEnded { reason } => write!(f, "the sweep ended before that ({reason})"),
+            Self::Behind { leader, effect: Effect::Ratio(ratio), metric, goal } => {
+                let (part, low, high) = lost(*ratio, *goal);
+                let word = if number::is_speed(metric) { "slower" } else { "worse" };
+                write!(f, "{part:.0}% [{low:.0}, {high:.0}] {word} than {leader} by all launches")
+            }
+            Self::Behind {
+                leader, effect: Effect::Difference { difference, interval }, ..
+            } => {
+                let difference = number::difference(*difference, *interval);
+                write!(f, "{difference} against {leader} by all launches")
+            }
+        }
+    }
+}
+
+/// How much is lost, in per cent, with its interval.
+fn lost(Ratio { ratio, interval }: Ratio, goal: Goal) -> (f64, f64, f64) {
+    let Interval { low, high } = interval;
+    let percent = |it: f64| {
+        let percent = if goal == Goal::Minimize { it - 1.0 } else { 1.0 - it };
+        // No sign of nothing.
+        (percent * 100.0).round() + 0.0
+    };
+    match goal {
+        Goal::Minimize => (percent(ratio), percent(low), percent(high)),
+        Goal::Maximize => (percent(ratio), percent(high), percent(low)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(ratio: [f64; 3], metric: &str, goal: Goal) -> String {
+        let [ratio, low, high] = ratio;
+        let effect = Effect::Ratio(Ratio { ratio, interval: Interval { low, high } });
+        let metric = metric.parse().unwrap();
+        let at = "2026-11-24T03:12:40Z".parse().ok();
+        let why = WhyNotAgain::Behind { leader: "c3".to_owned(), effect, metric, goal };
+        NotAgain { after_launch: 14, at, why }.to_string()
+    }
+
+    #[test]
+    fn it_says_since_when_and_by_how_much() {
+        assert_eq!(
+            said([1.14, 1.09, 1.19], "kv_cache.ttft_resent_ms", Goal::Minimize),
+            "not launched again after launch 14 (03:12 UTC): 14% [9, 19] slower than c3 by all \
+             launches"
+        );
+        let throughput = "load[concurrency=8].output_throughput";
+        let text = said([0.86, 0.81, 0.91], throughput, Goal::Maximize);
+        assert!(text.ends_with(": 14% [9, 19] slower than c3 by all launches"), "{text}");
+        let text = said([1.001, 0.97, 1.04], "kv_cache.ttft_resent_ms", Goal::Minimize);
+        assert!(text.ends_with(": 0% [-3, 4] slower than c3 by all launches"), "{text}");
+    }
+
+    #[test]
+    fn an_end_that_came_too_early_is_the_reason() {
+        let why = WhyNotAgain::SweepEnded { reason: "budget spent".to_owned() };
+        assert_eq!(
+            NotAgain { after_launch: 3, at: None, why }.to_string(),
+            "not launched again after launch 3: the sweep ended before that (budget spent)"
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! The strategy `adaptive`: a block or two of all configurations, then adjacent duels of the
+//! leader and its challenger until the leader is probably good enough. Here is only what is
+//! launched when; which configurations are out is in `eligible`, who leads in `standing`, what is said
+//! of those that were dropped in `dropped`. What it reaches is in `docs/strategies.md`.
+
+use super::{
+    Action, AdaptiveStrategy, Bar, Dropped, Observation, Remaining, Situation, Strategy, Task,
+};
+
+pub(super) mod bar;
+mod blocks;
+mod counts;
+mod dropped;
+pub(super) mod eligible;
+pub(super) mod observed;
+pub(super) mod race;
+pub(super) mod standing;
+
+pub use counts::{launches_of, opening_launches};
+
+use blocks::Blocks;
+use race::Race;
+
+/// What is held for the best.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Leader {
+    /// Index of the configuration.
+    pub configuration: usize,
+    /// That it is within 5 % of the best of all that are not out.
+    pub probability: f64,
+}
+
+/// A race of configurations.
+#[derive(Clone, Debug)]
+pub struct Adaptive {
+    blocks: Blocks,
+    race: Race,
+}
+
+impl Adaptive {
+    /// The race of a sweep.
+    pub fn new(spec: AdaptiveStrategy, task: Task) -> Self {
+        let blocks = Blocks::new(spec.seed, &task);
+        Self { blocks, race: Race::new(spec, task) }
+    }
+
+    /// What is held for the best by these observations; `None` while nothing has a value.
+    pub fn leader(&self, observations: &[Observation]) -> Option<Leader> {
+        let standing = self.race.standing(&observations.iter().collect::<Vec<_>>())?;
+        Some(Leader { configuration: standing.leader, probability: standing.probability })
+    }
+}
+
+impl Strategy for Adaptive {
+    fn next(&self, situation: Situation<'_>) -> Action {
+        if let Some(action) = self.race.is_spent(&situation) {
+            return action;
+        }
+        let known: Vec<&Observation> = situation.observations.iter().collect();
+        let last = last(&situation);
+        let eligible = self.race.eligible(&known);
+        let place = self.blocks.opening(last, &eligible);
+        if place.is_none() && !self.blocks.is_small() && self.blocks.is_opening(&situation) {
+            return Action::Wait;
+        }
+        let second = place.is_none().then(|| self.blocks.second(&self.race, &known));
+        let place = place.or_else(|| second.as_ref()?.next(last, &eligible));
+        let Some((trial, configuration, purpose)) = place else {
+            let start = second.map_or(self.blocks.opened(), |it| it.end());
+            return self.race.next(&situation, start);
+        };
+        if situation.in_flight.iter().any(|it| it.configuration == configuration) {
+            return Action::Wait;
+        }
+        Action::Launch { trial, configuration, purpose, repeats: self.race.spec.repeats }
+    }
+
+    fn trials(&self) -> u32 {
+        self.race.most()
+    }
+
+    fn remaining(&self, situation: Situation<'_>) -> Remaining {
+        let begun = (situation.observations.len() + situation.in_flight.len()) as u32;
+        let high = self.trials().saturating_sub(begun);
+        let known: Vec<&Observation> = situation.observations.iter().collect();
+        let planned = self.blocks.planned(last(&situation), &self.race.eligible(&known));
+        if planned > 0 || !situation.in_flight.is_empty() {
+            return Remaining { low: planned.min(high), high };
+        }
+        match self.next(situation) {
+            Action::Finish { .. } => Remaining { low: 0, high: 0 },
+            _ => Remaining { low: 1.min(high), high },
+        }
+    }
+
+    fn dropped(&self, observations: &[Observation]) -> Vec<Dropped> {
+        dropped::dropped(&self.blocks, &self.race, observations)
+    }
+
+    fn bar(&self, observations: &[Observation], configuration: usize) -> Option<Bar> {
+        let next = observations.iter().map(|it| it.trial + 1).max().unwrap_or_default();
+        let known: Vec<&Observation> = observations.iter().collect();
+        // In duels each repeat counts, and those of a pair have equally many.
+        (next < self.blocks.screened()).then(|| bar::bar(&self.race.task, &known, configuration))?
+    }
+}
+
+/// The greatest number of a trial so far.
+fn last(situation: &Situation<'_>) -> Option<u32> {
+    let over = situation.observations.iter().map(|it| it.trial);
+    over.chain(situation.in_flight.iter().map(|it| it.trial)).max()
+}
+
+/// What was observed of trials with a smaller number.
+fn before<'a>(observations: &[&'a Observation], trial: u32) -> Vec<&'a Observation> {
+    observations.iter().copied().filter(|it| it.trial < trial).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! The duels: leader and challenger are launched one right after the other, so that the
+//! machine's level slows both alike. Each pair is chosen by what was over before its first
+//! trial, and has two numbers of its own; so a sweep that is rebuilt from its journal goes on as
+//! it would have.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::super::{Action, AdaptiveStrategy, Observation, Purpose, Situation, Task, repeats};
+use super::counts::most_launches;
+use super::eligible::{Eligible, eligible};
+use super::standing::Standing;
+use super::{before, last};
+
+/// The race of those that may be the best.
+#[derive(Clone, Debug)]
+pub(crate) struct Race {
+    pub(crate) spec: AdaptiveStrategy,
+    pub(crate) task: Task,
+}
+
+/// What is decided before a pair.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Decision {
+    /// Both are launched, or one alone.
+    Launch(usize, Option<usize>),
+    /// Nothing more is.
+    Finish(String),
+}
+
+impl Race {
+    pub(crate) fn new(spec: AdaptiveStrategy, task: Task) -> Self {
+        Self { spec, task }
+    }
+
+    /// Launches at most.
+    pub(crate) fn most(&self) -> u32 {
+        let most = most_launches(self.task.configurations, self.task.baseline.is_some());
+        self.spec.max_launches.unwrap_or(most)
+    }
+
+    /// What to do where as many launches were made as there may be.
+    pub(crate) fn is_spent(&self, situation: &Situation<'_>) -> Option<Action> {
+        let begun = situation.observations.len() + situation.in_flight.len();
+        if (begun as u32) < self.most() {
+            return None;
+        }
+        if !situation.in_flight.is_empty() {
+            return Some(Action::Wait);
+        }
+        let known: Vec<&Observation> = situation.observations.iter().collect();
+        let so_far = match self.standing(&known) {
+            Some(standing) => format!("; {}", sentence(&standing)),
+            None => String::new(),
+        };
+        Some(Action::Finish {
+            why: format!("{begun} launches are made, and no more may be{so_far}"),
+        })
+    }
+
+    pub(crate) fn eligible(&self, observations: &[&Observation]) -> Vec<Eligible> {
+        eligible(&self.task, observations)
+    }
+
+    pub(crate) fn standing(&self, observations: &[&Observation]) -> Option<Standing> {
+        Standing::of(&self.task, observations, &self.eligible(observations))
+    }
+
+    /// The next trial of the duels, of which `start` is the first.
+    pub(crate) fn next(&self, situation: &Situation<'_>, start: u32) -> Action {
+        let known: Vec<&Observation> = situation.observations.iter().collect();
+        let begun = last(situation).and_then(|last| last.checked_sub(start));
+        let mut pair = begun.map_or(0, |begun| begun / 2 + 1);
+        if let Some(begun) = begun.filter(|begun| begun.is_multiple_of(2)) {
+            let first = start + begun;
+            if situation.in_flight.iter().any(|it| it.trial != first) {
+                return Action::Wait;
+            }
+            if let Some(action) = self.second(situation, &known, first) {
+                return action;
+            }
+            pair = begun / 2 + 1;
+        }
+        if !situation.in_flight.is_empty() {
+            return Action::Wait;
+        }
+        let trial = start + 2 * pair;
+        match self.decide(&before(&known, trial)) {
+            Decision::Finish(why) => Action::Finish { why },
+            Decision::Launch(a, b) => {
+                let ran = known.iter().max_by_key(|it| it.trial).map(|it| it.configuration);
+                let configuration = match b {
+                    Some(b) if Some(a) == ran => b,
+                    Some(b) if Some(b) != ran && self.is_turned(trial) => b,
+                    _ => a,
+                };
+                self.launch(trial, configuration, &before(&known, trial))
+            }
+        }
+    }
+
+    /// The other one of the pair whose `first` trial was launched; `None` where there is none,
+    /// or it is out.
+    fn second(
+        &self,
+        situation: &Situation<'_>,
+        known: &[&Observation],
+        first: u32,
+    ) -> Option<Action> {
+        let over = known.iter().find(|it| it.trial == first).map(|it| it.configuration);
+        let flying = situation.in_flight.iter().find(|it| it.trial == first);
+        let launched = over.or(flying.map(|it| it.configuration))?;
+        let earlier = before(known, first);
+        let Decision::Launch(a, Some(b)) = self.decide(&earlier) else { return None };
+        let other = if launched == a { b } else { a };
+        let is_in = self.eligible(known)[other].is_in();
+        is_in.then(|| self.launch(first + 1, other, &earlier))
+    }
+
+    fn launch(&self, trial: u32, configuration: usize, earlier: &[&Observation]) -> Action {
+        let repeats = self.repeats(earlier);
+        Action::Launch { trial, configuration, purpose: Purpose::Final, repeats }
+    }
+
+    /// Kept repeats of a pair.
+    fn repeats(&self, earlier: &[&Observation]) -> u32 {
+        if !self.spec.auto {
+            return self.spec.repeats;
+        }
+        let noise = self.standing(earlier).and_then(|it| it.noise);
+        let chosen = noise.zip(repeats::cost(earlier));
+        chosen.map_or(self.spec.repeats, |(noise, cost)| repeats::best(cost, noise))
+    }
+
+    /// Whether the challenger is launched first, where neither ran last.
+    fn is_turned(&self, trial: u32) -> bool {
+        let mut random = ChaCha8Rng::seed_from_u64(self.spec.seed);
+        random.set_stream(2 + u64::from(trial));
+        random.random()
+    }
+
+    /// What is launched after these observations.
+    pub(super) fn decide(&self, observations: &[&Observation]) -> Decision {
+        let eligible = self.eligible(observations);
+        let Some(standing) = Standing::of(&self.task, observations, &eligible) else {
+            let why = if eligible.iter().any(|it| it.is_in()) {
+                "no configuration gave values of the objective that can be compared"
+            } else {
+                "no configuration is left: each one fails, or breaks a bound"
+            };
+            return Decision::Finish(why.to_owned());
+        };
+        let leader = standing.leader;
+        let is_sure = eligible[leader] == Eligible::Yes || standing.has_enough(leader);
+        let Some(challenger) = standing.challenger() else {
+            return if is_sure {
+                Decision::Finish(format!("{} is the only one left", name(leader)))
+            } else {
+                Decision::Launch(leader, None)
+            };
+        };
+        if standing.probability < self.spec.probability {
+            return Decision::Launch(leader, Some(challenger));
+        }
+        // What is claimed afterwards is of the leader, over the baseline.
+        let baseline = self.task.baseline.filter(|it| *it != leader && eligible[*it].is_in());
+        let baseline = baseline.filter(|it| !standing.has_enough(*it));
+        match (is_sure && standing.has_enough(leader), baseline) {
+            (false, None) => Decision::Launch(leader, Some(challenger)),
+            (false, baseline) => Decision::Launch(leader, baseline),
+            (true, Some(baseline)) => Decision::Launch(baseline, None),
+            (true, None) => Decision::Finish(sentence(&standing)),
+        }
+    }
+}
+
+/// What is known of the leader.
+fn sentence(standing: &Standing) -> String {
+    let Standing { leader, probability, .. } = standing;
+    format!(
+        "{} is within 5 % of the best of those launched with probability {probability:.2}",
+        name(*leader)
+    )
+}
+
+/// A configuration for people: names are not known here.
+fn name(configuration: usize) -> String {
+    format!("configuration {} of the grid", configuration + 1)
+}

@@ -1,0 +1,269 @@
+//! How the race stands: the leader, how far the others are behind it, and how probable it is
+//! that the leader is good enough. The estimates are those of [`fit`]: the machine's own level is
+//! taken out. Of many configurations only those that may matter are fitted.
+
+use super::super::confirm::Noise;
+use super::super::{Observation, Task};
+use super::eligible::{ENOUGH, Eligible};
+use super::observed::Launches;
+use crate::statistics::{LaunchMean, MAX_JUMPS, MachineFit, fit, two_sided_p};
+
+/// Configurations that are fitted together at most, as far as others were launched once only:
+/// what was launched once tells nothing of the others.
+const FITTED: usize = 24;
+
+/// Standard errors behind the leader from which a configuration is out of the race.
+pub(crate) const BEHIND: f64 = 2.5;
+
+/// Standard errors by which a challenger may be better than its estimate.
+const HOPE: f64 = 1.5;
+
+/// A configuration other than the leader.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rival {
+    pub(crate) configuration: usize,
+    /// How much worse than the leader it is, on the scale of [`Launches`].
+    pub(crate) gap: f64,
+    /// Standard error of the gap.
+    pub(crate) error: f64,
+}
+
+impl Rival {
+    /// Whether it may still be the best one.
+    pub(crate) fn is_near(&self) -> bool {
+        self.gap <= BEHIND * self.error
+    }
+
+    /// How much better than the leader it may be.
+    fn promise(&self) -> f64 {
+        HOPE * self.error - self.gap
+    }
+}
+
+/// How the race stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) leader: usize,
+    /// The others that are not out and have a value, in the order of the grid.
+    pub(crate) rivals: Vec<Rival>,
+    /// That the leader is within 5 % of the best.
+    pub(crate) probability: f64,
+    /// Launches by configuration.
+    pub(crate) launches: Vec<usize>,
+    /// What launches and repeats differ by; `None` where nothing could be fitted.
+    pub(crate) noise: Option<Noise>,
+}
+
+impl Standing {
+    /// That of these observations; `None` while none that is in the race has a value.
+    pub(crate) fn of(
+        task: &Task,
+        observations: &[&Observation],
+        eligible: &[Eligible],
+    ) -> Option<Self> {
+        let launches = Launches::of(task, observations);
+        let counts = launches.counts(task.configurations);
+        let (arms, far) = fitted(&launches, &counts, eligible);
+        let first = Estimates::of(&launches.means, arms)?;
+        let is_in = |arm: usize| eligible[arm].is_in();
+        let may_lead = |arm: usize| eligible[arm] != Eligible::Hardly && is_in(arm);
+        let leader = first.best(may_lead).or_else(|| first.best(is_in))?;
+        let closer = first.closer(&launches.means, &counts, leader, is_in);
+        let leader = closer.as_ref().and_then(|it| it.best(may_lead)).unwrap_or(leader);
+        let mut rivals: Vec<Rival> = (0..task.configurations)
+            .filter(|arm| *arm != leader && is_in(*arm))
+            .filter_map(|arm| {
+                let by_closer = closer.as_ref().and_then(|it| it.rival(arm, leader));
+                by_closer.or_else(|| first.rival(arm, leader))
+            })
+            .collect();
+        add_far(&mut rivals, &far);
+        let margin = launches.scale.margin(launches.mean(leader)?);
+        let lost: f64 = rivals.iter().map(|it| above((it.gap + margin) / it.error)).sum();
+        let noise = closer.as_ref().unwrap_or(&first).noise();
+        Some(Self { leader, rivals, probability: (1.0 - lost).max(0.0), launches: counts, noise })
+    }
+
+    /// The one that is to be launched beside the leader.
+    pub(crate) fn challenger(&self) -> Option<usize> {
+        let best = self.rivals.iter().max_by(|a, b| a.promise().total_cmp(&b.promise()));
+        best.map(|it| it.configuration)
+    }
+
+    /// Those that may be the best, at most so many, the leader among them.
+    pub(crate) fn near(&self, most: usize) -> Vec<usize> {
+        let mut near: Vec<&Rival> = self.rivals.iter().filter(|it| it.is_near()).collect();
+        near.sort_by(|a, b| a.gap.total_cmp(&b.gap));
+        near.truncate(most.saturating_sub(1));
+        std::iter::once(self.leader).chain(near.into_iter().map(|it| it.configuration)).collect()
+    }
+
+    pub(crate) fn rival(&self, configuration: usize) -> Option<&Rival> {
+        self.rivals.iter().find(|it| it.configuration == configuration)
+    }
+
+    /// Whether a configuration has launches enough for a claim.
+    pub(crate) fn has_enough(&self, configuration: usize) -> bool {
+        self.launches[configuration] >= ENOUGH
+    }
+}
+
+/// Probability of a normal value above this one.
+fn above(z: f64) -> f64 {
+    let beyond = two_sided_p(z, f64::INFINITY) / 2.0;
+    if z >= 0.0 { beyond } else { 1.0 - beyond }
+}
+
+/// Estimates of some configurations.
+struct Estimates {
+    /// Their indices in the grid, by place in the fit.
+    arms: Vec<usize>,
+    /// `None` of one alone.
+    fit: Option<MachineFit>,
+}
+
+impl Estimates {
+    /// Of these configurations, each of which has a launch; `None` of none.
+    fn of(launches: &[LaunchMean], arms: Vec<usize>) -> Option<Self> {
+        if arms.is_empty() {
+            return None;
+        }
+        let own = only(launches, &arms);
+        let fit = fit(&own, arms.len(), MAX_JUMPS);
+        (fit.is_some() || arms.len() == 1).then_some(Self { arms, fit })
+    }
+
+    fn place(&self, arm: usize) -> Option<usize> {
+        self.arms.iter().position(|it| *it == arm)
+    }
+
+    fn best(&self, counts: impl Fn(usize) -> bool) -> Option<usize> {
+        let effect = |place: usize| self.fit.as_ref().map_or(0.0, |fit| fit.effects()[place]);
+        let places = (0..self.arms.len()).filter(|place| counts(self.arms[*place]));
+        let best = places.min_by(|a, b| effect(*a).total_cmp(&effect(*b)));
+        best.map(|place| self.arms[place])
+    }
+
+    fn rival(&self, arm: usize, leader: usize) -> Option<Rival> {
+        let (place, first) = (self.place(arm)?, self.place(leader)?);
+        let (gap, error) = self.fit.as_ref()?.difference(place, first);
+        Some(Rival { configuration: arm, gap, error: error.variance.sqrt().max(f64::EPSILON) })
+    }
+
+    fn noise(&self) -> Option<Noise> {
+        self.fit.as_ref().map(|fit| Noise {
+            launch: fit.launch_sd.powi(2),
+            repeat: fit.repeat_variance,
+            drift: fit.drift.powi(2) / 3600.0,
+        })
+    }
+
+    /// A fit of those alone that are in the race or have launches enough: where most of all
+    /// have too few, jumps of the machine are looked for among these. `None` where that finds
+    /// nothing more.
+    fn closer(
+        &self,
+        launches: &[LaunchMean],
+        counts: &[usize],
+        leader: usize,
+        is_in: impl Fn(usize) -> bool,
+    ) -> Option<Self> {
+        let whole = self.fit.as_ref()?;
+        if whole.enough_for_jumps || whole.p_calm > 0.5 {
+            return None;
+        }
+        let near = |arm: usize| {
+            arm == leader || (is_in(arm) && self.rival(arm, leader).is_some_and(|it| it.is_near()))
+        };
+        let arms: Vec<usize> =
+            self.arms.iter().copied().filter(|&arm| counts[arm] >= ENOUGH || near(arm)).collect();
+        let closer = Self::of(launches, arms)?;
+        closer.fit.as_ref().is_some_and(|fit| !fit.jumps.is_empty()).then_some(closer)
+    }
+}
+
+/// The launches of these configurations, by place.
+fn only(launches: &[LaunchMean], arms: &[usize]) -> Vec<LaunchMean> {
+    let placed = launches.iter().filter_map(|it| {
+        let configuration = arms.iter().position(|arm| *arm == it.configuration)?;
+        Some(LaunchMean { configuration, ..*it })
+    });
+    placed.collect()
+}
+
+/// A configuration that is not fitted, and how much worse it is than another one that is.
+struct Far {
+    configuration: usize,
+    than: usize,
+    by: f64,
+}
+
+/// The configurations that are fitted: what was launched more than once, since it shows what
+/// the machine did, and the best of the others that are not out. The rest is compared with
+/// the last of these.
+fn fitted(launches: &Launches, counts: &[usize], eligible: &[Eligible]) -> (Vec<usize>, Vec<Far>) {
+    let arms = 0..counts.len();
+    let mut all: Vec<usize> = arms.clone().filter(|arm| counts[*arm] > 1).collect();
+    let once: Vec<usize> = arms.filter(|arm| counts[*arm] == 1 && eligible[*arm].is_in()).collect();
+    let room = FITTED.saturating_sub(all.len()).max(1);
+    let mut far = Vec::new();
+    if once.len() <= room {
+        all.extend(once);
+    } else {
+        let level = level(launches, &all, once.first().copied());
+        let own = launches.means.iter().filter(|it| once.contains(&it.configuration));
+        let mut rough: Vec<(f64, usize)> =
+            own.map(|it| (it.mean - level(it.time), it.configuration)).collect();
+        rough.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (last, than) = rough[room - 1];
+        let beyond = rough.split_off(room).into_iter();
+        far.extend(beyond.map(|(it, configuration)| Far { configuration, than, by: it - last }));
+        all.extend(rough.into_iter().map(|(_, arm)| arm));
+    }
+    all.sort_unstable();
+    (all, far)
+}
+
+/// Adds what is not fitted: as far behind those that are as it seems, and known no better
+/// than the least known of them.
+fn add_far(rivals: &mut Vec<Rival>, far: &[Far]) {
+    let error = rivals.iter().map(|it| it.error).fold(0.0, f64::max);
+    let gap =
+        |than: usize| rivals.iter().find(|it| it.configuration == than).map_or(0.0, |it| it.gap);
+    let found: Vec<Rival> = far
+        .iter()
+        .filter(|_| error > 0.0)
+        .map(|it| Rival { configuration: it.configuration, gap: gap(it.than) + it.by, error })
+        .collect();
+    rivals.extend(found);
+    rivals.sort_by_key(|it| it.configuration);
+}
+
+/// The machine's level at any time, as what was launched more than once shows it; 0 where
+/// nothing was.
+fn level(
+    launches: &Launches,
+    again: &[usize],
+    another: Option<usize>,
+) -> impl Fn(f64) -> f64 + use<> {
+    let mut arms = again.to_vec();
+    if let [_] = again {
+        // A fit needs two, and one that was launched once changes nothing in it.
+        arms.extend(another);
+    }
+    let own = only(&launches.means, &arms);
+    let found = fit(&own, arms.len(), MAX_JUMPS).filter(|_| !again.is_empty());
+    let levels = found.map(|fit| fit.levels(&own)).unwrap_or_default();
+    let known: Vec<(f64, f64)> = own.iter().map(|it| it.time).zip(levels).collect();
+    move |time| {
+        let after = known.partition_point(|(at, _)| *at < time);
+        let (before, after) = (after.checked_sub(1).and_then(|it| known.get(it)), known.get(after));
+        match (before, after) {
+            (Some(&(t0, l0)), Some(&(t1, l1))) if t1 > t0 => {
+                l0 + (l1 - l0) * (time - t0) / (t1 - t0)
+            }
+            (Some(&(_, level)), _) | (None, Some(&(_, level))) => level,
+            (None, None) => 0.0,
+        }
+    }
+}

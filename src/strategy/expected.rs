@@ -1,0 +1,268 @@
+//! How many launches a strategy is expected to take, before it has launched any: what a plan
+//! and the first estimate of a sweep reckon with; and which of its trials are one round. A
+//! strategy that runs says what is left of it by `Strategy::remaining`, from what it observed;
+//! nothing is decided here.
+
+use super::adaptive::{Adaptive, opening_launches};
+use super::order::Order;
+use super::{
+    AdaptiveStrategy, GridStrategy, ModelStrategy, Remaining, Strategy, StrategySpec, Task,
+};
+
+/// Configurations up to which a race begins with two blocks of everything.
+const TWO_BLOCKS: usize = 12;
+
+/// Above [`TWO_BLOCKS`], configurations at most that the second block has.
+const SURVIVORS: u32 = 8;
+
+/// A screen begins with at least one in so many configurations, and with so many.
+const SCREENED: (u32, u32) = (8, 5);
+
+impl StrategySpec {
+    /// Launches in all that it is expected to take: exact where nothing is chosen during the
+    /// sweep. At the least there are its blocks, after which the best one may be clear. What
+    /// fails is launched less often.
+    pub fn expected_launches(&self, task: &Task) -> Remaining {
+        match self {
+            Self::Grid(spec) => {
+                let all = spec.launches.saturating_mul(self.first_block(task));
+                Remaining { low: all, high: all }
+            }
+            Self::Adaptive(spec) => spec.expected(task, self.first_block(task)),
+            Self::Model(spec) => spec.racing.expected(task, screen(task)),
+        }
+    }
+
+    /// Launches of the block in which each configuration has its first one; of `model` at the
+    /// most, where its guard asks for all.
+    pub fn first_block(&self, task: &Task) -> u32 {
+        let (all, baseline) = (task.configurations, task.baseline.is_some());
+        match self {
+            Self::Grid(_) => u32::try_from(task.order.per_block(all, baseline)).unwrap_or(u32::MAX),
+            Self::Adaptive(_) => opening_launches(all, baseline).0,
+            Self::Model(_) => u32::try_from(all).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Launches that it must have to begin with.
+    pub fn fewest(&self, task: &Task) -> u32 {
+        match self {
+            Self::Grid(_) | Self::Adaptive(_) => self.first_block(task),
+            Self::Model(_) => screen(task),
+        }
+    }
+
+    /// Launches of the leader and of the next one, each, when the sweep is over: what a
+    /// difference between them is shown by.
+    pub fn launches_of_best(&self, task: &Task) -> Remaining {
+        if let Self::Grid(spec) = self {
+            return Remaining { low: spec.launches, high: spec.launches };
+        }
+        let Remaining { low, high } = self.expected_launches(task);
+        // What is left after the blocks meets in duels.
+        let of_one = |all: u32, blocks: u32| match all.checked_sub(blocks) {
+            Some(duels) => 2 + duels / 2,
+            None => 1,
+        };
+        let first = self.first_block(task);
+        let least = match self {
+            Self::Model(_) => of_one(low, screen(task) + second(task).low),
+            _ => of_one(low, first + second(task).low),
+        };
+        let most = of_one(high, first + second(task).high);
+        Remaining { low: least.min(most), high: most.max(least) }
+    }
+
+    /// The strategies that there are, each with the options of this one as far as it has them,
+    /// and in its own place this one.
+    pub fn alternatives(&self) -> [Self; 3] {
+        let (repeats, auto, seed) = (self.repeats(), self.chooses_repeats(), self.seed());
+        let grid = Self::Grid(GridStrategy { repeats, auto, seed, ..GridStrategy::default() });
+        let racing = match self {
+            Self::Grid(_) => {
+                AdaptiveStrategy { repeats, auto, seed, ..AdaptiveStrategy::default() }
+            }
+            Self::Adaptive(spec) => spec.clone(),
+            Self::Model(spec) => spec.racing.clone(),
+        };
+        let model = Self::Model(ModelStrategy { racing: racing.clone(), predicted: false });
+        [grid, Self::Adaptive(racing), model]
+            .map(|it| if it.name() == self.name() { self.clone() } else { it })
+    }
+}
+
+impl AdaptiveStrategy {
+    /// Launches at most: those that the grid asks for, else what the race itself says.
+    pub fn most(&self, task: &Task) -> u32 {
+        let race = || Adaptive::new(self.clone(), task.clone()).trials();
+        self.max_launches.unwrap_or_else(race)
+    }
+
+    /// With a first part of so many launches.
+    fn expected(&self, task: &Task, first: u32) -> Remaining {
+        let high = self.most(task);
+        // One configuration needs no second launch.
+        let second = if task.configurations < 2 { 0 } else { second(task).low };
+        Remaining { low: first.saturating_add(second).min(high), high }
+    }
+}
+
+/// Launches of the second block: of everything, or of those that may still be the best.
+fn second(task: &Task) -> Remaining {
+    if task.configurations <= TWO_BLOCKS {
+        let all = task.configurations as u32;
+        return Remaining { low: all, high: all };
+    }
+    Remaining { low: 1, high: SURVIVORS }
+}
+
+/// Launches of the screen of a model at the least; where it predicts poorly it has everything.
+fn screen(task: &Task) -> u32 {
+    let all = u32::try_from(task.configurations).unwrap_or(u32::MAX);
+    (all / SCREENED.0).max(SCREENED.1).min(all)
+}
+
+/// Where a trial stands in its sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The trial's number.
+    pub trial: u32,
+    /// Whether it is launched to decide between the last ones.
+    pub is_final: bool,
+    /// Where it is one of a duel, its place among the trials of duels, from 0.
+    pub duel: Option<u32>,
+}
+
+impl StrategySpec {
+    /// The round of a trial, from 0: trials of one round are compared with each other first of
+    /// all, and have the same arrivals. Blocks come first; how many launches the second block
+    /// of a race has is known when it is over, so duels are counted by themselves.
+    pub fn round(&self, order: Order, place: Place, configurations: usize, baseline: bool) -> u32 {
+        let sizes = Task { order, ..Task::plain(configurations, baseline.then_some(0)) };
+        let first = self.first_block(&sizes).max(1);
+        match (self, place.duel) {
+            (Self::Grid(_), _) => place.trial / first,
+            (Self::Adaptive(_) | Self::Model(_), Some(place)) => 2 + place / 2,
+            (Self::Adaptive(_) | Self::Model(_), None) if place.is_final => 1,
+            (Self::Adaptive(_) | Self::Model(_), None) => (place.trial / first).min(1),
+        }
+    }
+
+    /// The first trial of the duels, among all trials that are launched to decide between the
+    /// last ones: number and configuration, by their numbers. A model launches those of its
+    /// second block so, too, each once.
+    pub fn first_duel<'a>(&self, mut finals: impl Iterator<Item = (u32, &'a str)>) -> Option<u32> {
+        if !matches!(self, Self::Model(_)) {
+            return finals.next().map(|(trial, _)| trial);
+        }
+        let mut seen = std::collections::HashSet::new();
+        finals.find(|(_, configuration)| !seen.insert(*configuration)).map(|(trial, _)| trial)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(spec: &StrategySpec, configurations: usize) -> (u32, u32) {
+        let Remaining { low, high } = spec.expected_launches(&Task::plain(configurations, Some(0)));
+        (low, high)
+    }
+
+    fn adaptive(max_launches: Option<u32>) -> StrategySpec {
+        StrategySpec::Adaptive(AdaptiveStrategy { max_launches, ..AdaptiveStrategy::default() })
+    }
+
+    #[test]
+    fn a_grid_takes_what_it_says_and_a_race_its_blocks_at_the_least() {
+        // Of twelve the baseline is launched twice in each block of a grid.
+        assert_eq!(of(&StrategySpec::Grid(GridStrategy::default()), 12), (52, 52));
+        assert_eq!(of(&adaptive(None), 12).0, 24);
+        let opening = opening_launches(48, true).0;
+        assert_eq!(of(&adaptive(None), 48).0, opening + 1);
+        assert_eq!(of(&adaptive(Some(60)), 48), (opening + 1, 60));
+        assert_eq!(of(&adaptive(Some(50)), 48), (50, 50));
+        assert_eq!(of(&StrategySpec::Model(ModelStrategy::default()), 48).0, 7);
+    }
+
+    #[test]
+    fn one_configuration_is_launched_once_at_the_least_and_two_twice() {
+        assert_eq!(of(&adaptive(None), 1).0, 1);
+        assert_eq!(of(&adaptive(Some(9)), 2), (4, 9));
+    }
+
+    #[test]
+    fn the_best_ones_have_the_launches_of_the_blocks_and_of_the_duels() {
+        let best = |spec: &StrategySpec, configurations| {
+            let best = spec.launches_of_best(&Task::plain(configurations, Some(0)));
+            (best.low, best.high)
+        };
+        assert_eq!(best(&StrategySpec::Grid(GridStrategy::default()), 12), (4, 4));
+        assert_eq!(best(&adaptive(Some(40)), 12), (2, 10));
+        // Where they end in the second block, what is best has one launch for sure.
+        assert_eq!(best(&adaptive(Some(20)), 12), (1, 1));
+    }
+
+    #[test]
+    fn the_alternatives_keep_the_options_that_were_given() {
+        let own = StrategySpec::Grid(GridStrategy { launches: 2, repeats: 5, auto: true, seed: 9 });
+        let [grid, adaptive, model] = own.alternatives();
+        assert_eq!(grid, own);
+        for spec in [&adaptive, &model] {
+            assert_eq!((spec.repeats(), spec.chooses_repeats(), spec.seed()), (5, true, 9));
+        }
+        let racing = AdaptiveStrategy { probability: 0.8, ..AdaptiveStrategy::default() };
+        let own = StrategySpec::Model(ModelStrategy { racing, predicted: true });
+        let [grid, adaptive, model] = own.alternatives();
+        assert_eq!((grid.name(), adaptive.name(), model), ("grid", "adaptive", own));
+    }
+
+    #[test]
+    fn trials_of_a_duel_have_one_round_whatever_the_second_block_had() {
+        let spec = adaptive(None);
+        let round = |trial, duel: Option<u32>| {
+            let place = Place { trial, is_final: duel.is_some(), duel };
+            spec.round(Order::Opened, place, 14, false)
+        };
+        assert_eq!([0, 13].map(|trial| round(trial, None)), [0, 0]);
+        // A second block of three survivors.
+        assert_eq!([14, 15, 16].map(|trial| round(trial, None)), [1, 1, 1]);
+        let duels = [(17, 0), (18, 1), (19, 2), (20, 3)];
+        assert_eq!(duels.map(|(trial, place)| round(trial, Some(place))), [2, 2, 3, 3]);
+        let grid = StrategySpec::Grid(GridStrategy::default());
+        let place = Place { trial: 7, is_final: false, duel: None };
+        assert_eq!(grid.round(Order::Opened, place, 4, true), 1);
+    }
+
+    #[test]
+    fn duels_begin_with_the_first_final_of_a_race_and_behind_a_models_second_block() {
+        let finals = [(16, "a"), (17, "b"), (18, "c"), (19, "b"), (20, "a")];
+        assert_eq!(adaptive(None).first_duel(finals.into_iter()), Some(16));
+        let model = StrategySpec::Model(ModelStrategy::default());
+        assert_eq!(model.first_duel(finals.into_iter()), Some(19));
+        assert_eq!(model.first_duel(finals.into_iter().take(3)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_is_one_and_fits_the_limit(
+            configurations in 1_usize..400,
+            more in 0_u32..500,
+            named in any::<bool>(),
+        ) {
+            let task = Task::plain(configurations, named.then_some(0));
+            let opening = opening_launches(configurations, named).0;
+            for max_launches in [None, Some(opening + more)] {
+                for spec in adaptive(max_launches).alternatives() {
+                    let all = spec.expected_launches(&task);
+                    let best = spec.launches_of_best(&task);
+                    prop_assert!(1 <= all.low && all.low <= all.high, "{:?}", all);
+                    prop_assert!(best.low <= best.high && best.high <= all.high.max(2), "{:?}", best);
+                    prop_assert!(!spec.chooses() || max_launches.is_none_or(|max| all.high == max));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The strategy `model`: a part of all configurations is launched, the rest is predicted by
+//! what the axes do, and the best ones then meet in a second block and in the duels of
+//! `adaptive`. Where the axes predict too little, every configuration is launched first. Here
+//! is what is launched when; the model is in `process` and `kernel`, the choice in `screen`,
+//! what the launches say in `reading`. What it reaches is in `docs/strategy-model.md`.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::adaptive::Leader;
+use super::adaptive::bar::bar;
+use super::adaptive::eligible::Eligible;
+use super::adaptive::race::Race;
+use super::{
+    Action, Bar, Dropped, ModelStrategy, Observation, Purpose, Remaining, Situation, Strategy,
+    Task, WhyDropped, order,
+};
+
+mod kernel;
+mod process;
+mod reading;
+mod screen;
+
+pub use reading::Guard;
+
+use kernel::Kernel;
+use process::Process;
+use reading::Reading;
+
+/// A screen by a model, then a race.
+#[derive(Clone, Debug)]
+pub struct Modelled {
+    race: Race,
+    kernel: Kernel,
+    /// All configurations, levels spread over them.
+    order: Vec<usize>,
+    /// Whether the task's prediction counts.
+    uses_prediction: bool,
+}
+
+/// Those of a second block, in its order.
+struct Finalists {
+    members: Vec<usize>,
+    /// What they were chosen by; `None` where every configuration was launched.
+    belief: Option<Process>,
+    guard: Option<Guard>,
+}
+
+impl Modelled {
+    /// The screen and the race of a sweep.
+    pub fn new(spec: ModelStrategy, task: Task) -> Self {
+        let kernel = Kernel::new(&task.levels);
+        let order = screen::spread(&kernel, task.configurations, task.baseline, spec.racing.seed);
+        Self { race: Race::new(spec.racing, task), kernel, order, uses_prediction: spec.predicted }
+    }
+
+    /// Whether the axes predict too little, so that every configuration is launched; `None`
+    /// where they do not, and while it is not known.
+    pub fn guard(&self, observations: &[Observation]) -> Option<Guard> {
+        let screened = before(&observations.iter().collect::<Vec<_>>(), start(observations));
+        match self.reading(&screened) {
+            Reading::Whole(guard) => Some(guard),
+            Reading::Open | Reading::Seen => None,
+        }
+    }
+
+    /// What is held for the best by these observations; `None` while nothing has a value. After
+    /// the screen only those that went on to the duels count.
+    pub fn leader(&self, observations: &[Observation]) -> Option<Leader> {
+        let known: Vec<&Observation> = observations.iter().collect();
+        let begin = start(observations);
+        let own: Vec<&Observation> = if begin == u32::MAX {
+            let field = self.field(&known, &[]);
+            if let Some(belief) = self.belief(&known) {
+                let configuration = field.leader(&belief)?;
+                let probability = 1.0 - screen::doubt(&belief, configuration, &field.allowed);
+                return Some(Leader { configuration, probability: probability.max(0.0) });
+            }
+            known
+        } else {
+            let Finalists { members, belief, .. } = self.finalists(&before(&known, begin));
+            let runs = |it: &&Observation| belief.is_none() || members.contains(&it.configuration);
+            known.into_iter().filter(runs).collect()
+        };
+        let standing = self.race.standing(&own)?;
+        Some(Leader { configuration: standing.leader, probability: standing.probability })
+    }
+
+    /// What is launched in the screen; `None` where it is over.
+    fn screen(&self, situation: &Situation<'_>) -> Option<Action> {
+        let known: Vec<&Observation> = situation.observations.iter().collect();
+        let flying: Vec<usize> = situation.in_flight.iter().map(|it| it.configuration).collect();
+        let field = self.field(&known, &flying);
+        let opening = screen::opening(&self.kernel, self.race.task.configurations);
+        let chosen = match self.reading(&known) {
+            Reading::Seen => None,
+            Reading::Open if known.len() >= opening => {
+                let belief = self.belief(&known);
+                belief.map_or_else(|| field.open.first().copied(), |it| field.next(&it))
+            }
+            Reading::Open | Reading::Whole(_) => field.open.first().copied(),
+        };
+        match chosen {
+            Some(configuration) => {
+                let trial = last(situation).map_or(0, |last| last + 1);
+                Some(self.launch(trial, configuration, Purpose::Screen))
+            }
+            // What still runs may change what is believed.
+            None => (!situation.in_flight.is_empty()).then_some(Action::Wait),
+        }
+    }
+
+    /// Those that may be the best by the screen.
+    fn finalists(&self, screened: &[&Observation]) -> Finalists {
+        let (belief, guard) = match self.reading(screened) {
+            Reading::Seen => (self.belief(screened), None),
+            Reading::Whole(guard) => (None, Some(guard)),
+            Reading::Open => (None, None),
+        };
+        let mut members = if let Some(belief) = &belief {
+            self.field(screened, &[]).survivors(belief)
+        } else {
+            let standing = self.race.standing(screened);
+            standing.map(|it| it.near(screen::SURVIVORS)).unwrap_or_default()
+        };
+        members.sort_unstable();
+        let last = screened.iter().max_by_key(|it| it.trial).map(|it| it.configuration);
+        let last = last.and_then(|last| members.iter().position(|it| *it == last));
+        let mut random = ChaCha8Rng::seed_from_u64(self.race.spec.seed);
+        random.set_stream(1);
+        let places = order::shuffled(members.len(), last, None, &mut random);
+        let members = places.into_iter().map(|place| members[place]).collect();
+        Finalists { members, belief, guard }
+    }
+
+    /// The second block, from the trial `start` on, and the duels.
+    fn race(&self, situation: &Situation<'_>, start: u32) -> Action {
+        let known: Vec<&Observation> = situation.observations.iter().collect();
+        let screened = before(&known, start);
+        let Finalists { members, belief, guard } = self.finalists(&screened);
+        let eligible = self.race.eligible(&known);
+        let from = last(situation).map_or(0, |last| (last + 1).saturating_sub(start));
+        let mut places = (from..).zip(members.iter().skip(from as usize));
+        if let Some((place, &configuration)) = places.find(|(_, it)| eligible[**it].is_in()) {
+            if situation.in_flight.iter().any(|it| it.configuration == configuration) {
+                return Action::Wait;
+            }
+            return self.launch(start + place, configuration, Purpose::Final);
+        }
+        // What was launched once and is believed to be behind is no rival.
+        let runs = |c: usize| {
+            belief.is_none() || members.contains(&c) || self.race.task.baseline == Some(c)
+        };
+        // What was launched as one of the last is never hidden: its number is taken.
+        let counts = |it: &&Observation| it.purpose == Purpose::Final || runs(it.configuration);
+        let observations: Vec<Observation> =
+            situation.observations.iter().filter(counts).cloned().collect();
+        let own = Situation { observations: &observations, ..*situation };
+        self.race.next(&own, start + members.len() as u32).said(guard)
+    }
+
+    fn launch(&self, trial: u32, configuration: usize, purpose: Purpose) -> Action {
+        Action::Launch { trial, configuration, purpose, repeats: self.race.spec.repeats }
+    }
+}
+
+impl Action {
+    /// Says at the end why every configuration was launched.
+    fn said(self, guard: Option<Guard>) -> Self {
+        match (self, guard) {
+            (Self::Finish { why }, Some(Guard { r2, launched })) => Self::Finish {
+                why: format!(
+                    "{why}; every configuration was launched, since the axes predicted {:.0} % of \
+                     the differences between {launched} launches",
+                    100.0 * r2.max(0.0)
+                ),
+            },
+            (action, _) => action,
+        }
+    }
+}
+
+impl Strategy for Modelled {
+    fn next(&self, situation: Situation<'_>) -> Action {
+        if let Some(action) = self.race.is_spent(&situation) {
+            return action.said(self.guard(situation.observations));
+        }
+        match begun(&situation) {
+            Some(start) => self.race(&situation, start),
+            None => self.screen(&situation).unwrap_or_else(|| {
+                self.race(&situation, last(&situation).map_or(0, |last| last + 1))
+            }),
+        }
+    }
+
+    fn trials(&self) -> u32 {
+        self.race.most()
+    }
+
+    fn remaining(&self, situation: Situation<'_>) -> Remaining {
+        let over = (situation.observations.len() + situation.in_flight.len()) as u32;
+        let high = self.trials().saturating_sub(over);
+        let screen = screen::looks(&self.kernel, self.race.task.configurations).next();
+        let screen = screen.unwrap_or(self.race.task.configurations) as u32;
+        if begun(&situation).is_none() && over < screen {
+            return Remaining { low: (screen - over).min(high), high };
+        }
+        match self.next(situation) {
+            Action::Finish { .. } => Remaining { low: 0, high: 0 },
+            _ => Remaining { low: 1.min(high), high },
+        }
+    }
+
+    fn dropped(&self, observations: &[Observation]) -> Vec<Dropped> {
+        let known: Vec<&Observation> = observations.iter().collect();
+        let mut dropped = Vec::new();
+        for (configuration, eligible) in self.race.eligible(&known).into_iter().enumerate() {
+            let own = known.iter().filter(|it| it.configuration == configuration);
+            if let (Eligible::No(out), Some(after_trial)) = (eligible, own.map(|it| it.trial).max())
+            {
+                dropped.push(Dropped { configuration, after_trial, why: out.why() });
+            }
+        }
+        dropped.extend(self.behind(observations));
+        dropped.sort_by_key(|it| it.configuration);
+        dropped
+    }
+
+    fn bar(&self, observations: &[Observation], configuration: usize) -> Option<Bar> {
+        let known: Vec<&Observation> = observations.iter().collect();
+        // In the second block and in duels each repeat counts.
+        let screens = start(observations) == u32::MAX;
+        screens.then(|| bar(&self.race.task, &known, configuration))?
+    }
+}
+
+impl Modelled {
+    /// Those that the screen left behind, and those that the duels did.
+    fn behind(&self, observations: &[Observation]) -> Vec<Dropped> {
+        let begin = start(observations);
+        if begin == u32::MAX {
+            return Vec::new();
+        }
+        let known: Vec<&Observation> = observations.iter().collect();
+        let screened = before(&known, begin);
+        let Finalists { members, belief, .. } = self.finalists(&screened);
+        let eligible = self.race.eligible(&known);
+        let last = known.iter().map(|it| it.trial).max().unwrap_or_default();
+        let mut dropped = Vec::new();
+        let mut push = |configuration: usize, after_trial, leader, gap: f64, error| {
+            if eligible[configuration].is_in() && gap > 0.0 && configuration != leader {
+                let why = WhyDropped::Behind { leader, gap, error };
+                dropped.push(Dropped { configuration, after_trial, why });
+            }
+        };
+        let outside = (0..eligible.len()).filter(|it| !members.contains(it));
+        if let Some(belief) = belief {
+            if let Some(leader) = self.field(&screened, &[]).leader(&belief) {
+                for c in outside {
+                    let gap = belief.means[c] - belief.means[leader];
+                    push(c, begin - 1, leader, gap, belief.variance(c, leader).sqrt());
+                }
+            }
+        } else if let Some(standing) = self.race.standing(&screened) {
+            for c in outside {
+                if let Some(rival) = standing.rival(c) {
+                    push(c, begin - 1, standing.leader, rival.gap, rival.error);
+                }
+            }
+        }
+        let own: Vec<&Observation> =
+            known.iter().copied().filter(|it| members.contains(&it.configuration)).collect();
+        if let Some(standing) = self.race.standing(&own) {
+            for rival in standing.rivals.iter().filter(|it| !it.is_near()) {
+                push(rival.configuration, last, standing.leader, rival.gap, rival.error);
+            }
+        }
+        dropped
+    }
+}
+
+/// The first trial after the screen; the greatest number while there is none.
+fn start(observations: &[Observation]) -> u32 {
+    let finals = observations.iter().filter(|it| it.purpose == Purpose::Final);
+    finals.map(|it| it.trial).min().unwrap_or(u32::MAX)
+}
+
+/// The same, of what runs too; `None` while there is none.
+fn begun(situation: &Situation<'_>) -> Option<u32> {
+    let flying = situation.in_flight.iter().filter(|it| it.purpose == Purpose::Final);
+    let first = flying.map(|it| it.trial).min().unwrap_or(u32::MAX);
+    let first = first.min(start(situation.observations));
+    (first < u32::MAX).then_some(first)
+}
+
+/// The greatest number of a trial so far.
+fn last(situation: &Situation<'_>) -> Option<u32> {
+    let over = situation.observations.iter().map(|it| it.trial);
+    over.chain(situation.in_flight.iter().map(|it| it.trial)).max()
+}
+
+/// What was observed of trials with a smaller number.
+fn before<'a>(observations: &[&'a Observation], trial: u32) -> Vec<&'a Observation> {
+    observations.iter().copied().filter(|it| it.trial < trial).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! What a strategy decides about, as far as it is fixed for a whole sweep: how many
+//! configurations there are, which one is the baseline, what is better, which bounds there
+//! are, and which levels of the axes each configuration has. Names and flags stay outside.
+
+use std::collections::BTreeMap;
+
+use super::Order;
+use crate::configuration::Configuration;
+use crate::metric::{Goal, Objective};
+
+/// What a strategy decides about. Configurations are known by their index in the grid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// How many there are.
+    pub configurations: usize,
+    /// The one that is launched first.
+    pub baseline: Option<usize>,
+    /// The rule that orders blocks.
+    pub order: Order,
+    /// Which way the objective is better.
+    pub goal: Goal,
+    /// The constraints' bounds, in the grid's order: that of
+    /// [`ObservedRepeat::constraints`](super::ObservedRepeat::constraints).
+    pub constraints: Vec<Limits>,
+    /// Of each configuration the level of each axis, from 0; the axes are the same for all.
+    pub levels: Vec<Vec<usize>>,
+    /// Of each configuration the logarithm of the objective that is predicted, where it is.
+    pub predicted: Option<Vec<f64>>,
+    /// Seconds of the machine in one of the clock: 1 but for a simulated machine.
+    pub pace: f64,
+}
+
+/// Bounds of one constraint, inclusive.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// At least this.
+    pub min: Option<f64>,
+    /// At most this.
+    pub max: Option<f64>,
+}
+
+impl Task {
+    /// So many configurations that nothing is known of, to minimise.
+    pub fn plain(configurations: usize, baseline: Option<usize>) -> Self {
+        Self {
+            configurations,
+            baseline,
+            order: Order::Opened,
+            goal: Goal::Minimize,
+            constraints: Vec::new(),
+            levels: vec![Vec::new(); configurations],
+            predicted: None,
+            pace: 1.0,
+        }
+    }
+
+    /// That of a sweep of these configurations.
+    pub fn of(
+        configurations: &[Configuration],
+        baseline: Option<usize>,
+        objective: &Objective,
+        order: Order,
+    ) -> Self {
+        let limits = |it: &crate::metric::Constraint| Limits { min: it.min, max: it.max };
+        Self {
+            order,
+            goal: objective.goal,
+            constraints: objective.constraints.iter().map(limits).collect(),
+            levels: levels(configurations),
+            ..Self::plain(configurations.len(), baseline)
+        }
+    }
+}
+
+/// What a configuration sets: flags, variables, and what it starts, each by name.
+fn settings(configuration: &Configuration) -> BTreeMap<String, String> {
+    let flags = configuration.varied.iter();
+    let mut settings: BTreeMap<String, String> =
+        flags.map(|(name, value)| (format!("flag {name}"), format!("{value:?}"))).collect();
+    let variables = configuration.environment.iter();
+    settings.extend(variables.map(|(name, value)| (format!("variable {name}"), value.clone())));
+    settings.insert("image".to_owned(), format!("{:?}", configuration.image));
+    settings.insert("model".to_owned(), format!("{:?}", configuration.model));
+    settings.insert("stack".to_owned(), format!("{:?}", configuration.stack));
+    settings
+}
+
+/// Levels of the settings that differ. What a configuration does not set is a level, too.
+fn levels(configurations: &[Configuration]) -> Vec<Vec<usize>> {
+    let all: Vec<BTreeMap<String, String>> = configurations.iter().map(settings).collect();
+    let names: std::collections::BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
+    let mut levels = vec![Vec::new(); configurations.len()];
+    for name in names {
+        let mut seen: Vec<Option<&String>> = Vec::new();
+        let of_axis: Vec<usize> = all
+            .iter()
+            .map(|settings| {
+                let value = settings.get(name);
+                seen.iter().position(|it| *it == value).unwrap_or_else(|| {
+                    seen.push(value);
+                    seen.len() - 1
+                })
+            })
+            .collect();
+        if seen.len() > 1 {
+            for (levels, level) in levels.iter_mut().zip(of_axis) {
+                levels.push(level);
+            }
+        }
+    }
+    levels
+}

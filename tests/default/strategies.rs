@@ -1,0 +1,144 @@
+//! A sweep that chooses its launches itself, as a person has it before and during the night: a
+//! grid that names `adaptive` or `model` is planned, swept, stopped and continued. How well the
+//! strategies choose is not asked here.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Ran, Workplace, signal};
+
+/// Four configurations, of which the strategy chooses.
+fn grid(strategy: &str, speed: u32) -> String {
+    format!(
+        "
+name: race
+engine:
+  simulated: {{model: Qwen/Qwen3-0.6B, gpu: rtx-4090, seed: 1, speed: {speed},
+              flags: {{max-model-len: 4096}}}}
+baseline: seqs8
+parameters:
+  max-num-seqs: [8, 16, 32, 64]
+workloads:
+  kv-cache: {{prefix-tokens: [512], prompts: 2, output-tokens: 2, warmup: 0}}
+objective: {{minimize: kv_cache.ttft_resent_ms}}
+strategy: {strategy}
+"
+    )
+}
+
+/// Where earlier runs are looked for.
+const RUN: &str = "runs/one";
+
+const ADAPTIVE: &str = "{adaptive: {max-launches: 12, repeats: 2, seed: 1}}";
+
+fn launches(place: &Workplace) -> Vec<(u64, String)> {
+    let entries = place.journal(RUN).into_iter().map(|it| it["line"]["entry"].clone());
+    let started = entries.filter(|it| it["kind"] == "launch_started");
+    let of = |it: Value| {
+        let name = it["configuration"].as_str().unwrap().to_owned();
+        (it["slot"].as_u64().unwrap(), name)
+    };
+    started.map(of).collect()
+}
+
+/// What `list` says of the only run.
+fn extent(place: &Workplace) -> Value {
+    let listed = place.run(&["list", RUN, "--format", "json"]).expect(0).out;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let run = &listed["runs"][0];
+    if run["extent"].is_null() { run["shown"]["extent"].clone() } else { run["extent"].clone() }
+}
+
+/// The sweep has its manifest, and says that it lacks nothing.
+fn assert_complete(place: &Workplace, ran: &Ran) {
+    let extent = extent(place);
+    assert_eq!(extent["state"], "complete", "{extent}");
+    assert_eq!(extent["done"], extent["of"], "{extent}");
+    assert_eq!(extent["of_least"], Value::Null, "{extent}");
+    let table = place.run(&["list", RUN]).expect(0).out;
+    assert!(table.contains("complete") && !table.contains(" of "), "{table}");
+    assert!(!ran.out.contains("launches are over"), "{}", ran.out);
+    let said = place.run(&["confirm", RUN, "--dry-run"]).out;
+    assert!(!said.contains("not complete"), "{said}");
+}
+
+#[test]
+fn a_sweep_with_adaptive_is_planned_and_runs_to_its_own_end() {
+    let place = Workplace::new(&grid(ADAPTIVE, 400));
+    let plan = place.run(&["plan", "grid.yaml"]).expect(0).out;
+    assert!(plan.contains("> adaptive") && plan.contains("8 to 12 launches"), "{plan}");
+    let ran = place.run(&["sweep", "grid.yaml", "--output", RUN]).expect(0);
+    let launches = launches(&place);
+    // Each configuration at least once, the baseline first, and never more than are allowed.
+    let names: std::collections::BTreeSet<&str> =
+        launches.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names.len(), 4, "{launches:?}");
+    assert_eq!(launches[0].1, "seqs8");
+    assert!(launches.len() <= 12, "{launches:?}");
+    assert_complete(&place, &ran);
+    let manifest = std::fs::read_to_string(place.path("runs/one/manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    let options = &manifest["strategy"]["adaptive"];
+    assert_eq!((&options["max-launches"], &options["repeats"]), (&12.into(), &2.into()));
+    // A complete one needs nothing.
+    place.run(&["resume", RUN]).expect(0);
+    assert_eq!(self::launches(&place), launches);
+    // The next plan knows what its launches took, and how much repeats differed.
+    let plan = place.run(&["plan", "grid.yaml"]).expect(0).out;
+    assert!(plan.contains("time: as in earlier runs of this service"), "{plan}");
+    let said = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("(SD, as in earlier runs)"), "{plan}");
+}
+
+#[test]
+fn a_stopped_race_says_how_far_it_is_and_continues_where_it_was() {
+    let place = Workplace::new(&grid(ADAPTIVE, 60));
+    let child = place.start(&["sweep", "grid.yaml", "--output", RUN]);
+    place.wait_for(RUN, "launch_ended", 2);
+    signal(&child, Signal::INT);
+    let stopped = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(stopped.code, Some(4), "{}", stopped.err);
+    let before = extent(&place);
+    assert_eq!(before["state"], "interrupted", "{before}");
+    let done = before["done"].as_u64().unwrap();
+    // At the least both blocks, at the most what the grid allows.
+    assert_eq!((&before["of_least"], &before["of"]), (&8.into(), &12.into()), "{before}");
+    let said = place.run(&["confirm", RUN, "--dry-run", "--configuration", "seqs64"]);
+    let said = said.out + &said.err;
+    assert!(said.contains(&format!("not complete ({done} of 8 to 12 launches)")), "{said}");
+
+    // Another strategy is another sweep.
+    let other = grid("{adaptive: {max-launches: 11, repeats: 2, seed: 1}}", 60);
+    std::fs::write(place.path("grid.yaml"), other).unwrap();
+    let refused = place.run(&["resume", RUN]).expect(2).err;
+    assert!(refused.contains("grid.yaml"), "{refused}");
+    std::fs::write(place.path("grid.yaml"), grid(ADAPTIVE, 60)).unwrap();
+
+    let first = launches(&place);
+    let ran = place.run(&["resume", RUN]).expect(0);
+    let all = launches(&place);
+    assert_eq!(all[..first.len()], first, "what was launched stays");
+    let mut trials: Vec<u64> = all.iter().map(|(trial, _)| *trial).collect();
+    trials.dedup();
+    assert!(trials.is_sorted() && trials.len() <= 12, "{all:?}");
+    assert_complete(&place, &ran);
+}
+
+#[test]
+fn one_configuration_two_and_a_model_run_too() {
+    let two = grid("adaptive", 400).replace("[8, 16, 32, 64]", "[8, 16]");
+    let one = grid("adaptive", 400).replace("[8, 16, 32, 64]", "[8]");
+    let model = grid("{model: {max-launches: 8, repeats: 1, predicted: true}}", 400);
+    for (grid, least) in [(one, 1), (two, 2), (model, 1)] {
+        let place = Workplace::new(&grid.replace("adaptive\n", "{adaptive: {repeats: 1}}\n"));
+        place.run(&["plan", "grid.yaml"]).expect(0);
+        let ran = place.run(&["sweep", "grid.yaml", "--output", RUN]);
+        assert!(matches!(ran.code, Some(0 | 1)), "{}{}", ran.out, ran.err);
+        let launches = launches(&place);
+        assert!(launches.len() >= least, "{launches:?}");
+        // Neighbours are never the same configuration where there are two.
+        let alternate = launches.windows(2).all(|pair| pair[0].1 != pair[1].1);
+        assert!(least != 2 || alternate, "{launches:?}");
+        assert_eq!(extent(&place)["state"], "complete", "{launches:?}");
+    }
+}
