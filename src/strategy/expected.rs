@@ -3,17 +3,9 @@
 //! strategy that runs says what is left of it by `Strategy::remaining`, from what it observed;
 //! nothing is decided here.
 
-use super::adaptive::{Adaptive, opening_launches};
+use super::adaptive::{SMALL, SURVIVORS, most_launches, opening_launches};
 use super::order::Order;
-use super::{
-    AdaptiveStrategy, GridStrategy, ModelStrategy, Remaining, Strategy, StrategySpec, Task,
-};
-
-/// Configurations up to which a race begins with two blocks of everything.
-const TWO_BLOCKS: usize = 12;
-
-/// Above [`TWO_BLOCKS`], configurations at most that the second block has.
-const SURVIVORS: u32 = 8;
+use super::{AdaptiveStrategy, GridStrategy, ModelStrategy, Remaining, StrategySpec, Task};
 
 /// A screen begins with at least one in so many configurations, and with so many.
 const SCREENED: (u32, u32) = (8, 5);
@@ -92,10 +84,10 @@ impl StrategySpec {
 }
 
 impl AdaptiveStrategy {
-    /// Launches at most: those that the grid asks for, else what the race itself says.
+    /// Launches at most: those that the grid asks for, else as many as a race of so many may take.
     pub fn most(&self, task: &Task) -> u32 {
-        let race = || Adaptive::new(self.clone(), task.clone()).trials();
-        self.max_launches.unwrap_or_else(race)
+        let by_default = || most_launches(task.configurations, task.baseline.is_some());
+        self.max_launches.unwrap_or_else(by_default)
     }
 
     /// With a first part of so many launches.
@@ -109,11 +101,11 @@ impl AdaptiveStrategy {
 
 /// Launches of the second block: of everything, or of those that may still be the best.
 fn second(task: &Task) -> Remaining {
-    if task.configurations <= TWO_BLOCKS {
+    if task.configurations <= SMALL {
         let all = task.configurations as u32;
         return Remaining { low: all, high: all };
     }
-    Remaining { low: 1, high: SURVIVORS }
+    Remaining { low: 1, high: SURVIVORS as u32 }
 }
 
 /// Launches of the screen of a model at the least; where it predicts poorly it has everything.

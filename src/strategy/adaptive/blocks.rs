@@ -7,12 +7,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::super::{Observation, Purpose, Situation, Task, order};
 use super::before;
-use super::counts::{BETWEEN, SMALL};
+use super::counts::{BETWEEN, SMALL, SURVIVORS};
 use super::eligible::Eligible;
 use super::race::Race;
-
-/// Configurations of the second block, where it has not all of them.
-const SURVIVORS: usize = 8;
 
 /// The opening blocks of a sweep.
 #[derive(Clone, Debug)]

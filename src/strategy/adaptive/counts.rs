@@ -2,7 +2,10 @@
 //! and in all at the most. Numbers alone; what is launched is decided in `blocks` and `race`.
 
 /// Configurations up to which the second block has all of them.
-pub(super) const SMALL: usize = 12;
+pub const SMALL: usize = 12;
+
+/// Configurations at most of the second block, where it has not all of them.
+pub const SURVIVORS: usize = 8;
 
 /// Launches of others between two of the baseline, where there are more.
 pub(super) const BETWEEN: usize = 12;
@@ -28,7 +31,7 @@ pub fn launches_of(configurations: usize, is_baseline: bool) -> u32 {
 }
 
 /// Launches at most, where the grid does not say.
-pub(super) fn most_launches(configurations: usize, baseline: bool) -> u32 {
+pub fn most_launches(configurations: usize, baseline: bool) -> u32 {
     let (opening, _) = opening_launches(configurations, baseline);
     (LAUNCHES_OF_EACH * configurations as u32).min(opening + AFTER_BLOCK)
 }

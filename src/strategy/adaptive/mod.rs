@@ -16,7 +16,7 @@ pub(super) mod observed;
 pub(super) mod race;
 pub(super) mod standing;
 
-pub use counts::{launches_of, opening_launches};
+pub use counts::{SMALL, SURVIVORS, launches_of, most_launches, opening_launches};
 
 use blocks::Blocks;
 use race::Race;
@@ -106,13 +106,13 @@ impl Strategy for Adaptive {
 }
 
 /// The greatest number of a trial so far.
-fn last(situation: &Situation<'_>) -> Option<u32> {
+pub(super) fn last(situation: &Situation<'_>) -> Option<u32> {
     let over = situation.observations.iter().map(|it| it.trial);
     over.chain(situation.in_flight.iter().map(|it| it.trial)).max()
 }
 
 /// What was observed of trials with a smaller number.
-fn before<'a>(observations: &[&'a Observation], trial: u32) -> Vec<&'a Observation> {
+pub(super) fn before<'a>(observations: &[&'a Observation], trial: u32) -> Vec<&'a Observation> {
     observations.iter().copied().filter(|it| it.trial < trial).collect()
 }
 

@@ -7,7 +7,6 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::super::{Action, AdaptiveStrategy, Observation, Purpose, Situation, Task, repeats};
-use super::counts::most_launches;
 use super::eligible::{Eligible, eligible};
 use super::standing::Standing;
 use super::{before, last};
@@ -35,8 +34,7 @@ impl Race {
 
     /// Launches at most.
     pub(crate) fn most(&self) -> u32 {
-        let most = most_launches(self.task.configurations, self.task.baseline.is_some());
-        self.spec.max_launches.unwrap_or(most)
+        self.spec.most(&self.task)
     }
 
     /// What to do where as many launches were made as there may be.

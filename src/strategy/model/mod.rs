@@ -11,6 +11,7 @@ use super::adaptive::Leader;
 use super::adaptive::bar::bar;
 use super::adaptive::eligible::Eligible;
 use super::adaptive::race::Race;
+use super::adaptive::{SURVIVORS, before, last};
 use super::{
     Action, Bar, Dropped, ModelStrategy, Observation, Purpose, Remaining, Situation, Strategy,
     Task, WhyDropped, order,
@@ -121,7 +122,7 @@ impl Modelled {
             self.field(screened, &[]).survivors(belief)
         } else {
             let standing = self.race.standing(screened);
-            standing.map(|it| it.near(screen::SURVIVORS)).unwrap_or_default()
+            standing.map(|it| it.near(SURVIVORS)).unwrap_or_default()
         };
         members.sort_unstable();
         let last = screened.iter().max_by_key(|it| it.trial).map(|it| it.configuration);
@@ -291,17 +292,6 @@ fn begun(situation: &Situation<'_>) -> Option<u32> {
     let first = flying.map(|it| it.trial).min().unwrap_or(u32::MAX);
     let first = first.min(start(situation.observations));
     (first < u32::MAX).then_some(first)
-}
-
-/// The greatest number of a trial so far.
-fn last(situation: &Situation<'_>) -> Option<u32> {
-    let over = situation.observations.iter().map(|it| it.trial);
-    over.chain(situation.in_flight.iter().map(|it| it.trial)).max()
-}
-
-/// What was observed of trials with a smaller number.
-fn before<'a>(observations: &[&'a Observation], trial: u32) -> Vec<&'a Observation> {
-    observations.iter().copied().filter(|it| it.trial < trial).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use statrs::distribution::{ContinuousCDF as _, Normal};
 
 use super::kernel::Kernel;
 use super::process::Process;
+use crate::strategy::adaptive::SURVIVORS;
+use crate::strategy::adaptive::standing::BEHIND;
 
 /// Standard errors by which a configuration may be better than it looks.
 const BOUND: f64 = 1.5;
@@ -20,12 +22,6 @@ const WORTH: f64 = 0.05;
 /// The screen ends when those that were not launched are that much better with at most this
 /// probability, all together.
 const DOUBT: f64 = 0.2;
-
-/// Standard errors within which a configuration may still be the best.
-const REACH: f64 = 2.5;
-
-/// Configurations that go on to the duels, at most.
-pub(super) const SURVIVORS: usize = 8;
 
 /// All configurations such that each part of the list has each level of each axis, and each
 /// pair of levels, about equally often; `first` opens it. Seeded.
@@ -114,7 +110,7 @@ impl Field {
     pub(super) fn survivors(&self, belief: &Process) -> Vec<usize> {
         let Some(leader) = self.leader(belief) else { return Vec::new() };
         let gap = |c: usize| belief.means[c] - belief.means[leader];
-        let near = |c: &usize| gap(*c) <= REACH * belief.variance(*c, leader).sqrt();
+        let near = |c: &usize| gap(*c) <= BEHIND * belief.variance(*c, leader).sqrt();
         let mut members: Vec<usize> = self.allowed.iter().copied().filter(near).collect();
         members.sort_by(|a, b| belief.means[*a].total_cmp(&belief.means[*b]));
         members.truncate(SURVIVORS);
