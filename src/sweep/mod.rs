@@ -14,6 +14,7 @@ pub mod events;
 #[cfg(test)]
 mod fakes;
 pub mod gates;
+pub mod hosts;
 pub mod launch;
 pub mod measure;
 pub mod measured_with;
