@@ -13,6 +13,7 @@ use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
 use crate::machine::Machine;
 
+pub mod node;
 mod reader;
 mod writer;
 

@@ -1,3 +1,7 @@
 //! Launches as jobs of a Slurm cluster: Slurm places, limits, kills and requeues; what is
 //! launched and what it means is the loop's. One job a launch, found by its id alone. Here are
 //! submitting, following and ending them; what a launch does on its node is `vllm-grid launch`.
+
+pub mod reading;
+pub mod request;
+pub mod state;

@@ -1,0 +1,195 @@
+//! The argument vectors of Slurm's commands, and the script of a job. Pure: what they answer is
+//! read in `reading`, and they are run in `tool`. No job is ever named by anything but its id.
+
+use std::path::{Path, PathBuf};
+
+use crate::grid::SlurmBlock;
+
+/// Seconds before a job's limit at which its launch is asked to end.
+pub const GRACE: u64 = 60;
+
+/// Fields of a line of `squeue`, apart by `|`: id, state, node, reason, comment. The comment is
+/// the last one, as the reason of a cluster's own plugin may have anything in it.
+pub const FIELDS: &str = "%i|%T|%N|%r|%k";
+
+/// A job that makes one launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRequest<'a> {
+    /// What the grid asks for.
+    pub block: &'a SlurmBlock,
+    /// The run's id.
+    pub run_id: &'a str,
+    /// Number of the launch.
+    pub launch: u32,
+    /// Seconds that it may take.
+    pub seconds: u64,
+    /// The launch's folder.
+    pub folder: &'a Path,
+    /// What the job printed goes there.
+    pub output: &'a Path,
+    /// The script.
+    pub script: &'a Path,
+    /// Nodes that it must not run on.
+    pub exclude: &'a [String],
+}
+
+/// The comment of a job: a cross-check only.
+pub fn comment(run_id: &str, launch: u32) -> String {
+    format!("vllm-grid:{run_id}:{launch}")
+}
+
+/// Run and launch of a comment that is ours.
+pub fn of_comment(comment: &str) -> Option<(&str, u32)> {
+    let (run, launch) = comment.strip_prefix("vllm-grid:")?.split_once(':')?;
+    Some((run, launch.parse().ok()?))
+}
+
+/// `sbatch`: the job is held until its id is journalled, and the cluster starts it once only.
+pub fn submit(request: &JobRequest<'_>) -> Vec<String> {
+    let block = request.block;
+    let option = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}");
+    let mut words = vec![
+        "sbatch".to_owned(),
+        "--parsable".to_owned(),
+        "--hold".to_owned(),
+        "--no-requeue".to_owned(),
+        "--nodes=1".to_owned(),
+        "--ntasks=1".to_owned(),
+        option("job-name", &"vllm-grid"),
+        option("comment", &comment(request.run_id, request.launch)),
+        option("chdir", &request.folder.display()),
+        option("output", &request.output.display()),
+        "--open-mode=append".to_owned(),
+        format!("--signal=B:TERM@{GRACE}"),
+        option("time", &limit(request.seconds)),
+    ];
+    words.extend(block.partition.as_ref().map(|it| option("partition", it)));
+    words.extend(block.gres.as_ref().map(|it| option("gres", it)));
+    if block.exclusive {
+        words.push("--exclusive".to_owned());
+    }
+    if !request.exclude.is_empty() {
+        words.push(option("exclude", &request.exclude.join(",")));
+    }
+    words.extend(block.options.iter().cloned());
+    words.push(request.script.display().to_string());
+    words
+}
+
+/// Seconds as `days-hours:minutes:seconds`: whole minutes, as Slurm counts them.
+pub fn limit(seconds: u64) -> String {
+    let minutes = seconds.div_ceil(60).max(1);
+    let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
+    format!("{days}-{hours:02}:{minutes:02}:00")
+}
+
+/// The script of a job: this program carries out the order, in the place of the shell, so that
+/// signals reach it.
+pub fn script(program: &Path, order: &Path) -> String {
+    let quoted = |path: &Path| shell_words::quote(&path.to_string_lossy()).into_owned();
+    format!("#!/bin/sh\nexec {} launch {}\n", quoted(program), quoted(order))
+}
+
+/// `scontrol release`: the job may start.
+pub fn release(job: &str) -> Vec<String> {
+    words(&["scontrol", "release", job])
+}
+
+/// `squeue` of all jobs of this user, those that ended a moment ago among them: one call for all.
+pub fn states() -> Vec<String> {
+    words(&["squeue", "--me", "--noheader", "--states=all", &format!("--format={FIELDS}")])
+}
+
+/// `scancel` that asks the launch itself to end, in good order.
+pub fn ask_to_end(job: &str) -> Vec<String> {
+    words(&["scancel", "--batch", "--signal=TERM", job])
+}
+
+/// `scancel`: the cluster ends the job.
+pub fn cancel(job: &str) -> Vec<String> {
+    words(&["scancel", job])
+}
+
+/// `sinfo` of a partition: nodes, their states, what each has, and the limit of a job.
+pub fn partition(name: Option<&str>) -> Vec<String> {
+    let mut all = words(&["sinfo", "--noheader", "--Node", "--format=%N|%P|%T|%G|%l|%c|%m"]);
+    all.extend(name.map(|it| format!("--partition={it}")));
+    all
+}
+
+fn words(all: &[&str]) -> Vec<String> {
+    all.iter().map(|&it| it.to_owned()).collect()
+}
+
+/// Where the script of a launch is.
+pub fn script_path(folder: &Path) -> PathBuf {
+    folder.join("job.sh")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block() -> SlurmBlock {
+        SlurmBlock {
+            partition: Some("gpu".to_owned()),
+            gres: Some("gpu:rtx4090:2".to_owned()),
+            at_once: 4,
+            seconds: Some(2400),
+            exclusive: true,
+            options: vec!["--account=lab".to_owned(), "--qos=night".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_job_is_held_started_once_and_has_what_the_grid_asks_for() {
+        let block = block();
+        let folder = Path::new("/share/runs/a b/launches/007-seqs8");
+        let request = JobRequest {
+            block: &block,
+            run_id: "0123",
+            launch: 7,
+            seconds: 2400,
+            folder,
+            output: &folder.join("job.log"),
+            script: &script_path(folder),
+            exclude: &["n1".to_owned(), "n3".to_owned()],
+        };
+        let words = submit(&request);
+        insta::assert_snapshot!(words.join("\n"));
+        let bare = SlurmBlock {
+            partition: None,
+            gres: None,
+            exclusive: false,
+            options: Vec::new(),
+            ..block.clone()
+        };
+        let words = submit(&JobRequest { block: &bare, exclude: &[], ..request });
+        let asks = |name: &str| words.iter().any(|it| it.starts_with(name));
+        assert!(!["--partition", "--gres", "--exclusive", "--exclude"].iter().any(|it| asks(it)));
+    }
+
+    #[test]
+    fn limits_are_whole_minutes() {
+        let of = [(1, "0-00:01:00"), (60, "0-00:01:00"), (61, "0-00:02:00"), (2400, "0-00:40:00")];
+        for (seconds, text) in of {
+            assert_eq!(limit(seconds), text);
+        }
+        assert_eq!(limit(90_061), "1-01:02:00");
+    }
+
+    #[test]
+    fn a_script_has_the_words_of_paths_with_spaces_and_quotes() {
+        let text = script(Path::new("/opt/it's here/vllm-grid"), Path::new("/runs/a b/job.json"));
+        let words = shell_words::split(text.lines().nth(1).expect("a line")).expect("words");
+        assert_eq!(words, ["exec", "/opt/it's here/vllm-grid", "launch", "/runs/a b/job.json"]);
+    }
+
+    #[test]
+    fn comments_are_read_as_they_are_written() {
+        assert_eq!(of_comment(&comment("0123", 7)), Some(("0123", 7)));
+        for other in ["", "(null)", "vllm-grid:0123", "vllm-grid:0123:x", "mine"] {
+            assert_eq!(of_comment(other), None, "{other}");
+        }
+    }
+}
