@@ -3,8 +3,9 @@
 #
 # Installs Debian's Slurm and munge where they are missing, makes DIR (default: a new one by mktemp) and writes the
 # configuration of one controller and three nodes n1, n2, n3 with two fake GPUs each. KEY=VALUE replaces a line of
-# slurm.conf (MaxJobCount=4) or adds one; GraceTime=N is put on the partitions whose jobs are preempted. Prints DIR.
-# Nothing outside of DIR is written, except by the packages. start.sh starts it.
+# slurm.conf (MaxJobCount=4) or adds one. Two are the rig's own: GraceTime=N is put on the partitions whose jobs are
+# preempted; Memory=enforced has a job that takes more than its --mem killed. Prints DIR. Nothing outside of DIR is
+# written, except by the packages. start.sh starts it.
 set -euo pipefail
 
 dir=
@@ -37,19 +38,35 @@ chmod 755 "$dir"
 mkdir -p "$dir"/{munge,state,log,run,spool,gpu/n1,gpu/n2,gpu/n3}
 chmod 755 "$dir/munge"
 (umask 077 && head -c 128 /dev/urandom >"$dir/munge/key")
-# Slurm takes a GPU's number from the end of the file's name; any file will do.
-touch "$dir"/gpu/n{1,2,3}/nvidia{0,1}
+# Slurm takes a GPU's number from the end of the file's name. Any device will do (this one is /dev/null's), but with a
+# plain file it sets no CUDA_VISIBLE_DEVICES.
+for n in n1 n2 n3; do for i in 0 1; do mknod -m 666 "$dir/gpu/$n/nvidia$i" c 1 3; done; done
 
 # Four ports in a row that nobody listens on. Below 32768, where the kernel takes its own.
 free() { for p in 0 1 2 3; do ! (exec 3<>"/dev/tcp/127.0.0.1/$(($1 + p))") 2>/dev/null || return 1; done; }
 port=$((16000 + $$ % 1000 * 4))
 until free "$port"; do port=$((port + 4)); done
 
-grace=0
+# As on a real cluster, a job's processes are those of its cgroup: none escapes by leaving its parent or its session.
+# Without cgroup v1 Slurm goes by parents, and what a dead script leaves behind lives on.
+cgroups=()
 settings=()
+if [[ -w /sys/fs/cgroup/freezer ]]; then
+    cgroups+=(freezer)
+    settings+=(ProctrackType=proctrack/cgroup)
+else
+    echo "prepare.sh: no cgroup v1 freezer here: processes that a job leaves behind will not be killed" >&2
+fi
+grace=0
 for pair in "$@"; do
     case $pair in
     GraceTime=*) grace=${pair#*=} ;;
+    Memory=enforced)
+        [[ -w /sys/fs/cgroup/memory ]] || { echo "prepare.sh: Memory=enforced needs cgroup v1's memory" >&2; exit 1; }
+        cgroups+=(memory)
+        settings+=(TaskPlugin=task/cgroup)
+        memory="ConstrainRAMSpace=yes"
+        ;;
     *=*) settings+=("$pair") ;;
     *) echo "prepare.sh: '$pair' is no KEY=VALUE" >&2; exit 1 ;;
     esac
@@ -62,8 +79,8 @@ SlurmctldPort=$port
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-# A requeued job waits cred_expire before it starts again. Slurm's default is 120 s.
-AuthInfo=socket=$dir/munge/socket,cred_expire=2
+# A requeued job waits cred_expire + 1 s before it starts again. Slurm's default is 120 s, less than 5 is refused.
+AuthInfo=socket=$dir/munge/socket,cred_expire=5
 StateSaveLocation=$dir/state
 SlurmdSpoolDir=$dir/spool/%n
 SlurmctldPidFile=$dir/run/slurmctld.pid
@@ -115,7 +132,8 @@ done
 for n in n1 n2 n3; do
     echo "NodeName=$n Name=gpu Type=rtx4090 File=$dir/gpu/$n/nvidia[0-1]"
 done >"$dir/gres.conf"
-echo "CgroupPlugin=cgroup/v1" >"$dir/cgroup.conf"
+printf '%s\n' CgroupPlugin=cgroup/v1 CgroupAutomount=no ${memory:+"$memory"} >"$dir/cgroup.conf"
+printf '%s\n' ${cgroups[@]+"${cgroups[@]}"} >"$dir/cgroups"
 
 # What a test sources. SLURM_CONF leads every client to this rig and away from /etc/slurm.
 cat >"$dir/env" <<ENV

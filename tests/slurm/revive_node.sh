@@ -19,8 +19,13 @@ else
     cd "$SLURM_RIG/log"
     # bash is the namespace's first process: it reaps orphans, which slurmd would not. It starts slurmd anew when
     # that has died, unless kill_node.sh has asked it to wait.
+    # With proctrack/cgroup the rig has cgroups of its own, which the node sees as the roots of theirs.
     # shellcheck disable=SC2016
     setsid unshare --pid --mount --fork --kill-child --mount-proc bash -c '
+        for c in $(<"$1/cgroups"); do
+            mkdir -p "/sys/fs/cgroup/$c/vllm-grid-${1##*/}"
+            mount --bind "/sys/fs/cgroup/$c/vllm-grid-${1##*/}" "/sys/fs/cgroup/$c" || exit 1
+        done
         while :; do
             while [[ -e $1/run/slurmd.$2.down ]]; do sleep 0.1; done
             slurmd -D -N "$2"

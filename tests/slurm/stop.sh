@@ -13,4 +13,8 @@ source "$dir/env"
 for n in n1 n2 n3; do "$here/kill_node.sh" "$n"; done
 munged --stop --socket="$SLURM_RIG/munge/socket" >/dev/null 2>&1 || true
 rm -f "$SLURM_RIG/run/munged.pid"
+while read -r c; do
+    own=/sys/fs/cgroup/$c/vllm-grid-${SLURM_RIG##*/}
+    if [[ -d $own ]]; then find "$own" -depth -type d -exec rmdir {} +; fi
+done <"$SLURM_RIG/cgroups"
 if [[ ${2:-} == remove ]]; then rm -rf "$SLURM_RIG"; fi
