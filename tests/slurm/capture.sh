@@ -259,7 +259,9 @@ witness() {
     $what "$j"
     { echo "# sbatch $* ; then $what at 0.000; seconds since then"
       awk -v t="$t" '/^[0-9]+\./ { $1 = sprintf("%8.3f", $1 - t) } { print }' "$name.log"
-      awk -v t="$t" '{ printf "%8.3f last sign of life of the child that ignores SIGTERM\n", $1 - t }' "$j.alive"
+      for f in "$j".*.alive; do
+          awk -v t="$t" -v f="$f" '{ printf "%8.3f last sign of life of the child that ignores SIGTERM (%s)\n", $1 - t, f }' "$f"
+      done
       scontrol show job -o "$j" | grep -o -E '(JobState|Reason|ExitCode|Restarts|RunTime|TimeLimit|PreemptTime|NodeList)=[^ ]*' | paste -s -d ' '
     } | note "signals-$name"
     cat "$to/signals-$name.txt"
@@ -279,8 +281,10 @@ by_preemption() {
 }
 by_requeue() { scontrol requeue "$1"; sleep 0.3; squeue -h -a -t all -j "$1" -O "$fields" | note "squeue-$name-at-once"; until_state "$1" RUNNING 60; sleep 1; }
 by_node_death() {
-    local t seen='' s; t=$(now)
-    "$here/kill_node.sh" "$(squeue -h -j "$1" -O NodeList:0)"
+    local t seen='' s n; t=$(now)
+    n=$(squeue -h -j "$1" -O NodeList:0)
+    "$here/kill_node.sh" "$n"
+    if [[ -n ${NOTICED:-} ]]; then scontrol update nodename="$n" state=down reason=died; fi
     { while (($(date +%s) - ${t%.*} < 60)); do
         s="$(squeue -h -a -t all -j "$1" -O "$fields" | sed 's/[0-9:]*|[^|]*|$//') $(sinfo -h -N -p gpu -o '%N:%T' | paste -s -d ' ')"
         [[ $s == "$seen" ]] || { echo "$(since "$t") $s"; seen=$s; }
@@ -301,12 +305,18 @@ section_wrapped() {
     witness wrapped-srun by_scancel
     witness wrapped-srun-batch by_scancel_batch
     witness wrapped-srun-term by_scancel_term
+    witness wrapped-srun-time-limit by_itself -p short --signal=TERM@30
     script=(witness.sh)
     rig ProctrackType=proctrack/linuxproc
     witness scancel-linuxproc by_scancel
     rig ProctrackType=proctrack/pgid
     witness scancel-pgid by_scancel
 }
+section_death() { rig; witness node-death by_node_death; }
+section_death-no-requeue() { rig; witness node-death-no-requeue by_node_death --no-requeue; }
+# As when an administrator or a health check sets a dead node down: nobody waits for the timeout.
+section_death-noticed() { rig; NOTICED=1 witness node-death-noticed by_node_death; }
+section_death-timeout-2() { rig SlurmdTimeout=2; witness node-death-timeout-2 by_node_death; }
 section_limit() { rig; witness time-limit by_itself -p short --signal=B:TERM@30; }
 section_limit-stubborn() { rig; WITNESS=stay witness time-limit-stubborn by_itself -p short --signal=B:TERM@30; }
 section_limit-plain() { rig; witness time-limit-no-signal by_itself -p short; }
@@ -334,8 +344,6 @@ section_signals() {
     witness scancel-full by_scancel_full
     witness scancel-term by_scancel_term
     witness requeue by_requeue --signal=B:TERM@60
-    witness node-death by_node_death
-    witness node-death-no-requeue by_node_death --no-requeue
 }
 
 section_requeue() {
@@ -449,7 +457,7 @@ section_timings() {
     cat "$to/timings.txt"
 }
 
-for section in ${*:-submit full states env signals wrapped limit limit-stubborn limit-plain preemption requeue outage oom timings}; do
+for section in ${*:-submit full states env signals wrapped death death-no-requeue death-noticed death-timeout-2 limit limit-stubborn limit-plain preemption requeue outage oom timings}; do
     say "$section"
     rm -f "$to/$section.tsv"
     "section_$section"
