@@ -101,12 +101,12 @@ section_submit() {
     sleep 2
     cap scontrol-partition-down scontrol update partitionname=short state=down
     cap sbatch-partition-down sbatch --parsable -p short --wrap true
+    sleep 1
+    cap squeue-partition-down squeue -h -a -O "$fields"
     cap scontrol-partition-inactive scontrol update partitionname=short state=inactive
     as games sbatch-refused-partition-inactive sbatch --parsable -p short --wrap true
     cap scontrol-partition-drain scontrol update partitionname=short state=drain
     as games sbatch-refused-partition-drain sbatch --parsable -p short --wrap true
-    sleep 1
-    cap squeue-partition-down squeue -h -a -O "$fields"
     clear_queue
 
     rig EnforcePartLimits=ALL
@@ -133,10 +133,11 @@ section_states() {
     cap scancel-unknown-job-verbose scancel -v 999
     cap scancel-bad-id scancel abc
     local c='--parsable --gres=gpu:2 --exclusive'
-    sbatch $c --comment='vllm-grid run=r1 launch=ok' --wrap 'sleep 1' >/dev/null
-    sbatch $c --comment='vllm-grid run=r1 launch=exit7' --wrap 'sleep 1; exit 7' >/dev/null
-    sbatch $c --comment='vllm-grid run=r1 launch=segv' --wrap 'sleep 1; kill -SEGV $$' >/dev/null
-    sleep 0.4
+    sbatch $c --comment='vllm-grid run=r1 launch=ok' --wrap 'sleep 3' >/dev/null
+    sbatch $c --comment='vllm-grid run=r1 launch=exit7' --wrap 'sleep 3; exit 7' >/dev/null
+    sbatch $c --comment='vllm-grid run=r1 launch=segv' --wrap 'sleep 3; kill -SEGV $$' >/dev/null
+    until_state 1 RUNNING; until_state 3 RUNNING
+    sleep 1.1
     cap squeue-running squeue -h -a -O "$fields"
     cap scontrol-running scontrol show job -o 1
     j=$(sbatch $c --comment='vllm-grid run=r1 launch=timeout' -p short --signal=B:TERM@20 --wrap 'trap "" TERM; while :; do sleep 1; done')
@@ -147,7 +148,8 @@ section_states() {
     local f; f=$(runuser -u games -- sbatch --parsable --gres=gpu:2 --exclusive --output=/dev/null --comment=foreign --wrap 'sleep 300')
     local m; m=$(sbatch $c --comment='vllm-grid run=r1 launch=stubborn' --wrap 'trap "" TERM; echo up; while :; do sleep 1; done')
     local p; p=$(sbatch $c --comment='vllm-grid run=r1 launch=waits' --dependency=afterok:$m --wrap true)
-    sleep 4
+    until_state "$m" RUNNING
+    sleep 1
     as games scancel-foreign-job scancel 4
     as games scancel-foreign-and-own scancel 4 "$f"
     as games squeue-as-other-user squeue -h -a -t all -O "$fields"
@@ -321,6 +323,14 @@ section_limit() { rig; witness time-limit by_itself -p short --signal=B:TERM@30;
 section_limit-stubborn() { rig; WITNESS=stay witness time-limit-stubborn by_itself -p short --signal=B:TERM@30; }
 section_limit-plain() { rig; witness time-limit-no-signal by_itself -p short; }
 
+# What the grace time gives: to a batch script that asked for a signal, and to a step.
+section_grace() {
+    rig GraceTime=6
+    witness preempt-grace-usr1 by_preemption --signal=B:USR1@60
+    script=(--wrap 'srun bash witness.sh')
+    witness preempt-grace-srun by_preemption
+    script=(witness.sh)
+}
 section_preemption() {
     rig
     witness preempt-requeue by_preemption --signal=B:TERM@60
@@ -331,7 +341,7 @@ section_preemption() {
     witness preempt-requeue-grace by_preemption --signal=B:TERM@60
     WITNESS=stay witness preempt-requeue-grace-stubborn by_preemption --signal=B:TERM@60
     witness preempt-cancel-grace by_preemption --signal=B:TERM@60 -p scavenge
-    rig GraceTime=6 SchedulerParameters=sched_interval=2,bf_interval=2
+    rig GraceTime=6 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
     witness preempt-requeue-grace-plain by_preemption --signal=B:TERM@60
 }
 
@@ -379,10 +389,11 @@ section_requeue() {
     "$here/kill_node.sh" n2 slurmd
     t=$(now) seen=
     { for _ in $(seq 200); do
-        s="$(squeue -h -a -t all -j "$j" -O 'JobID:|,State:|,Reason:|,NodeList:|,RestartCnt:|,exit_code:|') $(sinfo -h -n n2 -p gpu -o '%N:%T') old one alive: $(awk -v a="$(cat "$j.0.alive")" -v n="$(now)" 'BEGIN { print (n - a < 1) ? "yes" : "no" }')"
+        s="$(squeue -h -a -t all -j "$j" -O 'JobID:|,State:|,Reason:|,NodeList:|,RestartCnt:|,exit_code:|') $(sinfo -h -n n2 -p gpu -o '%N:%T') old one alive: $(find . -name "$j.0.alive" -newermt '-1 second' | grep -q . && echo yes || echo no)"
         [[ $s == "$seen" ]] || { echo "$(since "$t") $s"; seen=$s; }
         sleep 0.2
       done; echo "$(since "$t") slurmd again"; "$here/revive_node.sh" n2; sleep 3; awk -v t="$t" '/^[0-9]+\./ { $1 = sprintf("%8.3f", $1 - t) } { print }' alone.log; squeue -h -a -t all -j "$j" -O "$fields"
+      scontrol release "$j"; sleep 3; echo after scontrol release:; squeue -h -a -t all -j "$j" -O "$fields"; grep -h -E "JobId=$j |\[$j" "$SLURM_RIG"/log/slurmctld.log "$SLURM_RIG"/log/slurmd.n2.log
     } | note slurmd-alone-killed-dead
     cat "$to/slurmd-alone-killed-dead.txt"
     clear_queue
@@ -457,7 +468,7 @@ section_timings() {
     cat "$to/timings.txt"
 }
 
-for section in ${*:-submit full states env signals wrapped death death-no-requeue death-noticed death-timeout-2 limit limit-stubborn limit-plain preemption requeue outage oom timings}; do
+for section in ${*:-submit full states env signals wrapped death death-no-requeue death-noticed death-timeout-2 limit limit-stubborn limit-plain preemption grace requeue outage oom timings}; do
     say "$section"
     rm -f "$to/$section.tsv"
     "section_$section"

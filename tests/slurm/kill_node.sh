@@ -24,9 +24,9 @@ if [[ ${2:-} == slurmd ]]; then
     exit 0
 fi
 kill -KILL "$init"
-# The namespace's end waits for the last of its processes.
-for _ in $(seq 100); do
-    if [[ ! -d /proc/$init && ! -d /proc/$pid ]]; then break; fi
-    sleep 0.05
+# The namespace's first process ends after the last of the others. A zombie has ended.
+for _ in $(seq 250); do
+    if ! grep -q -s '^State:.[^ZX]' "/proc/$init/status" "/proc/$pid/status"; then break; fi
+    sleep 0.02
 done
 rm -f "$file" "$SLURM_RIG/run/slurmd.$n.down"

@@ -11,9 +11,11 @@ n=${1:?revive_node.sh: which node?}
 file=$SLURM_RIG/run/node.$n.pid
 ours() { [[ -s $file && $(tr '\0' ' ' <"/proc/$(<"$file")/environ" 2>/dev/null) == *"SLURM_CONF=$SLURM_CONF "* ]]; }
 
+# Its slurmd must have started after this, or Slurm still speaks of the one that died.
+begin=$(date +%s)
 if ours; then
     # The node lives; its slurmd may have been killed alone.
-    if [[ -e $SLURM_RIG/run/slurmd.$n.down ]]; then rm "$SLURM_RIG/run/slurmd.$n.down"; fi
+    if [[ -e $SLURM_RIG/run/slurmd.$n.down ]]; then rm "$SLURM_RIG/run/slurmd.$n.down"; else begin=0; fi
 else
     rm -f "$file" "$SLURM_RIG/run/slurmd.$n.down"
     cd "$SLURM_RIG/log"
@@ -35,7 +37,11 @@ else
 fi
 if [[ ${2:-} == nowait ]]; then exit 0; fi
 for _ in $(seq 200); do
-    case $(sinfo -h -n "$n" -p gpu -o %T 2>/dev/null) in idle | mixed | allocated | completing | drain*) exit 0 ;; esac
+    node=" $(scontrol show node "$n" -o 2>/dev/null || true)"
+    start=${node##* SlurmdStartTime=}
+    if [[ $node =~ \ State=[A-Z+]+\  && ! $node =~ \ State=DOWN && $(date -d "${start%% *}" +%s 2>/dev/null || echo -1) -ge $begin ]]; then
+        exit 0
+    fi
     sleep 0.1
 done
 echo "revive_node.sh: $n is '$(sinfo -h -n "$n" -p gpu -o %T 2>&1)' after 20 s" >&2
