@@ -2,6 +2,9 @@
 //! launched and what it means is the loop's. One job a launch, found by its id alone. Here are
 //! submitting, following and ending them; what a launch does on its node is `vllm-grid launch`.
 
+pub mod loss;
 pub mod reading;
 pub mod request;
 pub mod state;
+pub mod tool;
+pub mod watch;
