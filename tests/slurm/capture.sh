@@ -120,6 +120,11 @@ section_full() {
     cap sbatch-queue-full timeout 400 sbatch --parsable --wrap true
     cap sbatch-queue-full-killed timeout 3 sbatch --parsable --wrap true
     clear_queue
+    # Whether jobs that ended count.
+    rig MaxJobCount=4
+    for _ in 1 2 3; do sbatch --parsable --wait --wrap true >/dev/null; done
+    cap sbatch-queue-full-of-ended timeout 3 sbatch --parsable --wrap true
+    cap squeue-queue-full-of-ended squeue -h -a -t all -O "$fields"
 }
 
 section_states() {
@@ -319,6 +324,15 @@ section_death-no-requeue() { rig; witness node-death-no-requeue by_node_death --
 # As when an administrator or a health check sets a dead node down: nobody waits for the timeout.
 section_death-noticed() { rig; NOTICED=1 witness node-death-noticed by_node_death; }
 section_death-timeout-2() { rig SlurmdTimeout=2; witness node-death-timeout-2 by_node_death; }
+# slurmd alone dies for longer than the timeout, and the job may run elsewhere: both starts at once.
+by_slurmd_death() {
+    local n; n=$(squeue -h -j "$1" -O NodeList:0)
+    "$here/kill_node.sh" "$n" slurmd
+    sleep 45
+    "$here/revive_node.sh" "$n"
+    sleep 5
+}
+section_double() { rig; witness slurmd-death-elsewhere by_slurmd_death; }
 section_limit() { rig; witness time-limit by_itself -p short --signal=B:TERM@30; }
 section_limit-stubborn() { rig; WITNESS=stay witness time-limit-stubborn by_itself -p short --signal=B:TERM@30; }
 section_limit-plain() { rig; witness time-limit-no-signal by_itself -p short; }
@@ -468,7 +482,7 @@ section_timings() {
     cat "$to/timings.txt"
 }
 
-for section in ${*:-submit full states env signals wrapped death death-no-requeue death-noticed death-timeout-2 limit limit-stubborn limit-plain preemption grace requeue outage oom timings}; do
+for section in ${*:-submit full states env signals wrapped death death-no-requeue death-noticed death-timeout-2 double limit limit-stubborn limit-plain preemption grace requeue outage oom timings}; do
     say "$section"
     rm -f "$to/$section.tsv"
     "section_$section"
