@@ -13,6 +13,11 @@ pub struct Job {
     pub state: State,
     /// The node that it runs or ran on.
     pub node: Option<String>,
+    /// How often it was started anew.
+    pub restarts: u32,
+    /// How its program ended, as the kernel counts it: a status times 256, or a signal. Slurm has
+    /// numbers of its own beyond them.
+    pub exit: Option<u32>,
     /// Why it waits, in Slurm's words.
     pub reason: Option<String>,
     /// Run and launch, where its comment is one of ours.
@@ -34,15 +39,22 @@ pub fn jobs(out: &str) -> BTreeMap<String, Job> {
 }
 
 fn job(line: &str) -> Option<(String, Job)> {
-    let mut fields = line.trim_end().splitn(5, '|');
-    let mut next = || fields.next().map(str::trim);
-    let (id, state, node) = (next()?, next()?, next()?);
+    let line = line.trim_end().strip_suffix('|')?;
+    let fields: Vec<&str> = line.splitn(6, '|').map(str::trim).collect();
+    let [id, state, node, restarts, exit, rest] = fields[..] else { return None };
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
     // A reason may have the sign, too: the comment is what follows the last one.
-    let (reason, comment) = line.trim_end().splitn(4, '|').nth(3)?.rsplit_once('|')?;
+    let (reason, comment) = rest.rsplit_once('|')?;
     let some = |text: &str| (!text.is_empty() && text != "(null)").then(|| text.to_owned());
-    let reason = some(reason.trim()).filter(|it| it != "None");
-    let ours = of_comment(comment.trim()).map(|(run, launch)| (run.to_owned(), launch));
-    Some((id.to_owned(), Job { state: State::of(state), node: some(node), reason, ours }))
+    let job = Job {
+        state: State::of(state),
+        node: some(node),
+        restarts: restarts.parse().unwrap_or(0),
+        exit: exit.parse().ok(),
+        reason: some(reason.trim()).filter(|it| it != "None"),
+        ours: of_comment(comment.trim()).map(|(run, launch)| (run.to_owned(), launch)),
+    };
+    is_id.then(|| (id.to_owned(), job))
 }
 
 /// A node of a partition.
@@ -142,19 +154,21 @@ mod tests {
     #[test]
     fn jobs_are_read_whatever_stands_in_a_reason() {
         let all = jobs(
-            "7|RUNNING|n1|None|vllm-grid:0123:4\n\
-             8|PENDING||Nodes required for job are DOWN, DRAINED or a|b|(null)\n\
-             9|NODE_FAIL|n2|NodeFail|vllm-grid:0123:5\n\
+            "7|RUNNING|n1|1|0|None|vllm-grid:0123:4|\n\
+             8|PENDING||0|0|Nodes required for job are DOWN, DRAINED or a|b|(null)|\n\
+             9|NODE_FAIL|n2|0|9|NodeFail|vllm-grid:0123:5|\n\
+             a line end in somebody's comment|\n\
              garbage\n",
         );
         assert_eq!(all.len(), 3);
         let of = |id: &str| all[id].clone();
-        assert_eq!(of("7").state, State::Runs);
+        assert_eq!((of("7").state, of("7").restarts), (State::Runs, 1));
         assert_eq!(of("7").ours, Some(("0123".to_owned(), 4)));
         assert_eq!((of("8").node, of("8").ours), (None, None));
         let why = "Nodes required for job are DOWN, DRAINED or a|b";
         assert_eq!(of("8").reason.as_deref(), Some(why));
         assert_eq!(of("9").state, State::Ended(Ended::NodeFailed));
+        assert_eq!(of("9").exit, Some(9));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use crate::grid::SlurmBlock;
 /// Seconds before a job's limit at which its launch is asked to end.
 pub const GRACE: u64 = 60;
 
-/// Fields of a line of `squeue`, apart by `|`: id, state, node, reason, comment. The comment is
-/// the last one, as the reason of a cluster's own plugin may have anything in it.
-pub const FIELDS: &str = "%i|%T|%N|%r|%k";
+/// Fields of a line of `squeue`, each with `|` after it and never cut. The comment is the last
+/// one: it is ours, and anything may stand in a reason.
+pub const FIELDS: &str = "JobID:|,State:|,NodeList:|,RestartCnt:|,exit_code:|,Reason:|,Comment:|";
 
 /// A job that makes one launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,8 @@ pub fn release(job: &str) -> Vec<String> {
 
 /// `squeue` of all jobs of this user, those that ended a moment ago among them: one call for all.
 pub fn states() -> Vec<String> {
-    words(&["squeue", "--me", "--noheader", "--states=all", &format!("--format={FIELDS}")])
+    let format = format!("--Format={FIELDS}");
+    words(&["squeue", "--me", "--all", "--noheader", "--states=all", &format])
 }
 
 /// `scancel` that asks the launch itself to end, in good order.

@@ -94,7 +94,7 @@ mod tests {
     async fn all_who_ask_within_five_seconds_share_one_answer_and_a_failure_forgets_nothing() {
         let done = |out: &str| Answer { code: Some(0), out: out.to_owned(), ..Answer::default() };
         let failed = Answer { code: Some(1), err: "down".to_owned(), ..Answer::default() };
-        let answers = vec![done("7|RUNNING|n1|None|(null)\n"), failed, done("")];
+        let answers = vec![done("7|RUNNING|n1|0|0|None|(null)|\n"), failed, done("")];
         let watch = Watch::new(Arc::new(Scripted(Plain::new(answers))));
         let (a, b) = tokio::join!(watch.look(), watch.look());
         assert_eq!((a.jobs.len(), b.jobs.len()), (1, 1));
