@@ -19,7 +19,7 @@ use super::{
 use crate::configuration::{Configuration, Stack, hexadecimal};
 use crate::input::{self, InputError};
 use crate::metric::MetricRef;
-use crate::strategy::Task;
+use crate::strategy::{DefaultStrategy, Task};
 use crate::workload::{Spec, Workload, nearest};
 
 /// Values of parameters in all configurations together: what fits into memory.
@@ -118,6 +118,10 @@ impl GridFile {
         let EngineBlock::Docker(block) = &mut self.grid.engine else { return self.grid };
         block.base = own;
         service::lay_under(&mut self.grid, others, &self.chosen);
+        if self.grid.is_default_strategy {
+            // Some of them may have become one.
+            self.grid.strategy = DefaultStrategy::of(&self.grid.configurations).spec();
+        }
         let pointless = self.advise();
         if !pointless.is_empty() {
             // The file itself is right: what the service's flags make pointless is a warning.
@@ -270,13 +274,16 @@ fn assemble(
         engine,
         stacks: BTreeMap::new(),
         baseline,
+        is_default_strategy: document.strategy.spec.is_none(),
+        strategy: document
+            .strategy
+            .spec
+            .unwrap_or_else(|| DefaultStrategy::of(&expansion.configurations).spec()),
         configurations: expansion.configurations,
         varied: expansion.varied,
         workloads: judged(document.workloads, &named),
         datasets: document.datasets,
         objective,
-        is_default_strategy: document.strategy.spec.is_none(),
-        strategy: document.strategy.spec.unwrap_or_default(),
         budget_seconds,
         budget,
         gates: document.gates,

@@ -61,9 +61,9 @@ pub struct Plan<'a> {
     pub strategies: Vec<PlannedStrategy>,
     /// What the differences are reckoned from that the strategies can show.
     pub differences: Differences,
-    /// What would serve better, where something would.
+    /// Which strategy a grid has that names none, why, and how to have another one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub advice: Option<String>,
+    pub default_strategy: Option<String>,
     /// How long they may take.
     pub estimated_hours: Hours,
     /// Hours after which none is begun, where limited.
@@ -301,7 +301,7 @@ impl<'a> Plan<'a> {
             warnings: &grid.warnings,
             launches: estimate.launches.1,
             least_launches: Some(estimate.launches.0).filter(|_| grid.strategy.chooses()),
-            advice: strategies::advice(grid, &strategies),
+            default_strategy: strategies::by_default(grid),
             strategies,
             differences,
             estimated_hours: Hours {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub mod adaptive;
 mod build;
 pub mod confirm;
+mod default;
 mod expected;
 pub mod grid;
 pub mod model;
@@ -19,6 +20,7 @@ mod repeats;
 mod spec;
 mod task;
 
+pub use default::{CHOSEN_FROM, DefaultStrategy, MODELLED_FROM, MODELLED_TO};
 pub use expected::Place;
 pub use order::Order;
 pub use repeats::best as best_repeats;

@@ -86,7 +86,7 @@ fn settings(configuration: &Configuration) -> BTreeMap<String, String> {
 }
 
 /// Levels of the settings that differ. What a configuration does not set is a level, too.
-fn levels(configurations: &[Configuration]) -> Vec<Vec<usize>> {
+pub(super) fn levels(configurations: &[Configuration]) -> Vec<Vec<usize>> {
     let all: Vec<BTreeMap<String, String>> = configurations.iter().map(settings).collect();
     let names: std::collections::BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
     let mut levels = vec![Vec::new(); configurations.len()];

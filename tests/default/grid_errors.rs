@@ -391,10 +391,16 @@ fn a_strategy_is_named_alone_or_with_its_options() {
     assert_eq!(read(&format!("{{adaptive: {{{all}}}}}")), StrategySpec::Adaptive(chosen.clone()));
     let model = ModelStrategy { racing: chosen, predicted: true };
     assert_eq!(read(&format!("{{model: {{{all}, predicted: true}}}}")), StrategySpec::Model(model));
-    let auto = AdaptiveStrategy { auto: true, ..racing };
-    assert_eq!(read("{adaptive: {repeats: auto}}"), StrategySpec::Adaptive(auto));
+    // They choose their repeats where nothing else is said.
+    let fixed = AdaptiveStrategy { auto: false, ..racing.clone() };
+    assert_eq!(read("{adaptive: {repeats: 3}}"), StrategySpec::Adaptive(fixed.clone()));
+    let model = ModelStrategy { racing: fixed, predicted: false };
+    assert_eq!(read("{model: {repeats: 3}}"), StrategySpec::Model(model));
+    for text in ["{adaptive: {repeats: auto}}", "{adaptive: {repeats: }}"] {
+        assert_eq!(read(text), StrategySpec::Adaptive(racing.clone()), "{text}");
+    }
     let grid = read_text(&format!("{HEAD}{EIGHT}{TAIL}")).expect("a grid");
-    assert!(grid.is_default_strategy && grid.strategy == StrategySpec::default());
+    assert!(grid.is_default_strategy && grid.strategy == StrategySpec::Adaptive(racing));
     assert!(
         !read_text(&format!("{HEAD}{EIGHT}strategy: grid\n{TAIL}"))
             .expect("a grid")

@@ -13,6 +13,7 @@ mod confirm;
 mod confirming;
 mod daemon;
 mod dataset;
+mod default_strategy;
 mod dialogue;
 mod endless;
 mod failures;

@@ -76,7 +76,10 @@ fn key_schema(key: &str) -> Value {
         "workloads" => (suite::workloads(), "What is measured."),
         "request" => (suite::request(), "Fields that are merged into each request's body."),
         "objective" => (suite::objective(), "What is minimised or maximised, within which bounds."),
-        "strategy" => (suite::strategy(), "How often each configuration is launched and measured."),
+        "strategy" => (
+            suite::strategy(),
+            "How launches are chosen; without it, by the number of configurations.",
+        ),
         "budget" => (
             suite::budget(),
             "What the sweep may spend: 8h, or {time: 8h, launches: 40, gpu-hours: 16}.",

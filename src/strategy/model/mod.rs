@@ -28,6 +28,11 @@ use kernel::Kernel;
 use process::Process;
 use reading::Reading;
 
+/// How many axes tell configurations apart, and join some of them, by each one's levels.
+pub(super) fn axes(levels: &[Vec<usize>]) -> usize {
+    Kernel::new(levels).axes()
+}
+
 /// A screen by a model, then a race.
 #[derive(Clone, Debug)]
 pub struct Modelled {
