@@ -118,7 +118,8 @@ fn window(grid: &Grid, findings: &mut Findings) {
 }
 
 /// A budget that not all launches are begun within, if they are as slow as can be
-/// assumed or even if they are as fast.
+/// assumed or even if they are as fast. Where launches are chosen, the fewest are enough: a
+/// budget is a good end of duels.
 fn budget(grid: &Grid, findings: &mut Findings) {
     let estimate = Estimate::of(grid);
     for (part, (least, most)) in estimate.begun_within(grid) {
@@ -147,7 +148,7 @@ fn too_short(
     limit: &str,
     (least, most): (u64, u64),
 ) -> Option<String> {
-    let (fewest, all) = estimate.launches;
+    let fewest = estimate.launches.0;
     let launches = plan::range(estimate.launches);
     // Launches come in blocks of all configurations.
     let never = if least < grid.configurations.len() as u64 {
@@ -156,9 +157,8 @@ fn too_short(
         ""
     };
     if part == Part::Launches {
-        let may = if most < fewest { "ends" } else { "may end" };
-        let ends = format!("the budget of {limit} {may} the sweep before its {launches}{never}");
-        return (most < all).then_some(ends);
+        let ends = format!("the budget of {limit} ends the sweep before its {launches}{never}");
+        return (most < fewest).then_some(ends);
     }
     if most < fewest {
         return Some(format!(
@@ -168,7 +168,7 @@ fn too_short(
             plan::range((least, most))
         ));
     }
-    (least < all).then(|| {
+    (least < fewest).then(|| {
         format!(
             "{launches} launches may take up to {}, by assumption: the budget of {limit} may end the sweep \
              after {least} of them{never}",

@@ -133,6 +133,24 @@ fn configurations_that_the_service_makes_one_are_counted_once() {
     assert_eq!((grid.configurations.len(), grid.strategy.name()), (5, "grid"));
 }
 
+/// A budget is a good end of duels: only what may cut the blocks is warned of.
+#[test]
+fn a_budget_is_warned_of_where_it_may_cut_the_blocks() {
+    let warned = |budget: &str| {
+        let grid = read(&format!("{}budget: {budget}", axes(&[2, 3])));
+        let all = grid.warnings.iter().map(|it| it.message.clone());
+        all.filter(|it| it.contains("the budget of")).collect::<Vec<_>>().join("\n")
+    };
+    // 12 launches take up to 2 hours, by assumption, and 48 up to 8.
+    for fits in ["2h", "8h", "{launches: 12}", "{time: 3h, launches: 20}"] {
+        assert_eq!(warned(fits), "", "{fits}");
+    }
+    let slow = warned("1h");
+    assert!(slow.contains("the budget of 60 min may end the sweep after 7 of them"), "{slow}");
+    let few = warned("{launches: 11}");
+    assert_eq!(few, "the budget of 11 launches ends the sweep before its 12 to 48");
+}
+
 /// Six configurations, quick; a budget ends what would be chosen.
 fn grid(speed: u32) -> String {
     format!(
