@@ -262,6 +262,7 @@ fn assemble(
     let (budget_seconds, budget) =
         limits.map_or_else(Default::default, |it| (it.seconds, it.besides));
     let (window, window_place) = document.window.unzip();
+    let (confirm, confirm_place) = document.confirm.unzip();
     let grid = Grid {
         name: document.name?,
         path: path.to_owned(),
@@ -279,6 +280,7 @@ fn assemble(
         strategy: document.strategy.spec.unwrap_or_default(),
         budget_seconds,
         budget,
+        confirm,
         gates: document.gates,
         window,
         warnings: Vec::new(),
@@ -290,6 +292,7 @@ fn assemble(
             axes: draft.axes.iter().find(|axis| axis.kind.is_of_stack()).map(|it| it.span.clone()),
             budget: budget_place,
             window: window_place,
+            confirm: confirm_place,
         },
     };
     let chosen = draft.include.iter().filter_map(|row| row.name.clone()).collect();
