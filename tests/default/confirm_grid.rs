@@ -168,7 +168,10 @@ fn a_stop_in_the_confirmation_is_continued_by_resume() {
 #[test]
 fn one_that_is_killed_in_or_after_its_strategys_part_goes_on_there() {
     let place = Workplace::new(&grid(GRID, "confirm: {claim: 100%}\n"));
-    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let mut child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
+    place.wait_for("run", "confirmation_started", 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
     // Its session has begun, and it has not.
     killed_before(&place, |it| it["kind"] == "confirmation_started");
     assert_eq!(launches(&place), (4, 0));
@@ -184,10 +187,12 @@ fn one_that_is_killed_in_or_after_its_strategys_part_goes_on_there() {
     // In the strategy's part: that goes on first.
     killed_before(&place, |it| it["kind"] == "launch_started" && it["launch"] == 3);
     assert_eq!(extent(&place), ("interrupted".to_owned(), Value::Null));
-    let resumed = place.run(&["resume", "run"]).expect(0);
-    assert!(resumed.out.contains("confirmed on fresh launches"), "{}", resumed.out);
+    let child = place.start(&["resume", "run"]);
+    place.wait_for("run", "confirmation_started", 1);
+    signal(&child, Signal::INT);
+    Ran::of(child.wait_with_output().unwrap()).expect(4);
     assert_eq!(launches(&place).0, 4);
-    assert_eq!(extent(&place), ("complete".to_owned(), Value::Null));
+    assert_eq!(extent(&place), ("complete".to_owned(), "interrupted".into()));
 }
 
 #[test]
@@ -232,6 +237,12 @@ fn a_plan_says_that_a_confirmation_follows_and_what_is_kept_for_it() {
     assert!(plan.contains("in all with it: "), "{plan}");
     std::fs::write(place.path("grid.yaml"), grid(GRID, "confirm: false\n")).unwrap();
     assert!(!place.run(&["plan", "grid.yaml"]).expect(0).out.contains("confirmation"));
+    // Once launches were made, it says what they took.
+    place.run(&["sweep", "grid.yaml"]).expect(0);
+    std::fs::write(place.path("grid.yaml"), grid(GRID, more)).unwrap();
+    let plan = whole(&place.run(&["plan", "grid.yaml"]).expect(0).out);
+    assert!(plan.contains("(as in earlier runs); shows the gain to "), "{plan}");
+    assert_eq!(plan.matches("(as in earlier runs)").count(), 3, "{plan}");
 }
 
 #[test]

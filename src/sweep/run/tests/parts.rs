@@ -171,6 +171,20 @@ async fn what_the_strategy_leaves_of_its_launches_is_the_confirmation_s() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_a_window_each_part_goes_on_in_the_next_night_and_waiting_is_nobody_s_work() {
+    let mut setup = confirming(1);
+    setup.window = crate::grid::Window::read("07:00-07:04");
+    setup.manifest.budget_seconds = Some(8 * (3 * LAUNCH + 12 * SHORT) / 6);
+    let ran = setup.run().await;
+    assert_eq!((ran.ending(), confirms(&ran)), (Ending::Complete, 12));
+    assert!(count(&ran, "confirm 1: c2 against c0") > 1, "several nights: {:?}", ran.entries());
+    let spent = scope::spent(&ran.lines());
+    assert_eq!(spent.sweep, Duration::from_secs(3 * LAUNCH));
+    assert_eq!(spent.confirmation, Duration::from_secs(12 * SHORT));
+    assert_eq!(spent.all, spent.sweep + spent.confirmation);
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_nothing_is_to_be_confirmed_that_is_journalled_and_it_is_complete() {
     let setup = || Setup {
         next: Some(Box::new(|_, _| Next::NothingToConfirm("c0 leads".to_owned()))),
