@@ -155,8 +155,13 @@ impl Progress {
     /// A part of so many launches begins, at the least and at the most, whose trials these are
     /// done before.
     pub(crate) fn begins_part(&self, launches: (u32, u32), done: BTreeSet<u32>) {
-        if let Some(sweep) = &mut self.view().sweep {
+        let mut view = self.view();
+        if let Some(sweep) = &mut view.sweep {
             (sweep.launches, sweep.trials) = (launches, Trials::done(done));
+        }
+        // When the part before would have ended says nothing of it.
+        if let Some(bars) = &view.bars {
+            bars.overall.set_message("");
         }
     }
 

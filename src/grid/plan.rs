@@ -305,6 +305,7 @@ impl<'a> Plan<'a> {
         let strategies = strategies::all(grid, &differences);
         let confirm = PlannedConfirmation::of(grid, &differences, estimate.of_one());
         let (low, high) = (estimate.low_seconds / 3600.0, estimate.high_seconds / 3600.0);
+        let in_all = PlannedConfirmation::after(confirm.as_ref(), estimate.launches);
         let limited = grid.confirm.is_some() && !grid.limits().is_empty();
         Self {
             schema_version: SCHEMA_VERSION,
@@ -332,7 +333,7 @@ impl<'a> Plan<'a> {
             limits: grid.strategy_limits(),
             window: grid.window.map(|window| {
                 let (kept, each) = (grid.kept_of_window_seconds(), grid.assumed_launch_seconds());
-                PlannedWindow::of(window, kept, estimate.launches, each)
+                PlannedWindow::of(window, kept, in_all, each)
             }),
             earlier_runs: None,
         }
@@ -379,11 +380,11 @@ impl<'a> Plan<'a> {
             begun_within_budget: ends.begun(most, self.launches),
         });
         let each = most / (self.launches.max(1) as f64);
-        let launches = self.launch_range();
         if let Some(confirm) = &mut self.confirm {
             confirm.took(each, &self.differences);
             self.hours_in_all = Some(confirm.with((least / 3600.0, most / 3600.0)));
         }
+        let launches = PlannedConfirmation::after(self.confirm.as_ref(), self.launch_range());
         self.window = self
             .window
             .map(|it| PlannedWindow::of(it.window, it.kept_seconds, launches, (each, each)));

@@ -180,6 +180,12 @@ fn one_that_is_killed_in_or_after_its_strategys_part_goes_on_there() {
     assert!(whole(&table).contains("complete; confirmation not begun"), "{table}");
     let report = place.run(&["report", "run"]).expect(0).out;
     assert!(report.contains("vllm-grid resume run"), "{report}");
+    // Like the rest of the grid it is not to change.
+    let text = std::fs::read_to_string(place.path("grid.yaml")).unwrap();
+    std::fs::write(place.path("grid.yaml"), text.replace("claim: 100%", "claim: 10%")).unwrap();
+    let changed = place.run(&["resume", "run"]).expect(2);
+    assert!(changed.err.contains("grid changed"), "{}", changed.err);
+    std::fs::write(place.path("grid.yaml"), text).unwrap();
     let resumed = place.run(&["resume", "run"]).expect(0);
     assert!(resumed.out.contains("confirmed on fresh launches"), "{}", resumed.out);
     assert_eq!(launches(&place).0, 4, "nothing of the strategy's part again");
@@ -235,6 +241,15 @@ fn a_plan_says_that_a_confirmation_follows_and_what_is_kept_for_it() {
     let plan = whole(&place.run(&["plan", "grid.yaml"]).expect(0).out);
     assert!(plan.contains("then a confirmation") && !plan.contains("reserve"), "{plan}");
     assert!(plan.contains("in all with it: "), "{plan}");
+    // Its launches are in the nights, too: of 7 min there is room for few.
+    let nights = |confirm: &str| {
+        let slow = grid(GRID, &format!("{confirm}window: 23:00-23:07\n"));
+        std::fs::write(place.path("grid.yaml"), slow.replace("speed: 100", "speed: 4")).unwrap();
+        let json = place.run(&["plan", "grid.yaml", "--format", "json"]).expect(0).out;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        json["window"]["nights"][1].as_u64().unwrap()
+    };
+    assert!(nights("confirm: true\n") > nights(""));
     std::fs::write(place.path("grid.yaml"), grid(GRID, "confirm: false\n")).unwrap();
     assert!(!place.run(&["plan", "grid.yaml"]).expect(0).out.contains("confirmation"));
     // Once launches were made, it says what they took.

@@ -106,6 +106,12 @@ impl PlannedConfirmation {
         Range { low: low + self.hours.low, high: high + self.hours.high }
     }
 
+    /// So many launches of the strategy with those of a confirmation, where one follows.
+    pub(super) fn after(confirm: Option<&Self>, (least, most): (u64, u64)) -> (u64, u64) {
+        let own = confirm.map_or(Range { low: 0, high: 0 }, |it| it.launches);
+        (least + own.low, most + own.high)
+    }
+
     /// Launches of the most that are begun within so much.
     fn begun(&self, within: Limits) -> Option<Begun> {
         let (most, (fast, slow)) = (self.launches.high, self.each);
