@@ -21,6 +21,7 @@ mod confirm;
 pub(crate) mod descriptors;
 mod doctor;
 mod finish;
+mod follow;
 mod list;
 mod owning;
 mod plan;
@@ -31,6 +32,7 @@ mod report_file;
 mod show;
 mod simulate;
 mod sweep;
+mod work;
 
 /// Runs a command, and what is to be run after it.
 pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandError> {

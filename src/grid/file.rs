@@ -266,6 +266,7 @@ fn assemble(
     let (budget_seconds, budget) =
         limits.map_or_else(Default::default, |it| (it.seconds, it.besides));
     let (window, window_place) = document.window.unzip();
+    let (confirm, confirm_place) = document.confirm.unzip();
     let grid = Grid {
         name: document.name?,
         path: path.to_owned(),
@@ -286,6 +287,7 @@ fn assemble(
         objective,
         budget_seconds,
         budget,
+        confirm,
         gates: document.gates,
         window,
         warnings: Vec::new(),
@@ -297,6 +299,7 @@ fn assemble(
             axes: draft.axes.iter().find(|axis| axis.kind.is_of_stack()).map(|it| it.span.clone()),
             budget: budget_place,
             window: window_place,
+            confirm: confirm_place,
         },
     };
     let chosen = draft.include.iter().filter_map(|row| row.name.clone()).collect();

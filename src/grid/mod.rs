@@ -4,6 +4,7 @@
 
 mod advice;
 mod budget;
+mod confirm;
 mod duration;
 mod engine_block;
 mod error;
@@ -36,6 +37,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use budget::{Budget, Part as BudgetPart};
+pub use confirm::{Confirm, Limits};
 pub use duration::read as duration_seconds;
 pub use error::{GridError, GridErrors};
 pub use estimate::mean_gpus;
@@ -89,6 +91,8 @@ pub struct Grid {
     pub budget_seconds: Option<u64>,
     /// What else it may spend.
     pub budget: Budget,
+    /// The confirmation that the sweep goes on with, where it does.
+    pub confirm: Option<Confirm>,
     /// What is looked at in a launch before it is measured.
     pub gates: Gates,
     /// Times of the day in which it may launch; always where it names none.
@@ -114,6 +118,7 @@ struct Places {
     axes: Option<Span>,
     budget: Option<Span>,
     window: Option<Span>,
+    confirm: Option<Span>,
 }
 
 /// What in a grid file asks for a stack.
@@ -161,6 +166,16 @@ impl Grid {
     pub fn baseline_index(&self) -> Option<usize> {
         let name = self.baseline.as_deref()?;
         self.configurations.iter().position(|configuration| configuration.answers_to(name))
+    }
+
+    /// The whole budget.
+    pub fn limits(&self) -> Limits {
+        Limits { seconds: self.budget_seconds, besides: self.budget }
+    }
+
+    /// What of the budget the strategy may spend.
+    pub fn strategy_limits(&self) -> Limits {
+        self.limits().of_strategy(self.confirm)
     }
 
     /// What its strategy decides about.

@@ -13,7 +13,7 @@ use super::launch::{Behind, LaunchFacts, LaunchOutcome};
 use super::production::{Replaced, Unproven};
 use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::gate::{GateReport, Gates};
-use crate::grid::{Budget, EngineBlock, Grid, Window};
+use crate::grid::{Budget, Confirm, EngineBlock, Grid, Window};
 use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
@@ -81,6 +81,10 @@ pub struct Manifest {
     /// What else it may spend; an older version did not write it.
     #[serde(default, skip_serializing_if = "Budget::is_empty")]
     pub budget: Budget,
+    /// The confirmation that the sweep goes on with, where it does; an older version did not
+    /// write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
     /// Operating system, kernel and processor of the host: results of different hosts do not mix.
     pub host: String,
     /// The machine; an older version did not write it.
@@ -195,6 +199,7 @@ impl Manifest {
             order: Order::Opened,
             budget_seconds: grid.budget_seconds,
             budget: grid.budget,
+            confirm: grid.confirm,
             host: host(),
             machine: None,
             image_id: None,
@@ -407,6 +412,10 @@ pub struct SweepRecord {
     /// and where it was killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<SweepEnd>,
+    /// Why the confirmation that the grid asks for cannot be made, where that was found when the
+    /// strategy's part was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_confirmed: Option<String>,
 }
 
 /// How a session of a sweep ended.
@@ -429,6 +438,7 @@ impl SweepRecord {
             replaced: Vec::new(),
             unproven: None,
             ended: None,
+            not_confirmed: None,
         }
     }
 
@@ -477,7 +487,7 @@ impl SweepRecord {
         let number = self.block();
         let ids = self.manifest.configurations.iter().map(|it| it.id.clone()).collect();
         self.manifest.change(block);
-        self.ended = None;
+        (self.ended, self.not_confirmed) = (None, None);
         self.earlier.push(EarlierBlock {
             number,
             launches: std::mem::take(&mut self.launches),

@@ -141,6 +141,7 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
         }
         Entry::BlockStarted { block } => check_block(record, block)?,
         Entry::SessionStarted { .. }
+        | Entry::NothingToConfirm { .. }
         | Entry::Production { .. }
         | Entry::SessionEnded { .. }
         | Entry::Unknown => {}
@@ -222,7 +223,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
             let confirms = record.confirmations.iter().find(|it| it.open);
             let confirmation = confirms.map(|it| it.asked.number);
             if confirmation.is_none() {
-                record.ended = None;
+                (record.ended, record.not_confirmed) = (None, None);
             }
             record.launches.push(LaunchRecord {
                 launch: *launch,
@@ -275,6 +276,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 known.own = of_launch::measurement(known);
             }
         }
+        Entry::NothingToConfirm { why } => record.not_confirmed = Some(why.clone()),
         Entry::SessionEnded { complete, reason } => end_session(record, *complete, reason),
         Entry::Production { production } => {
             record.replaced.extend(production.replaced());
@@ -289,6 +291,7 @@ fn start(record: &mut SweepRecord, confirmation: &Confirmation, at: jiff::Timest
     let started = ConfirmationRecord {
         asked: confirmation.clone(),
         ended: None,
+        of_grid: confirmation.of_grid,
         earlier: None,
         open: true,
         session: (at, at),
@@ -297,7 +300,8 @@ fn start(record: &mut SweepRecord, confirmation: &Confirmation, at: jiff::Timest
     match all.find(|it| it.asked.number == confirmation.number) {
         Some(known) => {
             let earlier = known.ended.or(known.earlier);
-            *known = ConfirmationRecord { earlier, ..started };
+            let of_grid = known.of_grid || started.of_grid;
+            *known = ConfirmationRecord { earlier, of_grid, ..started };
         }
         None => record.confirmations.push(started),
     }

@@ -37,6 +37,7 @@ pub(in crate::history) fn manifest() -> Manifest {
         order: Order::Separated,
         budget_seconds: None,
         budget: crate::grid::Budget::default(),
+        confirm: None,
         host: String::new(),
         machine: None,
         image_id: None,

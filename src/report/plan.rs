@@ -10,6 +10,7 @@ use crate::grid::plan::{
     EarlierRuns, Plan, Planned, PlannedGate, PlannedVariable, PlannedWindow, range, spoken,
 };
 
+mod confirmation;
 mod strategies;
 
 /// The plan as text, for a terminal of `width` columns.
@@ -42,6 +43,7 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         Some(earlier) => by_earlier_runs(&mut text, plan, *earlier, width),
         None => by_assumption(&mut text, plan, width),
     }
+    confirmation::text(&mut text, plan, width);
     if let Some(window) = &plan.window {
         wrap(&mut text, nights(window).split(' '), "", "  ", width);
     }
@@ -197,7 +199,10 @@ fn limits(plan: &Plan<'_>) -> Option<String> {
         Some(format!("{hours} GPU hours ({} a launch)", gpus_of(it.mean_gpus)))
     });
     let all: Vec<String> = [time, count, gpus].into_iter().flatten().collect();
-    (!all.is_empty()).then(|| all.join(", "))
+    let strategy = plan.strategy_budget.map_or_else(String::new, |it| {
+        format!(", of which the strategy has {}", confirmation::limits(it))
+    });
+    (!all.is_empty()).then(|| all.join(", ") + &strategy)
 }
 
 fn gpus_of(mean: f64) -> String {
@@ -301,4 +306,13 @@ fn wrap<'a>(
     }
     text.push_str(line.trim_end());
     text.push('\n');
+}
+
+/// One decimal below 10 %.
+fn percent(share: f64) -> String {
+    match share * 100.0 {
+        percent if percent < 9.95 => format!("{percent:.1}%"),
+        percent if percent < 100.0 => format!("{percent:.0}%"),
+        _ => "over 100%".to_owned(),
+    }
 }

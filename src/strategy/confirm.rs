@@ -274,12 +274,8 @@ pub fn expected(cost: Cost, noise: Noise, repeats: u32, claim: f64) -> Expected 
     let launch_seconds = cost.of(repeats);
     let own = own_variance(noise, repeats);
     let variance = own + 0.3 * noise.drift * launch_seconds;
-    let half_width = |variance: f64, pairs: u32| {
-        let pairs = f64::from(pairs);
-        LOOKS * t_quantile(0.975, 2.0 * pairs - 2.0) * (2.0 * variance / pairs).sqrt()
-    };
     let enough = |variance: f64| {
-        (FIRST_LOOK..=MAX_PAIRS).find(|pairs| half_width(variance, *pairs) <= claim / 2.0)
+        (FIRST_LOOK..=MAX_PAIRS).find(|pairs| half_width_of(variance, *pairs) <= claim / 2.0)
     };
     let pairs = enough(variance);
     Expected {
@@ -287,8 +283,20 @@ pub fn expected(cost: Cost, noise: Noise, repeats: u32, claim: f64) -> Expected 
         pairs: pairs.unwrap_or(MAX_PAIRS),
         pairs_high: enough(2.0 * variance).unwrap_or(MAX_PAIRS),
         launch_seconds,
-        reachable: pairs.is_none().then(|| half_width(variance, MAX_PAIRS).exp_m1()),
+        reachable: pairs.is_none().then(|| half_width_of(variance, MAX_PAIRS).exp_m1()),
     }
+}
+
+/// Half of the 95 % interval that so many pairs, two or more, are expected to come to, on log
+/// scale.
+pub fn half_width(cost: Cost, noise: Noise, repeats: u32, pairs: u32) -> f64 {
+    half_width_of(own_variance(noise, repeats) + 0.3 * noise.drift * cost.of(repeats), pairs)
+}
+
+/// The same where the mean of a launch has this variance.
+fn half_width_of(variance: f64, pairs: u32) -> f64 {
+    let pairs = f64::from(pairs);
+    LOOKS * t_quantile(0.975, 2.0 * pairs - 2.0) * (2.0 * variance / pairs).sqrt()
 }
 
 /// Variance of a launch's mean on a machine that is calm.

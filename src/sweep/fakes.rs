@@ -84,6 +84,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
         order: Order::Separated,
         budget_seconds: None,
         budget: crate::grid::Budget::default(),
+        confirm: None,
         host: "here".to_owned(),
         machine: None,
         image_id: None,

@@ -18,6 +18,7 @@ pub mod launch;
 pub mod measure;
 pub mod measured_with;
 mod observations;
+pub mod part;
 mod pass;
 pub mod production;
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod blocks;
 mod cases;
 mod commands;
 mod confirm;
+mod confirm_grid;
 mod confirming;
 mod daemon;
 mod dataset;

@@ -84,6 +84,10 @@ fn key_schema(key: &str) -> Value {
             suite::budget(),
             "What the sweep may spend: 8h, or {time: 8h, launches: 40, gpu-hours: 16}.",
         ),
+        "confirm" => (
+            suite::confirm(),
+            "Whether the sweep goes on with a confirmation: true, or {claim: 10%, share: 25%}.",
+        ),
         "gates" => (suite::gates(), "What is looked at in a launch before it is measured."),
         "window" => (suite::window(), "Times of the day in which it may launch: 23:00-06:30."),
         _ => (json!({}), ""),

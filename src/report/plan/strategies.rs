@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::wrap;
+use super::{percent, wrap};
 use crate::grid::plan::{Differences, Plan, PlannedStrategy, range, spoken};
 
 /// The table, with what its figures come from. The one that would run is marked.
@@ -55,13 +55,4 @@ fn differences(of: &Differences) -> String {
         percent(*repeat_sd),
         whole(*launch_sd)
     )
-}
-
-/// One decimal below 10 %.
-fn percent(share: f64) -> String {
-    match share * 100.0 {
-        percent if percent < 9.95 => format!("{percent:.1}%"),
-        percent if percent < 100.0 => format!("{percent:.0}%"),
-        _ => "over 100%".to_owned(),
-    }
 }

@@ -86,7 +86,7 @@ impl Sweep {
             budget_left: None,
             launches_left: None,
         };
-        let finishes = matches!(context.strategy.next(situation), Action::Finish { .. });
+        let finishes = matches!(self.strategy(context).next(situation), Action::Finish { .. });
         finishes && self.scope.undone(&self.record).is_empty()
     }
 

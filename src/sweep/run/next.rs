@@ -104,7 +104,7 @@ impl Sweep {
         if let Some(trial) = running.undone.pop_front() {
             return trial.into();
         }
-        let action = context.strategy.next(Situation {
+        let action = self.strategy(context).next(Situation {
             observations: &self.scope.observations(&self.record),
             in_flight: &self.scope.in_flight(&self.record),
             budget_left: self.budget_left(),

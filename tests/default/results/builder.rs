@@ -51,6 +51,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             order: Order::Separated,
             budget_seconds: None,
             budget: vllm_grid::grid::Budget::default(),
+            confirm: None,
             host: "a test".to_owned(),
             machine: None,
             image_id: None,
@@ -66,6 +67,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
         replaced: Vec::new(),
         unproven: None,
         ended: None,
+        not_confirmed: None,
     }
 }
 
