@@ -5,10 +5,10 @@
 use jiff::Timestamp;
 
 use super::arm::{self, Arm};
+use super::hosts::{self, HostReport};
 use super::machine::{
     Conclusion, DesignLimit, Detectable, Jump, LevelAt, MachineCourse, MachineReport,
 };
-use super::hosts::{self, HostReport};
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{Goal, MetricRef};
 use crate::statistics::{
@@ -158,9 +158,8 @@ impl Level {
     pub(super) fn mean(&self, arm: usize) -> Option<f64> {
         let place = self.places[arm]?;
         let left = |it: &LaunchMean| it.mean - self.fit.effects()[it.configuration];
-        let own = || {
-            self.launches.iter().filter(|it| self.fit.is_comparable(it.configuration, place))
-        };
+        let own =
+            || self.launches.iter().filter(|it| self.fit.is_comparable(it.configuration, place));
         let level = own().map(left).sum::<f64>() / own().count() as f64;
         Some(self.fit.effects()[place] + level)
     }
@@ -220,14 +219,23 @@ impl Level {
         self.of_arm(arm).map(rest).collect()
     }
 
-    /// What is left of each launch, in the order of time.
+    /// What is left of each launch, in the order of time; where there were several hosts,
+    /// around the mean of its host.
     pub(super) fn residuals(&self) -> Vec<Residual> {
-        let left = |(it, mark): (&LaunchMean, &(u32, Option<Timestamp>))| Residual {
+        let left = |it: &LaunchMean| it.mean - self.fit.effects()[it.configuration];
+        let mean = |host: usize| {
+            let own = || self.launches.iter().filter(|it| it.host == host);
+            own().map(left).sum::<f64>() / own().count().max(1) as f64
+        };
+        let several = self.hosts.len() > 1;
+        let means: Vec<f64> =
+            (0..self.hosts.len()).map(|host| if several { mean(host) } else { 0.0 }).collect();
+        let residual = |(it, mark): (&LaunchMean, &(u32, Option<Timestamp>))| Residual {
             launch: mark.0,
             place: it.configuration,
-            left: it.mean - self.fit.effects()[it.configuration],
+            left: left(it) - means[it.host],
         };
-        self.launches.iter().zip(&self.marks).map(left).collect()
+        self.launches.iter().zip(&self.marks).map(residual).collect()
     }
 
     /// What the machine did. `ranked`: the arms that are compared, best first;

@@ -70,8 +70,7 @@ fn a_slower_host_is_taken_out_and_without_it_the_order_is_wrong() {
 
 #[test]
 fn hosts_are_compared_and_described_one_by_one() {
-    let mut launches =
-        measured(&spread(4, 6), &[0.0, 0.1, 0.2, -0.1], &[0.0, 1.3_f64.ln()], 0.02);
+    let mut launches = measured(&spread(4, 6), &[0.0, 0.1, 0.2, -0.1], &[0.0, 1.3_f64.ln()], 0.02);
     let found = fit(&launches, 4, MAX_JUMPS).unwrap();
     let (difference, error) = found.between_hosts(&launches, 1, 0).unwrap();
     assert!((difference - 1.3_f64.ln()).abs() < 0.02, "{difference}");
@@ -134,10 +133,8 @@ fn the_number_of_a_host_does_not_matter() {
         let launches = super::tests::launches(&vector);
         let count = launches.iter().map(|it| it.configuration).max().unwrap() + 1;
         let elsewhere: Vec<LaunchMean> = launches.iter().map(|it| it.on(3)).collect();
-        let (one, other) = (
-            fit(&launches, count, MAX_JUMPS).unwrap(),
-            fit(&elsewhere, count, MAX_JUMPS).unwrap(),
-        );
+        let (one, other) =
+            (fit(&launches, count, MAX_JUMPS).unwrap(), fit(&elsewhere, count, MAX_JUMPS).unwrap());
         assert_eq!((one.effects(), one.p_calm), (other.effects(), other.p_calm));
         assert_eq!(one.difference(0, 1), other.difference(0, 1));
         assert_eq!(one.state(&launches), other.state(&elsewhere));

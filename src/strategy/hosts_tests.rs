@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::super::Strategy as Chooses;
 use super::super::adaptive::Adaptive;
 use super::super::confirm::Confirm;
 use super::super::grid::Blocks;
-use super::super::Strategy as Chooses;
 use super::super::{
     AdaptiveStrategy, GridStrategy, InFlight, ObservedRepeat, Order, Task, TrialOutcome,
 };
@@ -127,7 +127,8 @@ fn run(strategy: &dyn Chooses, world: &World, seed: u64) -> (Vec<Observation>, V
             }
             Some((host, Action::Wait)) if running.is_empty() => panic!("{host} waits for nothing"),
             Some((_, Action::Wait)) | None => {
-                let next = (0..running.len()).min_by(|a, b| running[*a].to.total_cmp(&running[*b].to));
+                let next =
+                    (0..running.len()).min_by(|a, b| running[*a].to.total_cmp(&running[*b].to));
                 let ended = running.swap_remove(next.unwrap());
                 now = ended.to;
                 over.push(world.observe(&ended, ended.repeats));
@@ -286,15 +287,8 @@ fn a_rival_on_hosts_of_its_own_is_not_beaten_and_is_launched_next() {
         panic!("the duels begin")
     };
     assert_eq!((trial, purpose), (6, Purpose::Final));
-    let first = Running {
-        trial,
-        configuration,
-        purpose,
-        host: "a",
-        from: 4000.0,
-        to: 4300.0,
-        repeats,
-    };
+    let first =
+        Running { trial, configuration, purpose, host: "a", from: 4000.0, to: 4300.0, repeats };
     let mut with_first = observations.clone();
     with_first.push(world.observe(&first, repeats));
     assert_eq!(next(&with_first, "b"), Action::Wait);

@@ -89,9 +89,8 @@ fn a_slower_host_of_rates_has_fewer() {
 
 #[test]
 fn what_no_host_connects_has_no_winner() {
-    let order: Vec<(&str, &str)> = (0..12)
-        .map(|at| [("quick", "a"), ("middle", "b"), ("long", "b")][at % 3])
-        .collect();
+    let order: Vec<(&str, &str)> =
+        (0..12).map(|at| [("quick", "a"), ("middle", "b"), ("long", "b")][at % 3]).collect();
     let ranking = rank(&launched(&order, 1.3, false));
     let RankingVerdict::Undecided { names, causes, .. } = &ranking.verdict else {
         panic!("{:?}", ranking.verdict)
@@ -101,7 +100,10 @@ fn what_no_host_connects_has_no_winner() {
     assert!(causes.iter().any(apart), "{causes:?}");
     assert!(ranking.verdict.to_string().contains("insufficient data"), "{}", ranking.verdict);
     let decision = ranking.decision.as_ref().unwrap();
-    assert!(matches!(decision.claim, Claim::NotShown { effect: None, p: None, .. }), "{decision:?}");
+    assert!(
+        matches!(decision.claim, Claim::NotShown { effect: None, p: None, .. }),
+        "{decision:?}"
+    );
     assert_eq!(decision.candidate.p_within_5_percent, None);
     assert_eq!(ranking.rows[0].baseline_ratio, None);
     // Those on one host are compared as ever.
