@@ -162,7 +162,10 @@ fn once(trust: &Trust) -> Vec<String> {
 
 fn machine(machine: &MachineReport, trust: &Trust) -> Vec<String> {
     let limits: Vec<String> = trust.limits.iter().map(limit).collect();
-    let limits = inside(&machine.moved_inside).into_iter().chain(limits);
+    let slower = machine.hosts.iter().filter_map(|it| it.slower.as_ref());
+    let slower = slower
+        .map(|it| format!("{}, which is taken out.", it.to_string().replacen("host", "Host", 1)));
+    let limits = slower.chain(inside(&machine.moved_inside)).chain(limits);
     match machine.conclusion {
         Conclusion::Moved => moved(machine).into_iter().chain(limits).collect(),
         Conclusion::Calm => {

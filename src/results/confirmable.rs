@@ -261,7 +261,7 @@ fn noise(sweep: &SweepRecord) -> Option<Noise> {
     let arms: Vec<Arm<'_>> = arm::arms(sweep);
     let pace = sweep.manifest.machine_pace();
     let level = if sweep.manifest.strategy.chooses() { Level::of_race } else { Level::new };
-    let noise = level(&arms, metric, &case, pace)?.noise();
+    let noise = level(&arms, metric, &case, sweep)?.noise();
     Some(Noise { drift: noise.drift * pace, ..noise })
 }
 

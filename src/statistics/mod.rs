@@ -7,11 +7,12 @@
 //! `mu_i + launch_ij + repeat_ijk` with variances `sL2` (launch) and `s2`
 //! (repeat) that all arms share. Repeats in one launch share the launch's
 //! offset, so they alone never make a mean precise. On a machine whose speed moves, the
-//! launches of all arms share its level besides: [`MachineFit`] takes it out.
+//! launches of all arms share its level besides: [`MachineFit`] takes it out, host by host.
 
 mod best;
 mod binomial;
 pub(crate) mod cholesky;
+mod connected;
 mod correlation;
 mod counts;
 mod difference;
@@ -20,7 +21,9 @@ mod factors;
 mod holm;
 mod interval;
 mod machine;
+mod machine_repeats;
 mod machine_state;
+mod machine_sums;
 mod median;
 mod moments;
 mod slope;
@@ -28,6 +31,7 @@ mod variance;
 
 pub use best::{Belief, Chances, chances};
 pub use binomial::{lower_bound, upper_bound};
+pub use connected::connected;
 pub use correlation::{Correlated, LEAST_LAUNCHES, strongest};
 pub use counts::{Events, Share};
 pub use difference::adjusted_to_first;

@@ -12,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use super::hosts::{self, Turn};
 use super::{Action, Observation, Purpose, Situation, Strategy, TrialOutcome};
 use crate::statistics::{LaunchMean, MAX_JUMPS, fit, t_quantile};
 
@@ -106,14 +107,15 @@ pub struct Look {
     pub half_width: f64,
 }
 
-/// The gain, with the machine's level taken out; `None` while one of both has no launch,
-/// and of values that are not finite. Launches are in the order of time.
+/// The gain, with the machine's level taken out; `None` while one of both has no launch or
+/// none on a host of the other, and of values that are not finite. Launches are in the order
+/// of time.
 pub fn look(launches: &[LaunchMean]) -> Option<Look> {
     let has = |arm: usize| launches.iter().any(|it| it.configuration == arm);
     if !has(BASELINE) || !has(CANDIDATE) {
         return None;
     }
-    let (effect, error) = fit(launches, 2, MAX_JUMPS)?.difference(CANDIDATE, BASELINE);
+    let (effect, error) = fit(launches, 2, MAX_JUMPS)?.difference(CANDIDATE, BASELINE)?;
     let deviation = LOOKS * error.variance.sqrt();
     let half_width = t_quantile(0.975, error.degrees_of_freedom) * deviation;
     (effect.is_finite() && half_width.is_finite()).then_some(Look { effect, half_width })
@@ -168,8 +170,10 @@ impl Confirm {
     /// The launches that gave values, in the order of time.
     fn launches(&self, own: &[&Observation]) -> Vec<LaunchMean> {
         let start = own.iter().filter_map(|it| it.started_at).min().unwrap_or_default();
+        let hosts = hosts::numbers(own.iter().map(|it| it.host.as_str()));
         let mut launches: Vec<LaunchMean> = Vec::new();
         for observation in own {
+            let host = hosts[observation.host.as_str()];
             let arm = match observation.configuration {
                 it if it == self.candidate => CANDIDATE,
                 it if it == self.baseline => BASELINE,
@@ -187,7 +191,7 @@ impl Confirm {
                     times.map(|at| at.duration_since(start).as_secs_f64()).collect();
                 let time = mean(&times).unwrap_or_else(|| middle(observation, start));
                 let logs: Vec<f64> = values.iter().map(|(_, log)| *log).collect();
-                launches.push(LaunchMean::of(arm, time * self.pace, &logs));
+                launches.push(LaunchMean::of(arm, time * self.pace, &logs).on(host));
             }
         }
         launches.sort_by(|a, b| a.time.total_cmp(&b.time));
@@ -234,9 +238,14 @@ impl Strategy for Confirm {
         let Some(place) = place else {
             return Action::Finish { why: format!("confirmation: {}", Ended::Pairs) };
         };
+        // The second half of a pair runs where the first one did.
+        let trial = self.first_trial + place;
+        if !place.is_multiple_of(2) && !Turn::of(&situation).is_on_host_of(trial - 1) {
+            return Action::Wait;
+        }
         let is_candidate = candidate_first(self.seed) == place.is_multiple_of(2);
         Action::Launch {
-            trial: self.first_trial + place,
+            trial,
             configuration: if is_candidate { self.candidate } else { self.baseline },
             purpose: Purpose::Confirm,
             repeats: self.repeats,

@@ -14,6 +14,7 @@ pub mod confirm;
 mod default;
 mod expected;
 pub mod grid;
+pub mod hosts;
 pub mod model;
 pub mod order;
 mod repeats;
@@ -137,6 +138,9 @@ pub struct Situation<'a> {
     pub budget_left: Option<Duration>,
     /// Launches that may still be begun, where they are limited.
     pub launches_left: Option<u32>,
+    /// The host that has a free place and asks. `None` with one host, and where it does not
+    /// matter which one asks: then nothing waits for another host.
+    pub host: Option<&'a str>,
 }
 
 /// What to do next.
@@ -153,7 +157,8 @@ pub enum Action {
         /// Kept repeats of each case, where its workload does not say.
         repeats: u32,
     },
-    /// Nothing before something in flight has ended.
+    /// Nothing before something in flight has ended, or, where a host asks, before another
+    /// one has: see [`hosts::ask`].
     Wait,
     /// Do not launch it, and journal the reason.
     Skip {

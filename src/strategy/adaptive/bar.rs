@@ -7,14 +7,15 @@ use super::eligible::{Eligible, eligible};
 use super::observed::{Launches, Scale};
 use crate::statistics::{Components, GroupedValues, LaunchMean, Prior};
 
-/// The bar for the next launch of a configuration; `None` where no ratio can be taken, and
-/// while the leader may break a bound.
+/// The bar for the next launch of a configuration; `None` where no ratio can be taken, while
+/// the leader may break a bound, and where there were several hosts.
 pub(crate) fn bar(task: &Task, observations: &[&Observation], configuration: usize) -> Option<Bar> {
     if task.baseline == Some(configuration) {
         return None;
     }
     let launches = Launches::of(task, observations);
-    if launches.scale != Scale::Logs {
+    // On a slower host everything is behind what was measured on another one.
+    if launches.scale != Scale::Logs || launches.has_several_hosts() {
         return None;
     }
     let eligible = eligible(task, observations);

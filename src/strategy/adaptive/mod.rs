@@ -3,6 +3,7 @@
 //! launched when; which configurations are out is in `eligible`, who leads in `standing`, what is said
 //! of those that were dropped in `dropped`. What it reaches is in `docs/strategies.md`.
 
+use super::hosts::Turn;
 use super::{
     Action, AdaptiveStrategy, Bar, Dropped, Observation, Remaining, Situation, Strategy, Task,
 };
@@ -57,21 +58,22 @@ impl Strategy for Adaptive {
             return action;
         }
         let known: Vec<&Observation> = situation.observations.iter().collect();
-        let last = last(&situation);
+        let turn = Turn::of(&situation);
         let eligible = self.race.eligible(&known);
-        let place = self.blocks.opening(last, &eligible);
-        if place.is_none() && !self.blocks.is_small() && self.blocks.is_opening(&situation) {
-            return Action::Wait;
+        let (mut pending, mut first) = (self.blocks.opening(&turn, &eligible), 0);
+        if pending.is_empty() {
+            if !self.blocks.is_small() && self.blocks.is_opening(&situation) {
+                return Action::Wait;
+            }
+            let second = self.blocks.second(&self.race, &known);
+            (pending, first) = (second.left(&turn, &eligible), self.blocks.opened());
+            if pending.is_empty() {
+                return self.race.next(&situation, second.end());
+            }
         }
-        let second = place.is_none().then(|| self.blocks.second(&self.race, &known));
-        let place = place.or_else(|| second.as_ref()?.next(last, &eligible));
-        let Some((trial, configuration, purpose)) = place else {
-            let start = second.map_or(self.blocks.opened(), |it| it.end());
-            return self.race.next(&situation, start);
+        let Some((trial, configuration, purpose)) = turn.take(&pending, first) else {
+            return Action::Wait;
         };
-        if situation.in_flight.iter().any(|it| it.configuration == configuration) {
-            return Action::Wait;
-        }
         Action::Launch { trial, configuration, purpose, repeats: self.race.spec.repeats }
     }
 
@@ -83,7 +85,7 @@ impl Strategy for Adaptive {
         let begun = (situation.observations.len() + situation.in_flight.len()) as u32;
         let high = self.trials().saturating_sub(begun);
         let known: Vec<&Observation> = situation.observations.iter().collect();
-        let planned = self.blocks.planned(last(&situation), &self.race.eligible(&known));
+        let planned = self.blocks.planned(&Turn::of(&situation), &self.race.eligible(&known));
         if planned > 0 || !situation.in_flight.is_empty() {
             return Remaining { low: planned.min(high), high };
         }

@@ -1,11 +1,12 @@
 //! The duels: leader and challenger are launched one right after the other, so that the
 //! machine's level slows both alike. Each pair is chosen by what was over before its first
 //! trial, and has two numbers of its own; so a sweep that is rebuilt from its journal goes on as
-//! it would have.
+//! it would have. Both halves of a pair run on one host; other hosts wait meanwhile.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::super::hosts::Turn;
 use super::super::{Action, AdaptiveStrategy, Observation, Purpose, Situation, Task, repeats};
 use super::eligible::{Eligible, eligible};
 use super::standing::Standing;
@@ -67,6 +68,7 @@ impl Race {
     /// The next trial of the duels, of which `start` is the first.
     pub(crate) fn next(&self, situation: &Situation<'_>, start: u32) -> Action {
         let known: Vec<&Observation> = situation.observations.iter().collect();
+        let turn = Turn::of(situation);
         let begun = last(situation).and_then(|last| last.checked_sub(start));
         let mut pair = begun.map_or(0, |begun| begun / 2 + 1);
         if let Some(begun) = begun.filter(|begun| begun.is_multiple_of(2)) {
@@ -75,7 +77,7 @@ impl Race {
                 return Action::Wait;
             }
             if let Some(action) = self.second(situation, &known, first) {
-                return action;
+                return if turn.is_on_host_of(first) { action } else { Action::Wait };
             }
             pair = begun / 2 + 1;
         }
@@ -86,7 +88,8 @@ impl Race {
         match self.decide(&before(&known, trial)) {
             Decision::Finish(why) => Action::Finish { why },
             Decision::Launch(a, b) => {
-                let ran = known.iter().max_by_key(|it| it.trial).map(|it| it.configuration);
+                let on_host = known.iter().filter(|it| turn.is_own(it));
+                let ran = on_host.max_by_key(|it| it.trial).map(|it| it.configuration);
                 let configuration = match b {
                     Some(b) if Some(a) == ran => b,
                     Some(b) if Some(b) != ran && self.is_turned(trial) => b,

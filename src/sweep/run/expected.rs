@@ -34,6 +34,7 @@ impl Sweep {
             in_flight: &in_flight,
             budget_left: self.budget_left(),
             launches_left: self.launches_left(),
+            host: None,
         });
         (begun.saturating_add(remaining.low), begun.saturating_add(remaining.high))
     }

@@ -109,6 +109,7 @@ impl Sweep {
             in_flight: &self.scope.in_flight(&self.record),
             budget_left: self.budget_left(),
             launches_left: self.launches_left(),
+            host: None,
         });
         let action = self.scope.journalled(&self.record, action);
         match (action, self.scope.reopened(&self.record).pop_front()) {

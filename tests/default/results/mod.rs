@@ -17,6 +17,7 @@ mod export;
 mod findings;
 mod frame;
 mod gated;
+mod hosts;
 mod lost;
 mod next;
 mod noise;
