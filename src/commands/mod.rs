@@ -24,6 +24,7 @@ mod finish;
 mod list;
 mod owning;
 mod plan;
+mod prediction;
 mod production;
 mod recover;
 mod report;

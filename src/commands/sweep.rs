@@ -60,6 +60,7 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
     let with = MeasuredWith::read(&*engine, None).await;
+    super::prediction::of_sweep(&mut grid, &with.machine);
     let sweep = Sweep::begin_with(&grid, args.output.as_deref(), now, secrets(), Some(with))?;
     let owning = claimed.begin(&sweep, &*engine).await?;
     Box::pin(run(Work::of(sweep).owned(owning), &grid, engine, shutdown)).await
@@ -374,6 +375,9 @@ pub(super) async fn run(
     }
     for line in &said {
         progress.say(line);
+    }
+    if confirmation.is_none() {
+        super::prediction::say(&sweep.record().manifest, &progress);
     }
     for warning in &grid.warnings {
         progress.warn(&warning.message);

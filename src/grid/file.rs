@@ -276,6 +276,7 @@ fn assemble(
         datasets: document.datasets,
         objective,
         is_default_strategy: document.strategy.spec.is_none(),
+        predicted: None,
         strategy: document.strategy.spec.unwrap_or_default(),
         budget_seconds,
         budget,

@@ -14,7 +14,7 @@ use super::estimate::{Estimate, begun, ends_first, mean_gpus, of_gate};
 use super::{EngineBlock, Grid, Warning, Window};
 use crate::configuration::Configuration;
 use crate::gate::Gate;
-use crate::strategy::StrategySpec;
+use crate::strategy::{Prediction, StrategySpec};
 use crate::workload::RequestFields;
 
 mod strategies;
@@ -61,6 +61,9 @@ pub struct Plan<'a> {
     pub strategies: Vec<PlannedStrategy>,
     /// What the differences are reckoned from that the strategies can show.
     pub differences: Differences,
+    /// What is predicted of the configurations, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<&'a str>,
     /// What would serve better, where something would.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
@@ -302,6 +305,7 @@ impl<'a> Plan<'a> {
             launches: estimate.launches.1,
             least_launches: Some(estimate.launches.0).filter(|_| grid.strategy.chooses()),
             advice: strategies::advice(grid, &strategies),
+            predicted: grid.predicted.as_ref().and_then(Prediction::by),
             strategies,
             differences,
             estimated_hours: Hours {

@@ -4,6 +4,8 @@
 //! is what is launched when; the model is in `process` and `kernel`, the choice in `screen`,
 //! what the launches say in `reading`. What it reaches is in `docs/strategy-model.md`.
 
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -18,6 +20,7 @@ use super::{
 };
 
 mod kernel;
+mod memo;
 mod process;
 mod reading;
 mod screen;
@@ -25,6 +28,7 @@ mod screen;
 pub use reading::Guard;
 
 use kernel::Kernel;
+use memo::Memo;
 use process::Process;
 use reading::Reading;
 
@@ -35,8 +39,10 @@ pub struct Modelled {
     kernel: Kernel,
     /// All configurations, levels spread over them.
     order: Vec<usize>,
-    /// Whether the task's prediction counts.
-    uses_prediction: bool,
+    /// The task's prediction where it counts, of which smaller values are better.
+    predicted: Option<Vec<f64>>,
+    /// What was fitted and decided before.
+    memo: Arc<Memo>,
 }
 
 /// Those of a second block, in its order.
@@ -52,7 +58,9 @@ impl Modelled {
     pub fn new(spec: ModelStrategy, task: Task) -> Self {
         let kernel = Kernel::new(&task.levels);
         let order = screen::spread(&kernel, task.configurations, task.baseline, spec.racing.seed);
-        Self { race: Race::new(spec.racing, task), kernel, order, uses_prediction: spec.predicted }
+        let predicted = reading::predicted(&task).filter(|_| spec.predicted);
+        let race = Race::new(spec.racing, task);
+        Self { race, kernel, order, predicted, memo: Arc::default() }
     }
 
     /// Whether the axes predict too little, so that every configuration is launched; `None`
@@ -160,6 +168,18 @@ impl Modelled {
         self.race.next(&own, start + members.len() as u32).said(guard)
     }
 
+    fn decide(&self, situation: &Situation<'_>) -> Action {
+        if let Some(action) = self.race.is_spent(situation) {
+            return action.said(self.guard(situation.observations));
+        }
+        match begun(situation) {
+            Some(start) => self.race(situation, start),
+            None => self.screen(situation).unwrap_or_else(|| {
+                self.race(situation, last(situation).map_or(0, |last| last + 1))
+            }),
+        }
+    }
+
     fn launch(&self, trial: u32, configuration: usize, purpose: Purpose) -> Action {
         Action::Launch { trial, configuration, purpose, repeats: self.race.spec.repeats }
     }
@@ -183,15 +203,7 @@ impl Action {
 
 impl Strategy for Modelled {
     fn next(&self, situation: Situation<'_>) -> Action {
-        if let Some(action) = self.race.is_spent(&situation) {
-            return action.said(self.guard(situation.observations));
-        }
-        match begun(&situation) {
-            Some(start) => self.race(&situation, start),
-            None => self.screen(&situation).unwrap_or_else(|| {
-                self.race(&situation, last(&situation).map_or(0, |last| last + 1))
-            }),
-        }
+        self.memo.action(&situation, || self.decide(&situation))
     }
 
     fn trials(&self) -> u32 {
