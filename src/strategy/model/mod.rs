@@ -50,7 +50,6 @@ struct Finalists {
     members: Vec<usize>,
     /// What they were chosen by; `None` where every configuration was launched.
     belief: Option<Process>,
-    guard: Option<Guard>,
 }
 
 impl Modelled {
@@ -87,7 +86,7 @@ impl Modelled {
             }
             known
         } else {
-            let Finalists { members, belief, .. } = self.finalists(&before(&known, begin));
+            let Finalists { members, belief } = self.finalists(&before(&known, begin));
             let runs = |it: &&Observation| belief.is_none() || members.contains(&it.configuration);
             known.into_iter().filter(runs).collect()
         };
@@ -121,10 +120,9 @@ impl Modelled {
 
     /// Those that may be the best by the screen.
     fn finalists(&self, screened: &[&Observation]) -> Finalists {
-        let (belief, guard) = match self.reading(screened) {
-            Reading::Seen => (self.belief(screened), None),
-            Reading::Whole(guard) => (None, Some(guard)),
-            Reading::Open => (None, None),
+        let belief = match self.reading(screened) {
+            Reading::Seen => self.belief(screened),
+            Reading::Whole(_) | Reading::Open => None,
         };
         let mut members = if let Some(belief) = &belief {
             self.field(screened, &[]).survivors(belief)
@@ -139,14 +137,14 @@ impl Modelled {
         random.set_stream(1);
         let places = order::shuffled(members.len(), last, None, &mut random);
         let members = places.into_iter().map(|place| members[place]).collect();
-        Finalists { members, belief, guard }
+        Finalists { members, belief }
     }
 
     /// The second block, from the trial `start` on, and the duels.
     fn race(&self, situation: &Situation<'_>, start: u32) -> Action {
         let known: Vec<&Observation> = situation.observations.iter().collect();
         let screened = before(&known, start);
-        let Finalists { members, belief, guard } = self.finalists(&screened);
+        let Finalists { members, belief } = self.finalists(&screened);
         let eligible = self.race.eligible(&known);
         let from = last(situation).map_or(0, |last| (last + 1).saturating_sub(start));
         let mut places = (from..).zip(members.iter().skip(from as usize));
@@ -165,12 +163,13 @@ impl Modelled {
         let observations: Vec<Observation> =
             situation.observations.iter().filter(counts).cloned().collect();
         let own = Situation { observations: &observations, ..*situation };
-        self.race.next(&own, start + members.len() as u32).said(guard)
+        let action = self.race.next(&own, start + members.len() as u32);
+        self.with_remark(action, situation.observations)
     }
 
     fn decide(&self, situation: &Situation<'_>) -> Action {
         if let Some(action) = self.race.is_spent(situation) {
-            return action.said(self.guard(situation.observations));
+            return self.with_remark(action, situation.observations);
         }
         match begun(situation) {
             Some(start) => self.race(situation, start),
@@ -185,19 +184,40 @@ impl Modelled {
     }
 }
 
-impl Action {
-    /// Says at the end why every configuration was launched.
-    fn said(self, guard: Option<Guard>) -> Self {
-        match (self, guard) {
-            (Self::Finish { why }, Some(Guard { r2, launched })) => Self::Finish {
-                why: format!(
-                    "{why}; every configuration was launched, since the axes predicted {:.0} % of \
-                     the differences between {launched} launches",
-                    100.0 * r2.max(0.0)
-                ),
+impl Modelled {
+    /// The end with what else is to be known of it.
+    fn with_remark(&self, action: Action, observations: &[Observation]) -> Action {
+        match action {
+            Action::Finish { why } => match self.remark(observations) {
+                Some(remark) => Action::Finish { why: format!("{why}; {remark}") },
+                None => Action::Finish { why },
             },
-            (action, _) => action,
+            action => action,
         }
+    }
+
+    /// Why every configuration was launched, or what those may be that never were.
+    fn remark(&self, observations: &[Observation]) -> Option<String> {
+        if let Some(Guard { r2, launched }) = self.guard(observations) {
+            return Some(format!(
+                "every configuration was launched, since the axes predicted {:.0} % of the \
+                 differences between {launched} launches",
+                100.0 * r2.max(0.0)
+            ));
+        }
+        let known: Vec<&Observation> = observations.iter().collect();
+        let open = self.field(&known, &[]).open;
+        if open.is_empty() {
+            return None;
+        }
+        let leader = self.leader(observations)?.configuration;
+        let doubt = screen::doubt(&self.belief(&known)?, leader, &open).min(1.0);
+        Some(format!(
+            "{} of {} configurations were never launched: one of them is more than 5 % better \
+             with probability {doubt:.2} at most, by what the axes do",
+            open.len(),
+            self.race.task.configurations
+        ))
     }
 }
 
@@ -256,7 +276,7 @@ impl Modelled {
         }
         let known: Vec<&Observation> = observations.iter().collect();
         let screened = before(&known, begin);
-        let Finalists { members, belief, .. } = self.finalists(&screened);
+        let Finalists { members, belief } = self.finalists(&screened);
         let eligible = self.race.eligible(&known);
         let last = known.iter().map(|it| it.trial).max().unwrap_or_default();
         let mut dropped = Vec::new();

@@ -178,7 +178,15 @@ fn where_axes_add_up_a_part_of_all_is_launched_and_the_pick_is_good() {
         once.dedup();
         assert_eq!(once.len(), screened.len(), "twice in the screen");
         assert_eq!(strategy.guard(&ran.observations), None);
-        assert!(!ran.why.contains("the axes"), "{}", ran.why);
+        let mut launched: Vec<usize> = ran.observations.iter().map(|it| it.configuration).collect();
+        launched.sort_unstable();
+        launched.dedup();
+        let never = 48 - launched.len();
+        let said = format!("; {never} of 48 configurations were never launched: one of them is");
+        assert!(ran.why.contains(&said), "{}", ran.why);
+        let doubt = ran.why.split("better with probability ").nth(1).and_then(|it| it.get(..4));
+        let doubt: f64 = doubt.expect("a figure").parse().expect("a figure");
+        assert!((0.0..0.5).contains(&doubt), "{}", ran.why);
         let leader = strategy.leader(&ran.observations).expect("a leader").configuration;
         near += u32::from(world.regret(leader) < 0.049);
         // Everything that did not go on is said to be behind.
