@@ -10,7 +10,8 @@ use vllm_grid::results::ranking::rank;
 use vllm_grid::strategy::adaptive::Adaptive;
 use vllm_grid::strategy::model::Modelled;
 use vllm_grid::strategy::{
-    Action, AdaptiveStrategy, GridStrategy, ModelStrategy, Situation, Strategy, StrategySpec,
+    Action, AdaptiveStrategy, GridStrategy, ModelStrategy, Purpose, Situation, Strategy,
+    StrategySpec,
 };
 
 use crate::Run;
@@ -276,6 +277,22 @@ fn decision(run: &Run, table: &mut Table) {
     let strategy = StrategySpec::Adaptive(spec).build(&truth.task);
     let took = slowest(|| assert!(!matches!(strategy.next(situation), Action::Wait)));
     table.row("48 configurations, 200 launches", "seconds a decision", took, goal(run));
+    // The first block as the screen of `model`, whose duels come after it.
+    let mut observations = observations.to_vec();
+    for observation in observations.iter_mut().filter(|it| it.trial >= 48) {
+        observation.purpose = Purpose::Final;
+    }
+    let situation = Situation { observations: &observations, ..situation };
+    let racing = AdaptiveStrategy { max_launches: Some(1000), ..AdaptiveStrategy::default() };
+    let spec = StrategySpec::Model(ModelStrategy { racing, predicted: false });
+    // Each time a new one: it keeps what it decided.
+    let took = slowest(|| {
+        let strategy = spec.build(&truth.task);
+        assert!(!matches!(strategy.next(situation), Action::Wait));
+        strategy.remaining(situation);
+        strategy.dropped(&observations);
+    });
+    table.row("  the same of `model`", "seconds, all that a turn asks", took, goal(run));
 }
 
 fn rows(run: &Run, table: &mut Table, cell: &Cell, name: &str) {

@@ -215,6 +215,7 @@ impl Sweep {
                 objective: Objective { metric, goal, constraints: Vec::new(), further: Vec::new() },
                 strategy: StrategySpec::Grid(GridStrategy::default()),
                 order: Order::Separated,
+                predicted: None,
                 budget_seconds: None,
                 budget: vllm_grid::grid::Budget::default(),
                 host: "a simulated world".to_owned(),

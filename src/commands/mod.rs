@@ -25,6 +25,7 @@ mod follow;
 mod list;
 mod owning;
 mod plan;
+mod prediction;
 mod production;
 mod recover;
 mod report;

@@ -51,6 +51,7 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
     let with = MeasuredWith::read(&*engine, None).await;
+    super::prediction::of_sweep(&mut grid, &with.machine);
     let sweep = Sweep::begin_with(&grid, args.output.as_deref(), now, secrets(), Some(with))?;
     let owning = claimed.begin(&sweep, &*engine).await?;
     Box::pin(work::run(Work::of(sweep, Vec::new()).owned(owning), &grid, engine, shutdown)).await

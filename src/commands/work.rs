@@ -101,6 +101,7 @@ pub(super) async fn run(
         None => sweep.launches_in_all(&context),
     };
     let progress = Progress::of_sweep(&sweep, launches);
+    let predicts = confirming.is_none();
     match confirming {
         Some(Confirming { how, .. }) => progress.confirms(how),
         None if sweep.record().manifest.confirm.is_some() => {
@@ -110,6 +111,9 @@ pub(super) async fn run(
     }
     for line in &said {
         progress.say(line);
+    }
+    if predicts {
+        super::prediction::say(&sweep.record().manifest, &progress);
     }
     for warning in &grid.warnings {
         progress.warn(&warning.message);

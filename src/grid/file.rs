@@ -285,6 +285,7 @@ fn assemble(
         workloads: judged(document.workloads, &named),
         datasets: document.datasets,
         objective,
+        predicted: None,
         budget_seconds,
         budget,
         confirm,

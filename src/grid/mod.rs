@@ -51,7 +51,7 @@ use crate::gate::{Gate, Gates};
 use crate::metric::{MetricRef, Objective};
 use crate::simulator::drift::Drift;
 use crate::simulator::fault_plan::FaultPlan;
-use crate::strategy::{Order, StrategySpec, Task};
+use crate::strategy::{Order, Prediction, StrategySpec, Task};
 use crate::workload::{Datasets, Workload};
 
 /// A checked and expanded grid, complete: made from a [`GridFile`] once it is clear
@@ -87,6 +87,8 @@ pub struct Grid {
     pub strategy: StrategySpec,
     /// Whether the file names no strategy.
     pub is_default_strategy: bool,
+    /// What is predicted of its configurations, once that was asked for.
+    pub predicted: Option<Prediction>,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
     /// What else it may spend.
@@ -180,7 +182,9 @@ impl Grid {
 
     /// What its strategy decides about.
     pub fn task(&self) -> Task {
-        Task::of(&self.configurations, self.baseline_index(), &self.objective, Order::Opened)
+        let baseline = self.baseline_index();
+        Task::of(&self.configurations, baseline, &self.objective, Order::Opened)
+            .with_prediction(self.predicted.as_ref())
     }
 
     /// The same with nothing but how much there is to decide about: it costs little, however
@@ -251,7 +255,7 @@ impl Grid {
     }
 
     /// The workload that a metric comes from.
-    fn workload_of(&self, metric: &MetricRef) -> Option<&Workload> {
+    pub(crate) fn workload_of(&self, metric: &MetricRef) -> Option<&Workload> {
         self.workloads.iter().find(|it| it.kind().key == metric.workload)
     }
 

@@ -14,7 +14,7 @@ use super::estimate::{Estimate, begun, ends_first, mean_gpus, of_gate};
 use super::{EngineBlock, Grid, Limits, Warning, Window};
 use crate::configuration::Configuration;
 use crate::gate::Gate;
-use crate::strategy::StrategySpec;
+use crate::strategy::{Prediction, StrategySpec};
 use crate::workload::RequestFields;
 
 mod confirmation;
@@ -63,6 +63,9 @@ pub struct Plan<'a> {
     pub strategies: Vec<PlannedStrategy>,
     /// What the differences are reckoned from that the strategies can show.
     pub differences: Differences,
+    /// What is predicted of the configurations, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<&'a str>,
     /// Which strategy a grid has that names none, why, and how to have another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_strategy: Option<String>,
@@ -321,6 +324,7 @@ impl<'a> Plan<'a> {
             launches: estimate.launches.1,
             least_launches: Some(estimate.launches.0).filter(|_| grid.strategy.chooses()),
             default_strategy: strategies::by_default(grid),
+            predicted: grid.predicted.as_ref().and_then(Prediction::by),
             strategies,
             differences,
             estimated_hours: Hours { low, high, assumptions: estimate.assumptions },

@@ -93,12 +93,6 @@ fn options(
         StrategySpec::Model(model) => {
             let place = race(&mut model.racing, &fields, findings);
             model.predicted = fields.switch("predicted", findings).unwrap_or(model.predicted);
-            if model.predicted {
-                let place = fields.given("predicted").map(|(_, node)| node.span.clone());
-                let message =
-                    "`predicted` has no effect yet: the model begins without a prediction";
-                findings.warning(place.as_ref(), message.to_owned());
-            }
             place
         }
     }

@@ -17,7 +17,7 @@ use crate::grid::{Budget, Confirm, EngineBlock, Grid, Window};
 use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
-use crate::strategy::{Bar, Order, Purpose, Remaining, Strategy, StrategySpec, Task};
+use crate::strategy::{Bar, Order, Prediction, Purpose, Remaining, Strategy, StrategySpec, Task};
 use crate::workload::{DatasetFile, SUITE_VERSION, Workload};
 
 /// Version of every file format that this crate writes.
@@ -76,6 +76,9 @@ pub struct Manifest {
     /// The rule that orders them; an older version did not write it.
     #[serde(default)]
     pub order: Order,
+    /// What was predicted when it began, where that was asked for; an older version did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Prediction>,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
     /// What else it may spend; an older version did not write it.
@@ -151,6 +154,7 @@ impl Manifest {
             named.and_then(|name| self.configurations.iter().position(|it| it.answers_to(name)));
         let objective = &self.objective;
         let task = Task::of(&self.configurations, baseline, objective, self.order);
+        let task = task.with_prediction(self.predicted.as_ref());
         self.strategy.build(&Task { pace: self.machine_pace(), ..task })
     }
 
@@ -197,6 +201,7 @@ impl Manifest {
             objective: grid.objective.clone(),
             strategy: grid.strategy.clone(),
             order: Order::Opened,
+            predicted: grid.predicted.clone(),
             budget_seconds: grid.budget_seconds,
             budget: grid.budget,
             confirm: grid.confirm,

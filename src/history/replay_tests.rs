@@ -35,6 +35,7 @@ pub(in crate::history) fn manifest() -> Manifest {
         },
         strategy: StrategySpec::Grid(GridStrategy::default()),
         order: Order::Separated,
+        predicted: None,
         budget_seconds: None,
         budget: crate::grid::Budget::default(),
         confirm: None,

@@ -38,6 +38,10 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         wrap(&mut text, warning.message.split(' '), "    ", "    ", width);
     }
     strategies::text(&mut text, plan, width);
+    if let Some(by) = plan.predicted {
+        text.push('\n');
+        wrap(&mut text, format!("predicted: {by}").split(' '), "", "  ", width);
+    }
     text.push('\n');
     match &plan.earlier_runs {
         Some(earlier) => by_earlier_runs(&mut text, plan, *earlier, width),

@@ -26,7 +26,7 @@ pub use expected::Place;
 pub use order::Order;
 pub use repeats::best as best_repeats;
 pub use spec::{AdaptiveStrategy, GridStrategy, ModelStrategy, StrategySpec};
-pub use task::{Limits, Task};
+pub use task::{Limits, Prediction, Task};
 
 /// What a trial is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

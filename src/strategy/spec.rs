@@ -43,6 +43,11 @@ impl StrategySpec {
         }
     }
 
+    /// Whether it begins with a prediction, where there is one.
+    pub fn is_predicted(&self) -> bool {
+        matches!(self, Self::Model(spec) if spec.predicted)
+    }
+
     /// Kept repeats per launch and workload case; where they are chosen during the sweep,
     /// those of the first launches.
     pub fn repeats(&self) -> u32 {

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::Order;
 use crate::configuration::Configuration;
 use crate::metric::{Goal, Objective};
@@ -24,10 +26,48 @@ pub struct Task {
     pub constraints: Vec<Limits>,
     /// Of each configuration the level of each axis, from 0; the axes are the same for all.
     pub levels: Vec<Vec<usize>>,
-    /// Of each configuration the logarithm of the objective that is predicted, where it is.
+    /// Of each configuration the logarithm of the objective's value that is predicted, where it
+    /// is; greater values are better ones where it is maximised.
     pub predicted: Option<Vec<f64>>,
     /// Seconds of the machine in one of the clock: 1 but for a simulated machine.
     pub pace: f64,
+}
+
+/// What is known of a sweep's configurations before anything is launched, as the manifest keeps
+/// it: the same for every session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prediction {
+    /// The objective is predicted.
+    Made {
+        /// By what, and of what: for people.
+        by: String,
+        /// Of each configuration, in the grid's order, the logarithm of the value.
+        logarithms: Vec<f64>,
+    },
+    /// It was asked for and is not there.
+    Missing {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Prediction {
+    /// The logarithms, where there are any.
+    pub fn logarithms(&self) -> Option<&[f64]> {
+        match self {
+            Self::Made { logarithms, .. } => Some(logarithms),
+            Self::Missing { .. } => None,
+        }
+    }
+
+    /// By what they were made, where there are any.
+    pub fn by(&self) -> Option<&str> {
+        match self {
+            Self::Made { by, .. } => Some(by),
+            Self::Missing { .. } => None,
+        }
+    }
 }
 
 /// Bounds of one constraint, inclusive.
@@ -69,6 +109,14 @@ impl Task {
             levels: levels(configurations),
             ..Self::plain(configurations.len(), baseline)
         }
+    }
+
+    /// The same with what is predicted, where it is of as many configurations.
+    #[must_use]
+    pub fn with_prediction(self, prediction: Option<&Prediction>) -> Self {
+        let known = prediction.and_then(Prediction::logarithms);
+        let known = known.filter(|it| it.len() == self.configurations);
+        Self { predicted: known.map(<[f64]>::to_vec), ..self }
     }
 }
 

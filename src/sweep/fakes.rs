@@ -82,6 +82,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
         },
         strategy: StrategySpec::Grid(GridStrategy { launches, repeats, auto: false, seed: 1 }),
         order: Order::Separated,
+        predicted: None,
         budget_seconds: None,
         budget: crate::grid::Budget::default(),
         confirm: None,

@@ -4,6 +4,8 @@
 //! is what is launched when; the model is in `process` and `kernel`, the choice in `screen`,
 //! what the launches say in `reading`. What it reaches is in `docs/strategy-model.md`.
 
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -18,6 +20,7 @@ use super::{
 };
 
 mod kernel;
+mod memo;
 mod process;
 mod reading;
 mod screen;
@@ -25,6 +28,7 @@ mod screen;
 pub use reading::Guard;
 
 use kernel::Kernel;
+use memo::Memo;
 use process::Process;
 use reading::Reading;
 
@@ -40,8 +44,10 @@ pub struct Modelled {
     kernel: Kernel,
     /// All configurations, levels spread over them.
     order: Vec<usize>,
-    /// Whether the task's prediction counts.
-    uses_prediction: bool,
+    /// The task's prediction where it counts, of which smaller values are better.
+    predicted: Option<Vec<f64>>,
+    /// What was fitted and decided before.
+    memo: Arc<Memo>,
 }
 
 /// Those of a second block, in its order.
@@ -49,7 +55,6 @@ struct Finalists {
     members: Vec<usize>,
     /// What they were chosen by; `None` where every configuration was launched.
     belief: Option<Process>,
-    guard: Option<Guard>,
 }
 
 impl Modelled {
@@ -57,7 +62,9 @@ impl Modelled {
     pub fn new(spec: ModelStrategy, task: Task) -> Self {
         let kernel = Kernel::new(&task.levels);
         let order = screen::spread(&kernel, task.configurations, task.baseline, spec.racing.seed);
-        Self { race: Race::new(spec.racing, task), kernel, order, uses_prediction: spec.predicted }
+        let predicted = reading::predicted(&task).filter(|_| spec.predicted);
+        let race = Race::new(spec.racing, task);
+        Self { race, kernel, order, predicted, memo: Arc::default() }
     }
 
     /// Whether the axes predict too little, so that every configuration is launched; `None`
@@ -84,7 +91,7 @@ impl Modelled {
             }
             known
         } else {
-            let Finalists { members, belief, .. } = self.finalists(&before(&known, begin));
+            let Finalists { members, belief } = self.finalists(&before(&known, begin));
             let runs = |it: &&Observation| belief.is_none() || members.contains(&it.configuration);
             known.into_iter().filter(runs).collect()
         };
@@ -118,10 +125,9 @@ impl Modelled {
 
     /// Those that may be the best by the screen.
     fn finalists(&self, screened: &[&Observation]) -> Finalists {
-        let (belief, guard) = match self.reading(screened) {
-            Reading::Seen => (self.belief(screened), None),
-            Reading::Whole(guard) => (None, Some(guard)),
-            Reading::Open => (None, None),
+        let belief = match self.reading(screened) {
+            Reading::Seen => self.belief(screened),
+            Reading::Whole(_) | Reading::Open => None,
         };
         let mut members = if let Some(belief) = &belief {
             self.field(screened, &[]).survivors(belief)
@@ -136,14 +142,14 @@ impl Modelled {
         random.set_stream(1);
         let places = order::shuffled(members.len(), last, None, &mut random);
         let members = places.into_iter().map(|place| members[place]).collect();
-        Finalists { members, belief, guard }
+        Finalists { members, belief }
     }
 
     /// The second block, from the trial `start` on, and the duels.
     fn race(&self, situation: &Situation<'_>, start: u32) -> Action {
         let known: Vec<&Observation> = situation.observations.iter().collect();
         let screened = before(&known, start);
-        let Finalists { members, belief, guard } = self.finalists(&screened);
+        let Finalists { members, belief } = self.finalists(&screened);
         let eligible = self.race.eligible(&known);
         let from = last(situation).map_or(0, |last| (last + 1).saturating_sub(start));
         let mut places = (from..).zip(members.iter().skip(from as usize));
@@ -162,7 +168,20 @@ impl Modelled {
         let observations: Vec<Observation> =
             situation.observations.iter().filter(counts).cloned().collect();
         let own = Situation { observations: &observations, ..*situation };
-        self.race.next(&own, start + members.len() as u32).said(guard)
+        let action = self.race.next(&own, start + members.len() as u32);
+        self.with_remark(action, situation.observations)
+    }
+
+    fn decide(&self, situation: &Situation<'_>) -> Action {
+        if let Some(action) = self.race.is_spent(situation) {
+            return self.with_remark(action, situation.observations);
+        }
+        match begun(situation) {
+            Some(start) => self.race(situation, start),
+            None => self.screen(situation).unwrap_or_else(|| {
+                self.race(situation, last(situation).map_or(0, |last| last + 1))
+            }),
+        }
     }
 
     fn launch(&self, trial: u32, configuration: usize, purpose: Purpose) -> Action {
@@ -170,33 +189,46 @@ impl Modelled {
     }
 }
 
-impl Action {
-    /// Says at the end why every configuration was launched.
-    fn said(self, guard: Option<Guard>) -> Self {
-        match (self, guard) {
-            (Self::Finish { why }, Some(Guard { r2, launched })) => Self::Finish {
-                why: format!(
-                    "{why}; every configuration was launched, since the axes predicted {:.0} % of \
-                     the differences between {launched} launches",
-                    100.0 * r2.max(0.0)
-                ),
+impl Modelled {
+    /// The end with what else is to be known of it.
+    fn with_remark(&self, action: Action, observations: &[Observation]) -> Action {
+        match action {
+            Action::Finish { why } => match self.remark(observations) {
+                Some(remark) => Action::Finish { why: format!("{why}; {remark}") },
+                None => Action::Finish { why },
             },
-            (action, _) => action,
+            action => action,
         }
+    }
+
+    /// Why every configuration was launched, or what those may be that never were.
+    fn remark(&self, observations: &[Observation]) -> Option<String> {
+        if let Some(Guard { r2, launched }) = self.guard(observations) {
+            return Some(format!(
+                "every configuration was launched, since the axes predicted {:.0} % of the \
+                 differences between {launched} launches",
+                100.0 * r2.max(0.0)
+            ));
+        }
+        let known: Vec<&Observation> = observations.iter().collect();
+        let open = self.field(&known, &[]).open;
+        if open.is_empty() {
+            return None;
+        }
+        let leader = self.leader(observations)?.configuration;
+        let doubt = screen::doubt(&self.belief(&known)?, leader, &open).min(1.0);
+        Some(format!(
+            "{} of {} configurations were never launched: one of them is more than 5 % better \
+             with probability {doubt:.2} at most, by what the axes do",
+            open.len(),
+            self.race.task.configurations
+        ))
     }
 }
 
 impl Strategy for Modelled {
     fn next(&self, situation: Situation<'_>) -> Action {
-        if let Some(action) = self.race.is_spent(&situation) {
-            return action.said(self.guard(situation.observations));
-        }
-        match begun(&situation) {
-            Some(start) => self.race(&situation, start),
-            None => self.screen(&situation).unwrap_or_else(|| {
-                self.race(&situation, last(&situation).map_or(0, |last| last + 1))
-            }),
-        }
+        self.memo.action(&situation, || self.decide(&situation))
     }
 
     fn trials(&self) -> u32 {
@@ -249,7 +281,7 @@ impl Modelled {
         }
         let known: Vec<&Observation> = observations.iter().collect();
         let screened = before(&known, begin);
-        let Finalists { members, belief, .. } = self.finalists(&screened);
+        let Finalists { members, belief } = self.finalists(&screened);
         let eligible = self.race.eligible(&known);
         let last = known.iter().map(|it| it.trial).max().unwrap_or_default();
         let mut dropped = Vec::new();

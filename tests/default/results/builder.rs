@@ -49,6 +49,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             },
             strategy: StrategySpec::Grid(GridStrategy::default()),
             order: Order::Separated,
+            predicted: None,
             budget_seconds: None,
             budget: vllm_grid::grid::Budget::default(),
             confirm: None,
