@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Observation, Purpose, Situation, Strategy, TrialOutcome};
+use super::{Action, Finished, Observation, Purpose, Situation, Strategy, TrialOutcome};
 use crate::statistics::{LaunchMean, MAX_JUMPS, fit, t_quantile};
 
 pub use super::repeats::{Cost, Noise};
@@ -227,12 +227,12 @@ impl Strategy for Confirm {
             return Action::Wait;
         }
         if let Some(ended) = self.ended(situation.observations) {
-            return Action::Finish { why: format!("confirmation: {ended}") };
+            return Action::Finish { why: Finished::Confirmed(ended) };
         }
         let taken = |trial: u32| situation.observations.iter().any(|it| it.trial == trial);
         let place = (0..2 * MAX_PAIRS).find(|place| !taken(self.first_trial + place));
         let Some(place) = place else {
-            return Action::Finish { why: format!("confirmation: {}", Ended::Pairs) };
+            return Action::Finish { why: Finished::Confirmed(Ended::Pairs) };
         };
         let is_candidate = candidate_first(self.seed) == place.is_multiple_of(2);
         Action::Launch {

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use super::order::{self, Order};
-use super::{Action, GridStrategy, Purpose, Situation, Strategy, repeats};
+use super::{Action, Finished, GridStrategy, Purpose, Situation, Strategy, repeats};
 
 /// Blocks of all configurations, each shuffled by its own seed.
 #[derive(Clone, Debug)]
@@ -60,9 +60,7 @@ impl Strategy for Blocks {
                 purpose,
                 repeats: self.repeats(trial, &situation),
             },
-            None if situation.in_flight.is_empty() => {
-                Action::Finish { why: "every configuration had its launches".to_owned() }
-            }
+            None if situation.in_flight.is_empty() => Action::Finish { why: Finished::AllLaunched },
             None => Action::Wait,
         }
     }

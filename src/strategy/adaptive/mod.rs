@@ -1,16 +1,13 @@
 //! The strategy `adaptive`: a block or two of all configurations, then adjacent duels of the
 //! leader and its challenger until the leader is probably good enough. Here is only what is
-//! launched when; which configurations are out is in `eligible`, who leads in `standing`, what is said
-//! of those that were dropped in `dropped`. What it reaches is in `docs/strategies.md`.
+//! launched when; which configurations are out is in `eligible`, who leads in `standing`. What
+//! it reaches is in `docs/strategies.md`.
 
-use super::{
-    Action, AdaptiveStrategy, Bar, Dropped, Observation, Remaining, Situation, Strategy, Task,
-};
+use super::{Action, AdaptiveStrategy, Bar, Observation, Remaining, Situation, Strategy, Task};
 
 pub(super) mod bar;
 mod blocks;
 mod counts;
-mod dropped;
 pub(super) mod eligible;
 pub(super) mod observed;
 pub(super) mod race;
@@ -46,8 +43,7 @@ impl Adaptive {
 
     /// What is held for the best by these observations; `None` while nothing has a value.
     pub fn leader(&self, observations: &[Observation]) -> Option<Leader> {
-        let standing = self.race.standing(&observations.iter().collect::<Vec<_>>())?;
-        Some(Leader { configuration: standing.leader, probability: standing.probability })
+        Some(self.race.standing(&observations.iter().collect::<Vec<_>>())?.held())
     }
 }
 
@@ -91,10 +87,6 @@ impl Strategy for Adaptive {
             Action::Finish { .. } => Remaining { low: 0, high: 0 },
             _ => Remaining { low: 1.min(high), high },
         }
-    }
-
-    fn dropped(&self, observations: &[Observation]) -> Vec<Dropped> {
-        dropped::dropped(&self.blocks, &self.race, observations)
     }
 
     fn bar(&self, observations: &[Observation], configuration: usize) -> Option<Bar> {
