@@ -30,7 +30,7 @@ include:
   - {{name: base, tensor-parallel-size: 1, enable-prefix-caching: false, max-num-seqs: 64}}
   - {{name: wide, tensor-parallel-size: 1, enable-prefix-caching: false, max-num-seqs: 128}}
   - {{name: two, tensor-parallel-size: 2, enable-prefix-caching: false, max-num-seqs: 64}}
-  - {{name: two-wide, tensor-parallel-size: 2, enable-prefix-caching: false, max-num-seqs: 128}}
+  - {{name: two_wide, tensor-parallel-size: 2, enable-prefix-caching: false, max-num-seqs: 128}}
   - {{name: kept, tensor-parallel-size: 1, enable-prefix-caching: true, max-num-seqs: 64}}
 workloads:
   kv-cache: {{prefix-tokens: [8192], prompts: 1, output-tokens: 2}}
@@ -71,7 +71,7 @@ struct Swept {
 }
 
 impl Swept {
-    fn of(place: Workplace, ran: Ran) -> Self {
+    fn of(place: Workplace, ran: &Ran) -> Self {
         // Where nothing is shown it has an exit status of its own.
         assert!(matches!(ran.code, Some(0 | 1)), "{}{}", ran.out, ran.err);
         let record = Folder::existing(&place.path(RUN)).unwrap().record().unwrap();
@@ -106,19 +106,37 @@ impl Swept {
     }
 }
 
-/// Sweeps at the same time: most of it is simulated boots, in which nobody computes.
-fn swept(grids: &[String]) -> Vec<Swept> {
-    let start = |grid: &String| {
+/// A sweep that runs.
+struct Running {
+    place: Workplace,
+    child: Child,
+}
+
+impl Running {
+    fn start(grid: &str) -> Self {
         let place = Workplace::new(grid);
         let child = place.start(&SWEEP);
-        (place, child)
-    };
-    let started: Vec<(Workplace, Child)> = grids.iter().map(start).collect();
-    let end = |(place, child): (Workplace, Child)| {
-        let ran = Ran::of(child.wait_with_output().unwrap());
-        Swept::of(place, ran)
-    };
-    started.into_iter().map(end).collect()
+        Self { place, child }
+    }
+
+    /// Stops it after so many launches.
+    fn stop(self, launches: usize) -> Workplace {
+        self.place.wait_for(RUN, "launch_ended", launches);
+        signal(&self.child, Signal::INT);
+        Ran::of(self.child.wait_with_output().unwrap()).expect(4);
+        self.place
+    }
+
+    fn end(self) -> Swept {
+        let ran = Ran::of(self.child.wait_with_output().unwrap());
+        Swept::of(self.place, &ran)
+    }
+}
+
+/// Sweeps at the same time: most of it is simulated boots, in which nobody computes.
+fn swept(grids: &[String]) -> Vec<Swept> {
+    let started: Vec<Running> = grids.iter().map(|grid| Running::start(grid)).collect();
+    started.into_iter().map(Running::end).collect()
 }
 
 #[test]
@@ -147,6 +165,7 @@ fn assert_says_how_it_chose(one: &Swept, strategy: &str) {
     let reason = &one.record.ended.as_ref().unwrap().reason;
     let expected = "kept is within 5 % of the best of those launched with probability ";
     assert!(reason.starts_with(expected), "{reason}");
+    assert!(said.contains(&format!("Why it ended: {reason}.")), "{said}");
     // Who had one of the last launches was in the race when it ended.
     let finals = one.record.launches.iter().rev().filter(|it| it.purpose == Purpose::Final);
     let mut racing: Vec<&str> = finals.take(4).map(|it| it.configuration.as_str()).collect();
@@ -173,28 +192,25 @@ fn assert_says_how_it_chose(one: &Swept, strategy: &str) {
 
 #[test]
 fn each_strategy_that_is_stopped_comes_to_the_same_end() {
-    let whole = swept(&[planted("adaptive")]).remove(0);
-    let start = |strategy: &str| {
-        let place = Workplace::new(&planted(strategy));
-        let child = place.start(&SWEEP);
-        (place, child)
-    };
-    for (strategy, (place, child)) in STRATEGIES.map(|strategy| (strategy, start(strategy))) {
-        place.wait_for(RUN, "launch_ended", 4);
-        signal(&child, Signal::INT);
-        Ran::of(child.wait_with_output().unwrap()).expect(4);
+    let whole = Running::start(&planted("adaptive"));
+    let started = STRATEGIES.map(|strategy| Running::start(&planted(strategy)));
+    let stopped = started.map(|it| it.stop(4));
+    let resumed = stopped.map(|place| {
         let before = place.entries(RUN, "launch_ended");
-        assert!(before < 10, "it was stopped in the middle: {before}");
-        let ran = place.run(&["resume", RUN]);
-        let resumed = Swept::of(place, ran);
-        resumed.assert_finds_what_was_planted();
-        match strategy {
-            "grid" => assert_eq!(resumed.trials().len(), 20),
-            // The duels depend on times and values, which no two sweeps have in common.
-            "adaptive" => assert_eq!(resumed.trials()[..10], whole.trials()[..10]),
-            _ => assert_says_how_it_chose(&resumed, strategy),
-        }
+        assert!(before < 9, "it was stopped in the middle: {before}");
+        let child = place.start(&["resume", RUN]);
+        Running { place, child }
+    });
+    let whole = whole.end();
+    let [grid, adaptive, model] = resumed.map(Running::end);
+    for one in [&grid, &adaptive, &model] {
+        one.assert_finds_what_was_planted();
     }
+    assert_eq!(grid.trials().len(), 20);
+    // The duels depend on times and values, which no two sweeps have in common.
+    assert_eq!(adaptive.trials()[..10], whole.trials()[..10]);
+    assert_says_how_it_chose(&adaptive, "adaptive");
+    assert_says_how_it_chose(&model, "model");
 }
 
 fn claims_something(ranking: &Ranking) -> bool {
@@ -218,7 +234,7 @@ fn false_claims(strategy: &str, seeds: std::ops::Range<u64>) -> (usize, Vec<Stri
     (claims.len(), said)
 }
 
-/// A level of 5 % allows one of twenty. Of 108 such sweeps on a busy machine none claimed anything.
+/// A level of 5 % allows one of twenty. Of 36 such sweeps on a busy machine none claimed anything.
 #[test]
 fn no_strategy_calls_equal_configurations_different() {
     let found = STRATEGIES.map(|strategy| false_claims(strategy, 1..4));
