@@ -110,7 +110,7 @@ fn crash_campaign() {
         Campaign::of(grid, seed, crashes, every, crashes / 10).run()
     };
     let mut done = of(GRID, 1);
-    for (grid, part) in [(SHORTENED, 4), (ADAPTIVE, 4), (MODEL, 8)] {
+    for (grid, part) in [(SHORTENED, 4), (ADAPTIVE, 8), (MODEL, 16)] {
         let other = of(grid, part);
         let is_shortened = other.shortened > 0 || grid == MODEL;
         assert!(is_shortened, "no launch is shortened: {grid}");
@@ -179,7 +179,8 @@ impl Campaign {
     /// The name of its strategy.
     fn strategy(&self) -> &'static str {
         let names = ["adaptive", "model"];
-        let named = names.into_iter().find(|name| self.grid.contains(&format!("{{{name}: ")));
+        let named =
+            names.into_iter().find(|name| self.grid.contains(&format!("strategy: {{{name}: ")));
         named.unwrap_or("grid")
     }
 

@@ -227,12 +227,12 @@ impl Strategy for Confirm {
             return Action::Wait;
         }
         if let Some(ended) = self.ended(situation.observations) {
-            return Action::Finish { why: Finished::Confirmed(ended) };
+            return Action::Finish { why: Finished::Confirmed(ended.to_string()) };
         }
         let taken = |trial: u32| situation.observations.iter().any(|it| it.trial == trial);
         let place = (0..2 * MAX_PAIRS).find(|place| !taken(self.first_trial + place));
         let Some(place) = place else {
-            return Action::Finish { why: Finished::Confirmed(Ended::Pairs) };
+            return Action::Finish { why: Finished::Confirmed(Ended::Pairs.to_string()) };
         };
         let is_candidate = candidate_first(self.seed) == place.is_multiple_of(2);
         Action::Launch {

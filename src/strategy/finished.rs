@@ -1,9 +1,24 @@
 //! Why a strategy launches nothing more, as data: configurations are known by their index
 //! here. Whoever knows their names has it worded with them.
 
-use super::adaptive::Leader;
-use super::confirm::Ended;
-use super::model::Guard;
+/// What is held for the best.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Leader {
+    /// Index of the configuration.
+    pub configuration: usize,
+    /// That it is within 5 % of the best of all that are not out.
+    pub probability: f64,
+}
+
+/// The model predicts too little: every configuration is launched.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guard {
+    /// Share of the variance that was predicted of launches that were left out, at most 1; 0
+    /// where nothing can be predicted: no axes, or values that are not positive.
+    pub r2: f64,
+    /// Launches after which that was found.
+    pub launched: u32,
+}
 
 /// Why nothing more is launched.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,8 +50,8 @@ pub enum Finished {
         /// What the model predicted.
         guard: Guard,
     },
-    /// A confirmation ended.
-    Confirmed(Ended),
+    /// A confirmation ended, for this reason.
+    Confirmed(String),
 }
 
 impl Finished {

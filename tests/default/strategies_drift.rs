@@ -14,29 +14,52 @@ use vllm_grid::strategy::Purpose;
 
 use crate::support::{Ran, Workplace, signal};
 
-/// The one that keeps prefixes answers a resent prompt several times as fast as each of the
-/// others by the simulator's model, which neither the machine's drift nor a busy computer that
-/// runs this test can hide.
+/// Sends one prompt, and reports what the server's own engine counted for its prefill: times of
+/// the simulated machine, which a computer that is busy besides does not change.
+const ASK: &str = r#"
+server=${1#http://}; server=${server%%/*}
+call() {
+    exec 3<>"/dev/tcp/${server%%:*}/${server##*:}"
+    printf '%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n' "$1" "$2" >&3
+    printf 'Content-Type: application/json\r\nContent-Length: %s\r\n\r\n%s' "${#3}" "$3" >&3
+    cat <&3
+    exec 3>&-
+}
+prefill() { call GET /metrics "" | tr -d '\r' | sed -n 's/^vllm:request_prefill_time_seconds_sum.* //p'; }
+prompt=$(printf 'word %.0s' $(seq 8000))
+before=$(prefill)
+call POST /v1/completions "{\"model\": \"$2\", \"prompt\": \"$prompt\", \"max_tokens\": 1}" >/dev/null
+after=$(prefill)
+awk -v before="$before" -v after="$after" 'BEGIN {
+    printf "{\"completed\": 1, \"failed\": 0, \"mean_ttft_ms\": %.6f}\n", (after - before) * 1000
+}' >"$3"
+"#;
+
+const ENGINE: &str = "model: Qwen/Qwen3-8B, gpu: rtx-4090, gpus: 2, speed: 400, \
+                      flags: {max-model-len: 16384, enable-prefix-caching: false}";
+const WORKLOADS: &str = "
+workloads:
+  command: {command: [bash, ask.sh, '{url}', '{model}', '{result}']}
+objective: {minimize: command.mean_ttft_ms}
+";
+
+/// By the simulator's model two GPUs take 20 % off a prefill of 8000 tokens, and the greatest
+/// number of sequences does nothing; launches differ by 3 %.
 fn planted(strategy: &str) -> String {
-    let drift = "walk:sd=25%,tau=60m,seed=3";
     format!(
         "
 name: planted
 engine:
-  simulated: {{model: Qwen/Qwen3-8B, gpu: rtx-4090, gpus: 2, seed: 1, speed: 100,
-              drift: \"{drift}\", flags: {{max-model-len: 16384}}}}
+  simulated: {{seed: 1, drift: \"walk:sd=25%,tau=60m,seed=3\", {ENGINE}}}
 baseline: base
 include:
-  - {{name: base, tensor-parallel-size: 1, enable-prefix-caching: false, max-num-seqs: 64}}
-  - {{name: wide, tensor-parallel-size: 1, enable-prefix-caching: false, max-num-seqs: 128}}
-  - {{name: two, tensor-parallel-size: 2, enable-prefix-caching: false, max-num-seqs: 64}}
-  - {{name: two_wide, tensor-parallel-size: 2, enable-prefix-caching: false, max-num-seqs: 128}}
-  - {{name: kept, tensor-parallel-size: 1, enable-prefix-caching: true, max-num-seqs: 64}}
-workloads:
-  kv-cache: {{prefix-tokens: [8192], prompts: 1, output-tokens: 2}}
-objective: {{minimize: kv_cache.ttft_resent_ms}}
+  - {{name: base, tensor-parallel-size: 1, max-num-seqs: 64}}
+  - {{name: narrow, tensor-parallel-size: 1, max-num-seqs: 32}}
+  - {{name: wide, tensor-parallel-size: 1, max-num-seqs: 128}}
+  - {{name: widest, tensor-parallel-size: 1, max-num-seqs: 256}}
+  - {{name: pair, tensor-parallel-size: 2, max-num-seqs: 64}}
 strategy: {{{strategy}: {{repeats: 2, seed: 1}}}}
-"
+{WORKLOADS}"
     )
 }
 
@@ -47,14 +70,10 @@ fn same(strategy: &str, seed: u64) -> String {
         "
 name: same
 engine:
-  simulated: {{model: Qwen/Qwen3-0.6B, gpu: rtx-4090, seed: {seed}, speed: 200,
-              drift: \"walk:sd=25%,tau=60m\", flags: {{max-model-len: 8192}}}}
+  simulated: {{seed: {seed}, drift: \"walk:sd=25%,tau=60m\", {ENGINE}}}
 environment: {{NCCL_DEBUG: [WARN, INFO, TRACE]}}
-workloads:
-  kv-cache: {{prefix-tokens: [4096], prompts: 1, output-tokens: 2}}
-objective: {{minimize: kv_cache.ttft_miss_ms}}
 strategy: {{{strategy}: {{{most}repeats: 2, seed: {seed}}}}}
-"
+{WORKLOADS}"
     )
 }
 
@@ -96,13 +115,13 @@ impl Swept {
     /// What it takes, whether it is shown to be better than the baseline, and what is said.
     fn assert_finds_what_was_planted(&self) {
         let decision = self.ranking.decision.as_ref().unwrap();
-        assert_eq!(decision.candidate.configuration, "kept", "{}", self.said);
+        assert_eq!(decision.candidate.configuration, "pair", "{}", self.said);
         assert!(decision.claims(), "{}", self.said);
-        let result = "RESULT kept is faster than base: not yet confirmed on fresh launches.";
+        let result = "RESULT pair is faster than base: not yet confirmed on fresh launches.";
         assert!(self.said.contains(result), "{}", self.said);
         let means: Vec<f64> =
             self.ranking.rows.iter().map(|row| row.estimates[0].unwrap().mean).collect();
-        assert!(means.iter().skip(1).all(|mean| *mean > 1.2 * means[0]), "{means:?}");
+        assert!(means.iter().skip(1).all(|mean| *mean > 1.1 * means[0]), "{means:?}");
     }
 }
 
@@ -115,6 +134,7 @@ struct Running {
 impl Running {
     fn start(grid: &str) -> Self {
         let place = Workplace::new(grid);
+        std::fs::write(place.path("ask.sh"), ASK).unwrap();
         let child = place.start(&SWEEP);
         Self { place, child }
     }
@@ -163,13 +183,13 @@ fn assert_says_how_it_chose(one: &Swept, strategy: &str) {
     let chosen = format!("Launches were chosen by what was measured ({strategy})");
     assert!(said.contains(&chosen), "{said}");
     let reason = &one.record.ended.as_ref().unwrap().reason;
-    let expected = "kept is within 5 % of the best of those launched with probability ";
+    let expected = "pair is within 5 % of the best of those launched with probability ";
     assert!(reason.starts_with(expected), "{reason}");
     assert!(said.contains(&format!("Why it ended: {reason}.")), "{said}");
     // Who had one of the last launches was in the race when it ended.
     let finals = one.record.launches.iter().rev().filter(|it| it.purpose == Purpose::Final);
     let mut racing: Vec<&str> = finals.take(4).map(|it| it.configuration.as_str()).collect();
-    racing.extend(["kept", "base"]);
+    racing.extend(["pair", "base"]);
     let dropped: Vec<_> =
         one.ranking.rows.iter().filter(|row| !racing.contains(&row.name.as_str())).collect();
     assert!(!dropped.is_empty(), "{racing:?}: {said}");
@@ -183,10 +203,7 @@ fn assert_says_how_it_chose(one: &Swept, strategy: &str) {
         let last = own.last().unwrap();
         assert_eq!((out.after_launch, out.at), (last.launch, last.started_at), "{}", row.name);
         let why = format!("{}: {out}", row.name);
-        assert!(
-            said.contains(&why) && why.ends_with(" slower than kept by all launches"),
-            "{said}"
-        );
+        assert!(said.contains(&why) && why.ends_with("than pair by all launches"), "{said}");
     }
 }
 
@@ -234,17 +251,19 @@ fn false_claims(strategy: &str, seeds: std::ops::Range<u64>) -> (usize, Vec<Stri
     (claims.len(), said)
 }
 
-/// A level of 5 % allows one of twenty. Of 36 such sweeps on a busy machine none claimed anything.
+/// A level of 5 % allows one of twenty. It is the seed that decides, and hardly the computer:
+/// of the first six seeds `adaptive` claims a difference with one.
 #[test]
-fn no_strategy_calls_equal_configurations_different() {
-    let found = STRATEGIES.map(|strategy| false_claims(strategy, 1..4));
+fn no_strategy_calls_equal_configurations_different_more_often_than_its_level_allows() {
+    let found = STRATEGIES.map(|strategy| false_claims(strategy, 1..5));
     let all: usize = found.iter().map(|(claims, _)| claims).sum();
-    assert!(all <= 1, "{all} of 9 sweeps claim a difference: {found:?}");
+    // Of 12 with 5 %: more than 2 in 1 of 50 tries.
+    assert!(all <= 2, "{all} of 12 sweeps claim a difference: {found:?}");
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn at_most_one_of_twenty_sweeps_of_equal_configurations_claims_a_difference() {
+fn at_most_six_of_60_sweeps_of_equal_configurations_claim_a_difference() {
     for strategy in STRATEGIES {
         let (claims, said) = false_claims(strategy, 100..160);
         eprintln!("{strategy}: {claims} of 60");

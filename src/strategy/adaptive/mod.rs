@@ -13,19 +13,11 @@ pub(super) mod observed;
 pub(super) mod race;
 pub(super) mod standing;
 
+pub use super::finished::Leader;
 pub use counts::{SMALL, SURVIVORS, launches_of, most_launches, opening_launches};
 
 use blocks::Blocks;
 use race::Race;
-
-/// What is held for the best.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Leader {
-    /// Index of the configuration.
-    pub configuration: usize,
-    /// That it is within 5 % of the best of all that are not out.
-    pub probability: f64,
-}
 
 /// A race of configurations.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 //! taken out. Of many configurations only those that may matter are fitted.
 
 use super::super::confirm::Noise;
+use super::super::finished::Leader;
 use super::super::{Observation, Task};
-use super::Leader;
 use super::eligible::{ENOUGH, Eligible};
 use super::observed::Launches;
 use crate::statistics::{LaunchMean, MAX_JUMPS, MachineFit, fit, two_sided_p};

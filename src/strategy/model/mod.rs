@@ -7,7 +7,6 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::adaptive::Leader;
 use super::adaptive::bar::bar;
 use super::adaptive::race::Race;
 use super::adaptive::{SURVIVORS, before, last};
@@ -21,7 +20,8 @@ mod process;
 mod reading;
 mod screen;
 
-pub use reading::Guard;
+pub use super::finished::Guard;
+use super::finished::Leader;
 
 use kernel::Kernel;
 use process::Process;
