@@ -22,7 +22,7 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     add(trust.gated.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.not_counted.iter().map(|it| format!("{it}.")).collect());
     if !result {
-        add(trust.chosen.as_ref().map_or_else(Vec::new, |it| vec![format!("{it}.")]));
+        add(trust.chosen.as_ref().map_or_else(Vec::new, by_choice));
         add(design(trust));
         add(once(trust));
     }
@@ -105,6 +105,13 @@ fn design(trust: &Trust) -> Vec<String> {
         Some(chosen) => among(it, chosen),
     });
     std::iter::once(design).chain(detectable).collect()
+}
+
+/// How launches were chosen, and why the strategy wanted no more.
+fn by_choice(chosen: &Chosen) -> Vec<String> {
+    let ended = chosen.ended.as_ref().filter(|it| it.complete);
+    let why = ended.map(|it| format!("Why it ended: {}.", it.reason));
+    std::iter::once(format!("{chosen}.")).chain(why).collect()
 }
 
 /// Where launches were chosen, more of each are no advice.

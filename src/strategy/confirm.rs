@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::hosts::{self, Turn};
-use super::{Action, Observation, Purpose, Situation, Strategy, TrialOutcome};
+use super::{Action, Finished, Observation, Purpose, Situation, Strategy, TrialOutcome};
 use crate::statistics::{LaunchMean, MAX_JUMPS, fit, t_quantile};
 
 pub use super::repeats::{Cost, Noise};
@@ -231,12 +231,12 @@ impl Strategy for Confirm {
             return Action::Wait;
         }
         if let Some(ended) = self.ended(situation.observations) {
-            return Action::Finish { why: format!("confirmation: {ended}") };
+            return Action::Finish { why: Finished::Confirmed(ended.to_string()) };
         }
         let taken = |trial: u32| situation.observations.iter().any(|it| it.trial == trial);
         let place = (0..2 * MAX_PAIRS).find(|place| !taken(self.first_trial + place));
         let Some(place) = place else {
-            return Action::Finish { why: format!("confirmation: {}", Ended::Pairs) };
+            return Action::Finish { why: Finished::Confirmed(Ended::Pairs.to_string()) };
         };
         // The second half of a pair runs where the first one did.
         let trial = self.first_trial + place;

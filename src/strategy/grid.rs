@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::hosts::{Place, Turn};
 use super::order::{self, Order};
-use super::{Action, GridStrategy, Purpose, Situation, Strategy, repeats};
+use super::{Action, Finished, GridStrategy, Purpose, Situation, Strategy, repeats};
 
 /// Blocks of all configurations, each shuffled by its own seed.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl Strategy for Blocks {
             if !situation.in_flight.is_empty() {
                 return Action::Wait;
             }
-            return Action::Finish { why: "every configuration had its launches".to_owned() };
+            return Action::Finish { why: Finished::AllLaunched };
         };
         let first = self.start_of_block(next);
         let pending: Vec<Place> =

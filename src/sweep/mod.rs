@@ -17,7 +17,7 @@ pub mod gates;
 pub mod launch;
 pub mod measure;
 pub mod measured_with;
-mod observations;
+pub(crate) mod observations;
 pub mod part;
 mod pass;
 pub mod production;

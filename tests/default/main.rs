@@ -53,6 +53,7 @@ mod simulator_clock;
 mod stacks;
 mod statistics;
 mod strategies;
+mod strategies_drift;
 mod suite_version;
 #[path = "../support/mod.rs"]
 mod support;

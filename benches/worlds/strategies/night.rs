@@ -142,8 +142,6 @@ pub(crate) struct Night {
     pub(crate) observations: Vec<Observation>,
     /// When each was over, s.
     ends: Vec<f64>,
-    /// Why it ended.
-    pub(crate) why: String,
 }
 
 impl Night {
@@ -168,7 +166,7 @@ pub(crate) fn run(
     random: &mut ChaCha8Rng,
 ) -> Night {
     let mut speed = Speed::new(scene.machine, random);
-    let mut night = Night { observations: Vec::new(), ends: Vec::new(), why: String::new() };
+    let mut night = Night { observations: Vec::new(), ends: Vec::new() };
     let mut time = 0.0;
     while time < most * 3600.0 {
         let observations = &night.observations;
@@ -177,10 +175,7 @@ pub(crate) fn run(
             Action::Launch { trial, configuration, purpose, repeats } => {
                 (trial, configuration, purpose, repeats)
             }
-            Action::Finish { why } => {
-                night.why = why;
-                break;
-            }
+            Action::Finish { .. } => break,
             other => panic!("nothing is in flight: {other:?}"),
         };
         let bar = strategy.bar(observations, configuration);

@@ -1,7 +1,7 @@
 //! Which configurations are out: those that fail, and those that break a bound. What may
 //! break a bound stays in until it has launches enough. What is slow is not decided here.
 
-use super::super::{Limits, Observation, Task, TrialOutcome, WhyDropped};
+use super::super::{Limits, Observation, Task, TrialOutcome};
 use crate::statistics::{CONFIDENCE, Components, GroupedValues, Prior, t_quantile};
 
 /// Launches of a configuration after which its mean decides whether it keeps a bound that lies
@@ -20,32 +20,14 @@ pub(crate) enum Eligible {
     Perhaps,
     /// A bound lies inside its interval, and its mean breaks it.
     Hardly,
-    /// It is out.
-    No(Out),
-}
-
-/// Why a configuration is out.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Out {
-    /// It fails, or is skipped.
-    Fails,
-    /// It breaks the constraint with this index.
-    Breaks(usize),
-}
-
-impl Out {
-    pub(crate) fn why(self) -> WhyDropped {
-        match self {
-            Self::Fails => WhyDropped::Failed,
-            Self::Breaks(constraint) => WhyDropped::BreaksConstraint(constraint),
-        }
-    }
+    /// It fails, is skipped, or breaks a bound: it is out.
+    No,
 }
 
 impl Eligible {
     /// Whether it is still in the race.
     pub(crate) fn is_in(self) -> bool {
-        !matches!(self, Self::No(_))
+        self != Self::No
     }
 }
 
@@ -57,7 +39,7 @@ pub(crate) fn eligible(task: &Task, observations: &[&Observation]) -> Vec<Eligib
     }
     for (configuration, found) in found.iter_mut().enumerate() {
         if fails(observations.iter().filter(|it| it.configuration == configuration)) {
-            *found = Eligible::No(Out::Fails);
+            *found = Eligible::No;
         }
     }
     found
@@ -109,8 +91,8 @@ fn bounded(found: &mut [Eligible], index: usize, limits: Limits, observations: &
         let (surely, perhaps, on_average) = (beyond(reach), beyond(-reach), beyond(0.0));
         let enough = arm.launches() >= ENOUGH;
         *found = match *found {
-            out @ Eligible::No(_) => out,
-            _ if surely || (on_average && enough) => Eligible::No(Out::Breaks(index)),
+            Eligible::No => Eligible::No,
+            _ if surely || (on_average && enough) => Eligible::No,
             _ if on_average => Eligible::Hardly,
             Eligible::Yes if perhaps => Eligible::Perhaps,
             other => other,

@@ -1,35 +1,24 @@
 //! The strategy `adaptive`: a block or two of all configurations, then adjacent duels of the
 //! leader and its challenger until the leader is probably good enough. Here is only what is
-//! launched when; which configurations are out is in `eligible`, who leads in `standing`, what is said
-//! of those that were dropped in `dropped`. What it reaches is in `docs/strategies.md`.
+//! launched when; which configurations are out is in `eligible`, who leads in `standing`. What
+//! it reaches is in `docs/strategies.md`.
 
 use super::hosts::Turn;
-use super::{
-    Action, AdaptiveStrategy, Bar, Dropped, Observation, Remaining, Situation, Strategy, Task,
-};
+use super::{Action, AdaptiveStrategy, Bar, Observation, Remaining, Situation, Strategy, Task};
 
 pub(super) mod bar;
 mod blocks;
 mod counts;
-mod dropped;
 pub(super) mod eligible;
 pub(super) mod observed;
 pub(super) mod race;
 pub(super) mod standing;
 
+pub use super::finished::Leader;
 pub use counts::{SMALL, SURVIVORS, launches_of, most_launches, opening_launches};
 
 use blocks::Blocks;
 use race::Race;
-
-/// What is held for the best.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Leader {
-    /// Index of the configuration.
-    pub configuration: usize,
-    /// That it is within 5 % of the best of all that are not out.
-    pub probability: f64,
-}
 
 /// A race of configurations.
 #[derive(Clone, Debug)]
@@ -47,8 +36,7 @@ impl Adaptive {
 
     /// What is held for the best by these observations; `None` while nothing has a value.
     pub fn leader(&self, observations: &[Observation]) -> Option<Leader> {
-        let standing = self.race.standing(&observations.iter().collect::<Vec<_>>())?;
-        Some(Leader { configuration: standing.leader, probability: standing.probability })
+        Some(self.race.standing(&observations.iter().collect::<Vec<_>>())?.held())
     }
 }
 
@@ -93,10 +81,6 @@ impl Strategy for Adaptive {
             Action::Finish { .. } => Remaining { low: 0, high: 0 },
             _ => Remaining { low: 1.min(high), high },
         }
-    }
-
-    fn dropped(&self, observations: &[Observation]) -> Vec<Dropped> {
-        dropped::dropped(&self.blocks, &self.race, observations)
     }
 
     fn bar(&self, observations: &[Observation], configuration: usize) -> Option<Bar> {

@@ -7,7 +7,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::super::hosts::Turn;
-use super::super::{Action, AdaptiveStrategy, Observation, Purpose, Situation, Task, repeats};
+use super::super::{
+    Action, AdaptiveStrategy, Finished, Observation, Purpose, Situation, Task, repeats,
+};
 use super::eligible::{Eligible, eligible};
 use super::standing::Standing;
 use super::{before, last};
@@ -25,7 +27,7 @@ pub(super) enum Decision {
     /// Both are launched, or one alone.
     Launch(usize, Option<usize>),
     /// Nothing more is.
-    Finish(String),
+    Finish(Finished),
 }
 
 impl Race {
@@ -48,13 +50,8 @@ impl Race {
             return Some(Action::Wait);
         }
         let known: Vec<&Observation> = situation.observations.iter().collect();
-        let so_far = match self.standing(&known) {
-            Some(standing) => format!("; {}", sentence(&standing)),
-            None => String::new(),
-        };
-        Some(Action::Finish {
-            why: format!("{begun} launches are made, and no more may be{so_far}"),
-        })
+        let leader = self.standing(&known).map(|it| it.held());
+        Some(Action::Finish { why: Finished::Spent { launches: begun, leader } })
     }
 
     pub(crate) fn eligible(&self, observations: &[&Observation]) -> Vec<Eligible> {
@@ -144,18 +141,15 @@ impl Race {
     pub(super) fn decide(&self, observations: &[&Observation]) -> Decision {
         let eligible = self.eligible(observations);
         let Some(standing) = Standing::of(&self.task, observations, &eligible) else {
-            let why = if eligible.iter().any(|it| it.is_in()) {
-                "no configuration gave values of the objective that can be compared"
-            } else {
-                "no configuration is left: each one fails, or breaks a bound"
-            };
-            return Decision::Finish(why.to_owned());
+            let is_left = eligible.iter().any(|it| it.is_in());
+            let why = if is_left { Finished::NoValues } else { Finished::NothingLeft };
+            return Decision::Finish(why);
         };
         let leader = standing.leader;
         let is_sure = eligible[leader] == Eligible::Yes || standing.has_enough(leader);
         let Some(challenger) = standing.challenger() else {
             return if is_sure {
-                Decision::Finish(format!("{} is the only one left", name(leader)))
+                Decision::Finish(Finished::OnlyOne { configuration: leader })
             } else {
                 Decision::Launch(leader, None)
             };
@@ -170,21 +164,7 @@ impl Race {
             (false, None) => Decision::Launch(leader, Some(challenger)),
             (false, baseline) => Decision::Launch(leader, baseline),
             (true, Some(baseline)) => Decision::Launch(baseline, None),
-            (true, None) => Decision::Finish(sentence(&standing)),
+            (true, None) => Decision::Finish(Finished::GoodEnough(standing.held())),
         }
     }
-}
-
-/// What is known of the leader.
-fn sentence(standing: &Standing) -> String {
-    let Standing { leader, probability, .. } = standing;
-    format!(
-        "{} is within 5 % of the best of those launched with probability {probability:.2}",
-        name(*leader)
-    )
-}
-
-/// A configuration for people: names are not known here.
-fn name(configuration: usize) -> String {
-    format!("configuration {} of the grid", configuration + 1)
 }

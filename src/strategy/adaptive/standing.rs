@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::super::confirm::Noise;
+use super::super::finished::Leader;
 use super::super::{Observation, Task};
 use super::eligible::{ENOUGH, Eligible};
 use super::observed::Launches;
@@ -88,6 +89,11 @@ impl Standing {
         Some(Self { leader, rivals, probability: (1.0 - lost).max(0.0), launches: counts, noise })
     }
 
+    /// What is held for the best.
+    pub(crate) fn held(&self) -> Leader {
+        Leader { configuration: self.leader, probability: self.probability }
+    }
+
     /// The one that is to be launched beside the leader.
     pub(crate) fn challenger(&self) -> Option<usize> {
         let best = self.rivals.iter().max_by(|a, b| a.promise().total_cmp(&b.promise()));
@@ -100,10 +106,6 @@ impl Standing {
         near.sort_by(|a, b| a.gap.total_cmp(&b.gap));
         near.truncate(most.saturating_sub(1));
         std::iter::once(self.leader).chain(near.into_iter().map(|it| it.configuration)).collect()
-    }
-
-    pub(crate) fn rival(&self, configuration: usize) -> Option<&Rival> {
-        self.rivals.iter().find(|it| it.configuration == configuration)
     }
 
     /// Whether a configuration has launches enough for a claim.

@@ -36,6 +36,7 @@ pub(super) struct Memo {
 struct Asked {
     observations: Vec<Observation>,
     in_flight: Vec<InFlight>,
+    host: Option<String>,
 }
 
 impl Memo {
@@ -65,9 +66,17 @@ impl Memo {
         situation: &Situation<'_>,
         make: impl FnOnce() -> Action,
     ) -> Action {
-        let Situation { observations, in_flight, .. } = *situation;
-        let is_same = |it: &Asked| it.observations == observations && it.in_flight == in_flight;
-        let owned = || Asked { observations: observations.to_vec(), in_flight: in_flight.to_vec() };
+        let Situation { observations, in_flight, host, .. } = *situation;
+        let is_same = |it: &Asked| {
+            it.observations == observations
+                && it.in_flight == in_flight
+                && it.host.as_deref() == host
+        };
+        let owned = || Asked {
+            observations: observations.to_vec(),
+            in_flight: in_flight.to_vec(),
+            host: host.map(str::to_owned),
+        };
         recalled(&self.actions, FEW, is_same, owned, make)
     }
 }
@@ -100,6 +109,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+    use crate::strategy::Finished;
 
     #[test]
     fn the_same_is_made_once_and_anything_else_anew() {
@@ -133,7 +143,7 @@ mod tests {
         }];
         let idle = Situation::default();
         let busy = Situation { in_flight: &flying, ..idle };
-        let finish = |why: &str| Action::Finish { why: why.to_owned() };
+        let finish = |why: &str| Action::Finish { why: Finished::Confirmed(why.to_owned()) };
         assert_eq!(memo.action(&idle, || finish("idle")), finish("idle"));
         assert_eq!(memo.action(&busy, || Action::Wait), Action::Wait);
         let later = Situation { launches_left: Some(1), ..idle };

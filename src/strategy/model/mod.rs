@@ -9,14 +9,12 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::adaptive::Leader;
 use super::adaptive::bar::bar;
-use super::adaptive::eligible::Eligible;
 use super::adaptive::race::Race;
 use super::adaptive::{SURVIVORS, before, last};
 use super::{
-    Action, Bar, Dropped, ModelStrategy, Observation, Purpose, Remaining, Situation, Strategy,
-    Task, WhyDropped, order,
+    Action, Bar, Finished, ModelStrategy, Observation, Purpose, Remaining, Situation, Strategy,
+    Task, order,
 };
 
 mod kernel;
@@ -25,7 +23,8 @@ mod process;
 mod reading;
 mod screen;
 
-pub use reading::Guard;
+pub use super::finished::Guard;
+use super::finished::Leader;
 
 use kernel::Kernel;
 use memo::Memo;
@@ -95,8 +94,7 @@ impl Modelled {
             let runs = |it: &&Observation| belief.is_none() || members.contains(&it.configuration);
             known.into_iter().filter(runs).collect()
         };
-        let standing = self.race.standing(&own)?;
-        Some(Leader { configuration: standing.leader, probability: standing.probability })
+        Some(self.race.standing(&own)?.held())
     }
 
     /// What is launched in the screen; `None` where it is over.
@@ -193,36 +191,27 @@ impl Modelled {
     /// The end with what else is to be known of it.
     fn with_remark(&self, action: Action, observations: &[Observation]) -> Action {
         match action {
-            Action::Finish { why } => match self.remark(observations) {
-                Some(remark) => Action::Finish { why: format!("{why}; {remark}") },
-                None => Action::Finish { why },
-            },
+            Action::Finish { why } => Action::Finish { why: self.remarked(why, observations) },
             action => action,
         }
     }
 
-    /// Why every configuration was launched, or what those may be that never were.
-    fn remark(&self, observations: &[Observation]) -> Option<String> {
-        if let Some(Guard { r2, launched }) = self.guard(observations) {
-            return Some(format!(
-                "every configuration was launched, since the axes predicted {:.0} % of the \
-                 differences between {launched} launches",
-                100.0 * r2.max(0.0)
-            ));
+    /// The end, and why every configuration was launched, or what those may be that never were.
+    fn remarked(&self, why: Finished, observations: &[Observation]) -> Finished {
+        if let Some(guard) = self.guard(observations) {
+            return Finished::Whole { then: Box::new(why), guard };
         }
         let known: Vec<&Observation> = observations.iter().collect();
         let open = self.field(&known, &[]).open;
-        if open.is_empty() {
-            return None;
+        let leader = self.leader(observations).map(|it| it.configuration);
+        let believed = leader.zip(self.belief(&known)).filter(|_| !open.is_empty());
+        let Some((leader, belief)) = believed else { return why };
+        Finished::Untried {
+            then: Box::new(why),
+            never: open.len(),
+            of: self.race.task.configurations,
+            doubt: screen::doubt(&belief, leader, &open).min(1.0),
         }
-        let leader = self.leader(observations)?.configuration;
-        let doubt = screen::doubt(&self.belief(&known)?, leader, &open).min(1.0);
-        Some(format!(
-            "{} of {} configurations were never launched: one of them is more than 5 % better \
-             with probability {doubt:.2} at most, by what the axes do",
-            open.len(),
-            self.race.task.configurations
-        ))
     }
 }
 
@@ -249,71 +238,11 @@ impl Strategy for Modelled {
         }
     }
 
-    fn dropped(&self, observations: &[Observation]) -> Vec<Dropped> {
-        let known: Vec<&Observation> = observations.iter().collect();
-        let mut dropped = Vec::new();
-        for (configuration, eligible) in self.race.eligible(&known).into_iter().enumerate() {
-            let own = known.iter().filter(|it| it.configuration == configuration);
-            if let (Eligible::No(out), Some(after_trial)) = (eligible, own.map(|it| it.trial).max())
-            {
-                dropped.push(Dropped { configuration, after_trial, why: out.why() });
-            }
-        }
-        dropped.extend(self.behind(observations));
-        dropped.sort_by_key(|it| it.configuration);
-        dropped
-    }
-
     fn bar(&self, observations: &[Observation], configuration: usize) -> Option<Bar> {
         let known: Vec<&Observation> = observations.iter().collect();
         // In the second block and in duels each repeat counts.
         let screens = start(observations) == u32::MAX;
         screens.then(|| bar(&self.race.task, &known, configuration))?
-    }
-}
-
-impl Modelled {
-    /// Those that the screen left behind, and those that the duels did.
-    fn behind(&self, observations: &[Observation]) -> Vec<Dropped> {
-        let begin = start(observations);
-        if begin == u32::MAX {
-            return Vec::new();
-        }
-        let known: Vec<&Observation> = observations.iter().collect();
-        let screened = before(&known, begin);
-        let Finalists { members, belief } = self.finalists(&screened);
-        let eligible = self.race.eligible(&known);
-        let last = known.iter().map(|it| it.trial).max().unwrap_or_default();
-        let mut dropped = Vec::new();
-        let mut push = |configuration: usize, after_trial, leader, gap: f64, error| {
-            if eligible[configuration].is_in() && gap > 0.0 && configuration != leader {
-                let why = WhyDropped::Behind { leader, gap, error };
-                dropped.push(Dropped { configuration, after_trial, why });
-            }
-        };
-        let outside = (0..eligible.len()).filter(|it| !members.contains(it));
-        if let Some(belief) = belief {
-            if let Some(leader) = self.field(&screened, &[]).leader(&belief) {
-                for c in outside {
-                    let gap = belief.means[c] - belief.means[leader];
-                    push(c, begin - 1, leader, gap, belief.variance(c, leader).sqrt());
-                }
-            }
-        } else if let Some(standing) = self.race.standing(&screened) {
-            for c in outside {
-                if let Some(rival) = standing.rival(c) {
-                    push(c, begin - 1, standing.leader, rival.gap, rival.error);
-                }
-            }
-        }
-        let own: Vec<&Observation> =
-            known.iter().copied().filter(|it| members.contains(&it.configuration)).collect();
-        if let Some(standing) = self.race.standing(&own) {
-            for rival in standing.rivals.iter().filter(|it| !it.is_near()) {
-                push(rival.configuration, last, standing.leader, rival.gap, rival.error);
-            }
-        }
-        dropped
     }
 }
 

@@ -9,6 +9,7 @@ use super::screen::{self, Field};
 use crate::metric::Goal;
 use crate::strategy::adaptive::eligible::Eligible;
 use crate::strategy::adaptive::observed::{Launches, Scale};
+use crate::strategy::finished::Guard;
 use crate::strategy::{Observation, Task};
 
 /// Share of the differences that axes must predict, of launches that were left out: below it
@@ -21,16 +22,6 @@ const GOOD: f64 = 0.55;
 /// Repeat SD that is assumed while launches have one repeat each, and what it counts for.
 const REPEAT_SD: f64 = 0.05;
 const REPEAT_DF: f64 = 1.0;
-
-/// The model predicts too little: every configuration is launched.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Guard {
-    /// Share of the variance that was predicted of launches that were left out, at most 1; 0
-    /// where nothing can be predicted: no axes, or values that are not positive.
-    pub r2: f64,
-    /// Launches after which that was found.
-    pub launched: u32,
-}
 
 /// How far a screen is.
 pub(super) enum Reading {

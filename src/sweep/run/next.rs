@@ -43,7 +43,8 @@ impl Sweep {
         let mut by_strategy = matches!(action, Action::Skip { .. });
         let (mut trial, reason) = match action {
             Action::Finish { why } => {
-                self.finished = Some(why);
+                let configurations = &self.record.manifest.configurations;
+                self.finished = Some(why.said(&|it| configurations[it].name.clone()));
                 return Ok(Next::End(Ending::Complete));
             }
             Action::Wait => return Ok(Next::Wait),

@@ -27,7 +27,9 @@ use crate::history::production::{PendingRestore, pending_restore};
 use crate::history::record::Manifest;
 use crate::secret::Secrets;
 use crate::server::proof::Proof;
-use crate::strategy::{Action, InFlight, Observation, Situation, Strategy, Task, TrialOutcome};
+use crate::strategy::{
+    Action, Finished, InFlight, Observation, Situation, Strategy, Task, TrialOutcome,
+};
 use crate::workload::SUITE_VERSION;
 
 mod blocks;

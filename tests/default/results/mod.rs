@@ -4,6 +4,7 @@ mod aa;
 pub(crate) mod analysis;
 mod blocks;
 pub(crate) mod builder;
+mod by_strategy;
 mod claims;
 mod comparison;
 mod confirmed;
