@@ -301,7 +301,7 @@ fn start(record: &mut SweepRecord, confirmation: &Confirmation, at: jiff::Timest
         Some(known) => {
             let earlier = known.ended.or(known.earlier);
             let of_grid = known.of_grid || started.of_grid;
-            *known = ConfirmationRecord { earlier, of_grid, ..started };
+            *known = ConfirmationRecord { of_grid, earlier, ..started };
         }
         None => record.confirmations.push(started),
     }

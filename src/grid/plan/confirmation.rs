@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::super::estimate::{begun, mean_gpus};
 use super::super::{Confirm, Grid, Limits};
+use super::strategies::AT_REST;
 use super::{Begun, Differences, Range};
 use crate::statistics::SIGNIFICANCE;
 use crate::strategy::confirm::{Expected, MAX_PAIRS, difference_to_show, expected, half_width};
@@ -80,7 +81,7 @@ impl PlannedConfirmation {
 
     /// The same with what values differ by.
     pub(super) fn differ_by(&mut self, differences: &Differences) {
-        let (cost, noise) = (differences.cost(), differences.noise());
+        let (cost, noise) = (AT_REST, differences.noise());
         let repeats = u32::try_from(self.repeats).unwrap_or(u32::MAX);
         let Expected { pairs, pairs_high, reachable, .. } =
             expected(cost, noise, repeats, self.asked.claim);

@@ -13,6 +13,9 @@ use crate::strategy::{
     CHOSEN_FROM, DefaultStrategy, GridStrategy, MODELLED_FROM, Remaining, StrategySpec,
 };
 
+/// Of a machine at rest, what a launch takes changes nothing.
+pub(super) const AT_REST: Cost = Cost { boot: 0.0, repeat: 0.0 };
+
 /// SD between launches of one configuration, as a fraction: what machines at rest showed.
 const LAUNCH_SD: f64 = 0.03;
 /// SD between repeats of one launch, as a fraction, where no earlier run showed it.
@@ -97,11 +100,6 @@ impl Differences {
         }
     }
 
-    /// What a launch takes changes nothing, of a machine at rest.
-    pub(super) fn cost(&self) -> Cost {
-        Cost { boot: 0.0, repeat: 0.0 }
-    }
-
     /// What values differ by.
     pub(super) fn noise(&self) -> Noise {
         Noise { launch: self.launch_sd.powi(2), repeat: self.repeat_sd.powi(2), drift: 0.0 }
@@ -110,7 +108,7 @@ impl Differences {
     /// The smallest difference that so many launches of each of two show, as a fraction, where
     /// so many were made in all: every configuration tells how much launches differ.
     fn shown_by(&self, launches: u32, in_all: u32) -> Option<f64> {
-        let (cost, noise) = (self.cost(), self.noise());
+        let (cost, noise) = (AT_REST, self.noise());
         // Equal parts: how many of the others will be shown is not known.
         let level = self.level / self.comparisons.max(1) as f64;
         let repeats = u32::try_from(self.repeats).unwrap_or(u32::MAX);
