@@ -205,15 +205,7 @@ pub struct Played {
 
 /// Plays a load to its end; `None` where it has none, since a request does not fit.
 pub fn play(server: &Server, traffic: &Traffic) -> Option<Played> {
-    let cache = KvCache::new(server.blocks, server.block_size, server.caching);
-    let mut player = Player {
-        scheduler: Scheduler::new(server.limits.clone(), cache),
-        traffic,
-        upcoming: first_sends(&traffic.sending),
-        sent: 0,
-        now: 0.0,
-        played: Played::default(),
-    };
+    let mut player = Player::new(server, traffic);
     for _ in 0..MOST_STEPS {
         player.send()?;
         let Some(plan) = player.scheduler.schedule(player.now) else {
@@ -251,7 +243,21 @@ struct Player<'a> {
     played: Played,
 }
 
-impl Player<'_> {
+impl<'a> Player<'a> {
+    fn new(server: &Server, traffic: &'a Traffic) -> Self {
+        // Texts that share nothing have none: a cache would find them alike.
+        let caching = server.caching && traffic.shares();
+        let cache = KvCache::new(server.blocks, server.block_size, caching);
+        Self {
+            scheduler: Scheduler::new(server.limits.clone(), cache),
+            traffic,
+            upcoming: first_sends(&traffic.sending),
+            sent: 0,
+            now: 0.0,
+            played: Played::default(),
+        }
+    }
+
     /// Sends what is due; `None` where there is no such request.
     fn send(&mut self) -> Option<()> {
         while let Some((at, slot)) = self.upcoming.front().copied().filter(|it| it.0 <= self.now) {
@@ -351,15 +357,7 @@ mod tests {
 
     /// The same step by step, as the served scheduler goes.
     fn step_by_step(server: &Server, traffic: &Traffic) -> Played {
-        let cache = KvCache::new(server.blocks, server.block_size, server.caching);
-        let mut player = Player {
-            scheduler: Scheduler::new(server.limits.clone(), cache),
-            traffic,
-            upcoming: first_sends(&traffic.sending),
-            sent: 0,
-            now: 0.0,
-            played: Played::default(),
-        };
+        let mut player = Player::new(server, traffic);
         loop {
             player.send().unwrap();
             match (player.scheduler.schedule(player.now), player.upcoming.front()) {
