@@ -5,7 +5,7 @@ use super::machine::{JUMP_VARIANCE, LaunchMean, MachineFit};
 use super::variance::Uncertainty;
 
 /// Below this probability of a calm machine it is said to have moved.
-pub const MOVED_BELOW: f64 = 0.05;
+const MOVED_BELOW: f64 = 0.05;
 
 /// What the machine did.
 #[derive(Clone, Debug, PartialEq)]

@@ -35,7 +35,7 @@ pub use factors::{Additive, Factor, FactorEffect};
 pub use holm::holm;
 pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};
 pub use machine::{LaunchMean, MAX_JUMPS, MachineFit, fit, fit_race, is_too_large};
-pub use machine_state::{MOVED_BELOW, MachineState};
+pub use machine_state::MachineState;
 pub use median::median;
 pub use slope::slope;
 pub use variance::{Components, GroupedValues, Prior, Uncertainty};

@@ -1,6 +1,6 @@
 //! Where a launch is behind after its first kept repeat: by more than 1.5 standard errors of the
-//! gap, as the noise of launches and repeats is known. The leader is compared as it was measured, without the
-//! machine's level: a launch that is judged wrongly loses repeats, not its place.
+//! gap, as the noise of launches and repeats is known. The leader is compared as it was measured,
+//! without the machine's level: a launch that is judged wrongly loses repeats, not its place.
 
 use super::super::{Bar, Observation, Task};
 use super::eligible::{Eligible, eligible};

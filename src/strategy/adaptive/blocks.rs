@@ -100,9 +100,7 @@ impl Blocks {
         }
         let eligible = race.eligible(&opening);
         let standing = race.standing(&opening);
-        // Where the machine moved, one launch says little: all that may be the best are launched.
-        let most = standing.as_ref().map_or(0, |it| if it.moved { usize::MAX } else { SURVIVORS });
-        let mut members = standing.as_ref().map(|it| it.near(most)).unwrap_or_default();
+        let mut members = standing.as_ref().map(|it| it.near(SURVIVORS)).unwrap_or_default();
         let no_value = |arm: &usize| {
             eligible[*arm].is_in() && standing.as_ref().is_none_or(|it| it.launches[*arm] == 0)
         };

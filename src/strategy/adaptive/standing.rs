@@ -6,7 +6,7 @@ use super::super::confirm::Noise;
 use super::super::{Observation, Task};
 use super::eligible::{ENOUGH, Eligible, above, keeps};
 use super::observed::Launches;
-use crate::statistics::{LaunchMean, MAX_JUMPS, MOVED_BELOW, MachineFit, fit, fit_race};
+use crate::statistics::{LaunchMean, MAX_JUMPS, MachineFit, fit, fit_race};
 
 /// Configurations that are fitted together at most, as far as others were launched once only:
 /// what was launched once tells nothing of the others.
@@ -64,8 +64,6 @@ pub(crate) struct Standing {
     pub(crate) probability: f64,
     /// What that probability lacks.
     pub(super) doubt: Doubt,
-    /// Whether the machine's speed is shown to have moved.
-    pub(super) moved: bool,
     /// Launches by configuration.
     pub(crate) launches: Vec<usize>,
     /// What launches and repeats differ by; `None` where nothing could be fitted.
@@ -108,8 +106,7 @@ impl Standing {
             Doubt { breaks: 1.0 - keeps[leader], rivals: better(&rivals), out: better(&out) };
         let probability = (1.0 - doubt.breaks - doubt.rivals - doubt.out).max(0.0);
         let noise = closer.as_ref().unwrap_or(&first).noise();
-        let moved = first.fit.as_ref().is_some_and(|fit| fit.p_calm < MOVED_BELOW);
-        Some(Self { leader, rivals, probability, doubt, moved, launches: counts, noise })
+        Some(Self { leader, rivals, probability, doubt, launches: counts, noise })
     }
 
     /// The one that is to be launched beside the leader.

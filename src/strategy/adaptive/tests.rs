@@ -178,20 +178,6 @@ fn a_jump_of_the_machine_is_taken_out_after_two_blocks() {
 }
 
 #[test]
-fn where_the_machine_moved_more_have_a_second_launch() {
-    let means: Vec<f64> = (0..48).map(|it| 100.0 + f64::from(it)).collect();
-    let second = |slow| {
-        let world = World { slow, ..World::of(&means) };
-        let strategy = adaptive(&world.task());
-        let (observations, _) = run(&strategy, &world);
-        let known: Vec<&Observation> = observations.iter().collect();
-        strategy.blocks.second(&strategy.race, &known).end() - strategy.blocks.opened()
-    };
-    assert_eq!(second(0..0), SURVIVORS as u32);
-    assert!(second(10..30) > 12, "{}", second(10..30));
-}
-
-#[test]
 fn what_is_to_be_maximised_is() {
     let mut means = vec![100.0; 6];
     means[2] = 150.0;
