@@ -10,8 +10,9 @@ use super::super::hosts::Turn;
 use super::super::{
     Action, AdaptiveStrategy, Finished, Observation, Purpose, Situation, Task, repeats,
 };
+use super::counts::LAUNCHES_OF_EACH;
 use super::eligible::{Eligible, eligible};
-use super::standing::Standing;
+use super::standing::{Doubt, Standing};
 use super::{before, last};
 
 /// The race of those that may be the best.
@@ -148,14 +149,14 @@ impl Race {
         let leader = standing.leader;
         let is_sure = eligible[leader] == Eligible::Yes || standing.has_enough(leader);
         let Some(challenger) = standing.challenger() else {
-            return if is_sure {
+            return if is_sure && !self.is_doubted(&standing) {
                 Decision::Finish(Finished::OnlyOne { configuration: leader })
             } else {
                 Decision::Launch(leader, None)
             };
         };
-        if standing.probability < self.spec.probability {
-            return Decision::Launch(leader, Some(challenger));
+        if let Some(decision) = self.lacks(&standing, challenger) {
+            return decision;
         }
         // What is claimed afterwards is of the leader, over the baseline.
         let baseline = self.task.baseline.filter(|it| *it != leader && eligible[*it].is_in());
@@ -166,5 +167,26 @@ impl Race {
             (true, Some(baseline)) => Decision::Launch(baseline, None),
             (true, None) => Decision::Finish(Finished::GoodEnough(standing.held())),
         }
+    }
+
+    /// Whether further launches of the leader may show whether it keeps its bounds, and that is
+    /// needed.
+    fn is_doubted(&self, standing: &Standing) -> bool {
+        let Doubt { breaks, rivals, .. } = standing.doubt;
+        let is_worth = standing.launches[standing.leader] < LAUNCHES_OF_EACH as usize;
+        breaks > 0.0 && breaks + rivals > 1.0 - self.spec.probability && is_worth
+    }
+
+    /// What is launched while the leader is not known well enough; `None` where it is, and where
+    /// no further launch makes it so. What is out stays so: it lowers what is said in the end.
+    fn lacks(&self, standing: &Standing, challenger: usize) -> Option<Decision> {
+        let Doubt { breaks, rivals, .. } = standing.doubt;
+        let leader = standing.leader;
+        if self.is_doubted(standing) {
+            let alone = breaks > rivals;
+            return Some(Decision::Launch(leader, (!alone).then_some(challenger)));
+        }
+        let is_open = rivals > 1.0 - self.spec.probability;
+        is_open.then_some(Decision::Launch(leader, Some(challenger)))
     }
 }

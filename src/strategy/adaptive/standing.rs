@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 use super::super::confirm::Noise;
 use super::super::finished::Leader;
 use super::super::{Observation, Task};
-use super::eligible::{ENOUGH, Eligible};
+use super::eligible::{ENOUGH, Eligible, above, keeps};
 use super::observed::Launches;
-use crate::statistics::{LaunchMean, MAX_JUMPS, MachineFit, fit, two_sided_p};
+use crate::statistics::{LaunchMean, MAX_JUMPS, MachineFit, fit, fit_race};
 
 /// Configurations that are fitted together at most, as far as others were launched once only:
 /// what was launched once tells nothing of the others.
 const FITTED: usize = 24;
+
+/// Probability of keeping all bounds from which what is out may be so by mistake.
+const MAY_KEEP: f64 = 0.01;
 
 /// Standard errors behind the leader from which a configuration is out of the race.
 pub(crate) const BEHIND: f64 = 2.5;
@@ -45,14 +48,27 @@ impl Rival {
     }
 }
 
+/// Why the leader may be wrong: probabilities, whose sum is at least that of any of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Doubt {
+    /// That it breaks a bound.
+    pub(super) breaks: f64,
+    /// That one that is still in the race keeps its bounds and is better by more than 5 %.
+    pub(super) rivals: f64,
+    /// The same of those that are out: their launches are over.
+    pub(super) out: f64,
+}
+
 /// How the race stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     pub(crate) leader: usize,
     /// The others that are not out and have a value, in the order of the grid.
     pub(crate) rivals: Vec<Rival>,
-    /// That the leader is within 5 % of the best.
+    /// That the leader keeps its bounds and is within 5 % of the best that does.
     pub(crate) probability: f64,
+    /// What that probability lacks.
+    pub(super) doubt: Doubt,
     /// Launches by configuration.
     pub(crate) launches: Vec<usize>,
     /// What launches and repeats differ by; `None` where nothing could be fitted.
@@ -68,25 +84,34 @@ impl Standing {
     ) -> Option<Self> {
         let launches = Launches::of(task, observations);
         let counts = launches.counts(task.configurations);
-        let (arms, far) = fitted(&launches, &counts, eligible);
+        let keeps = keeps(task, observations, eligible);
+        let (arms, far) = fitted(&launches, &counts, eligible, &keeps);
         let first = Estimates::of(&launches.means, arms)?;
         let is_in = |arm: usize| eligible[arm].is_in();
         let may_lead = |arm: usize| eligible[arm] != Eligible::Hardly && is_in(arm);
         let leader = first.best(may_lead).or_else(|| first.best(is_in))?;
         let closer = first.closer(&launches.means, &counts, leader, is_in);
         let leader = closer.as_ref().and_then(|it| it.best(may_lead)).unwrap_or(leader);
-        let mut rivals: Vec<Rival> = (0..task.configurations)
-            .filter(|arm| *arm != leader && is_in(*arm))
-            .filter_map(|arm| {
-                let by_closer = closer.as_ref().and_then(|it| it.rival(arm, leader));
-                by_closer.or_else(|| first.rival(arm, leader))
-            })
-            .collect();
+        let all = (0..task.configurations).filter(|arm| *arm != leader).filter_map(|arm| {
+            let by_closer = closer.as_ref().and_then(|it| it.rival(arm, leader));
+            by_closer.or_else(|| first.rival(arm, leader))
+        });
+        let (mut rivals, out): (Vec<Rival>, Vec<Rival>) =
+            all.partition(|it| is_in(it.configuration));
         add_far(&mut rivals, &far);
         let margin = launches.scale.margin(launches.mean(leader)?);
-        let lost: f64 = rivals.iter().map(|it| above((it.gap + margin) / it.error)).sum();
+        // One of those that are better must keep its bounds, and the leader its own.
+        let better = |all: &[Rival]| -> f64 {
+            let chance = |it: &Rival| {
+                keeps[it.configuration] * above((it.gap + margin) / it.error, f64::INFINITY)
+            };
+            keeps[leader] * all.iter().map(chance).sum::<f64>()
+        };
+        let doubt =
+            Doubt { breaks: 1.0 - keeps[leader], rivals: better(&rivals), out: better(&out) };
+        let probability = (1.0 - doubt.breaks - doubt.rivals - doubt.out).max(0.0);
         let noise = closer.as_ref().unwrap_or(&first).noise();
-        Some(Self { leader, rivals, probability: (1.0 - lost).max(0.0), launches: counts, noise })
+        Some(Self { leader, rivals, probability, doubt, launches: counts, noise })
     }
 
     /// What is held for the best.
@@ -114,12 +139,6 @@ impl Standing {
     }
 }
 
-/// Probability of a normal value above this one.
-fn above(z: f64) -> f64 {
-    let beyond = two_sided_p(z, f64::INFINITY) / 2.0;
-    if z >= 0.0 { beyond } else { 1.0 - beyond }
-}
-
 /// Estimates of some configurations.
 struct Estimates {
     /// Their indices in the grid, by place in the fit.
@@ -135,7 +154,17 @@ impl Estimates {
             return None;
         }
         let own = only(launches, &arms);
-        let fit = fit(&own, arms.len(), MAX_JUMPS);
+        let mut counts = vec![0_usize; arms.len()];
+        for launch in &own {
+            counts[launch.configuration] += 1;
+        }
+        counts.sort_unstable();
+        // After two launches of most a jump is told from what differs between configurations.
+        let fit = if counts[counts.len() / 2] >= 2 {
+            fit_race(&own, arms.len(), MAX_JUMPS)
+        } else {
+            fit(&own, arms.len(), MAX_JUMPS)
+        };
         (fit.is_some() || arms.len() == 1).then_some(Self { arms, fit })
     }
 
@@ -220,12 +249,18 @@ struct Far {
 }
 
 /// The configurations that are fitted: what was launched more than once, since it shows what
-/// the machine did, and the best of the others that are not out. The rest is compared with
-/// the last of these.
-fn fitted(launches: &Launches, counts: &[usize], eligible: &[Eligible]) -> (Vec<usize>, Vec<Far>) {
+/// the machine did, and the best of the others that are not out or may be so by mistake. The
+/// rest is compared with the last of these.
+fn fitted(
+    launches: &Launches,
+    counts: &[usize],
+    eligible: &[Eligible],
+    keeps: &[f64],
+) -> (Vec<usize>, Vec<Far>) {
+    let counts_for = |arm: usize| eligible[arm].is_in() || keeps[arm] >= MAY_KEEP;
     let arms = 0..counts.len();
     let mut all: Vec<usize> = arms.clone().filter(|arm| counts[*arm] > 1).collect();
-    let once: Vec<usize> = arms.filter(|arm| counts[*arm] == 1 && eligible[*arm].is_in()).collect();
+    let once: Vec<usize> = arms.filter(|arm| counts[*arm] == 1 && counts_for(*arm)).collect();
     let room = FITTED.saturating_sub(all.len()).max(1);
     let mut far = Vec::new();
     if once.len() <= room {
@@ -237,7 +272,7 @@ fn fitted(launches: &Launches, counts: &[usize], eligible: &[Eligible]) -> (Vec<
             own.map(|it| (it.mean - level(it), it.configuration)).collect();
         rough.sort_by(|a, b| a.0.total_cmp(&b.0));
         let (last, than) = rough[room - 1];
-        let beyond = rough.split_off(room).into_iter();
+        let beyond = rough.split_off(room).into_iter().filter(|(_, arm)| eligible[*arm].is_in());
         far.extend(beyond.map(|(it, configuration)| Far { configuration, than, by: it - last }));
         all.extend(rough.into_iter().map(|(_, arm)| arm));
     }

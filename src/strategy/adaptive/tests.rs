@@ -26,12 +26,14 @@ struct World {
     broken: BTreeSet<usize>,
     /// Every so many launches one gives nothing.
     fails: Option<u32>,
+    /// Trials during which the machine is slower by 80 %.
+    slow: std::ops::Range<u32>,
 }
 
 impl World {
     fn of(means: &[f64]) -> Self {
         let (bounded, broken) = (Vec::new(), BTreeSet::new());
-        Self { means: means.to_vec(), noise: 0.03, bounded, broken, fails: None }
+        Self { means: means.to_vec(), noise: 0.03, bounded, broken, fails: None, slow: 0..0 }
     }
 
     /// One launch: five minutes, by its number alone.
@@ -49,7 +51,8 @@ impl World {
         } else {
             TrialOutcome::Measured
         };
-        let offset = noise();
+        let level = if self.slow.contains(&trial) { 1.8_f64.ln() } else { 0.0 };
+        let offset = noise() + level;
         let kept = if outcome == TrialOutcome::Measured { repeats } else { 0 };
         let repeat = |repeat: u32| ObservedRepeat {
             launch: trial + 1,
@@ -155,6 +158,16 @@ fn of_many_only_those_near_the_best_are_launched_again() {
 }
 
 #[test]
+fn a_jump_of_the_machine_is_taken_out_after_two_blocks() {
+    let means: Vec<f64> = (0..12).map(|it| 100.0 * 1.1_f64.powi(it)).collect();
+    let world = World { slow: 7..17, ..World::of(&means) };
+    let strategy = adaptive(&world.task());
+    let (observations, _) = run(&strategy, &world);
+    let leader = strategy.leader(&observations[..24]).expect("a leader");
+    assert!(leader.configuration == 0 && leader.probability > 0.9, "{leader:?}");
+}
+
+#[test]
 fn what_is_to_be_maximised_is() {
     let mut means = vec![100.0; 6];
     means[2] = 150.0;
@@ -202,6 +215,45 @@ fn what_may_break_a_bound_wins_only_after_three_launches() {
     let (observations, _) = run(&strategy, &world);
     assert_eq!(counts(&observations)[&1], 3, "its mean decides after three");
     assert_eq!(strategy.leader(&observations).map(|it| it.configuration), Some(3));
+}
+
+#[test]
+fn a_leader_that_may_break_a_bound_is_launched_until_that_is_known_at_most_eight_times() {
+    let mut world = World::of(&[200.0, 100.0, 210.0, 190.0]);
+    let mut came = |bounded: f64| {
+        world.bounded = vec![0.5, bounded, 0.5, 0.5];
+        let strategy = adaptive(&world.task());
+        let (observations, _) = run(&strategy, &world);
+        let leader = strategy.leader(&observations).expect("a leader");
+        assert_eq!(leader.configuration, 1);
+        (counts(&observations)[&1], leader.probability)
+    };
+    // Launches differ by 4 % as far as is known beforehand: 20 % below the bound is clear.
+    let (launches, probability) = came(0.8);
+    assert!(launches == 3 && probability > 0.95, "{launches} {probability}");
+    let (launches, probability) = came(0.975);
+    assert!((4..8).contains(&launches) && probability >= 0.9, "{launches} {probability}");
+    let (launches, probability) = came(0.995);
+    assert!(launches == 8 && (0.5..0.9).contains(&probability), "{launches} {probability}");
+}
+
+#[test]
+fn what_may_be_out_by_mistake_lowers_the_probability_and_is_not_waited_for() {
+    let mut world = World::of(&[200.0, 100.0, 210.0, 150.0]);
+    let mut came = |bounded: f64| {
+        world.bounded = vec![0.5, bounded, 0.5, 0.5];
+        let strategy = adaptive(&world.task());
+        let (observations, _) = run(&strategy, &world);
+        let leader = strategy.leader(&observations).expect("a leader");
+        assert_eq!(leader.configuration, 3);
+        (observations.len(), leader.probability)
+    };
+    let (launches, probability) = came(1.01);
+    assert!((0.5..0.9).contains(&probability), "{probability}");
+    let (of_clear, clear) = came(1.3);
+    assert!(clear > 0.95, "{clear}");
+    // Three launches of what is out instead of one, and one more of the others at most.
+    assert!(launches <= of_clear + 6, "{launches} {of_clear}");
 }
 
 #[test]
@@ -276,7 +328,7 @@ prop_compose! {
         fails in prop::option::of(2..9_u32),
     ) -> World {
         let bounded = if is_bounded { bounds[..means.len()].to_vec() } else { Vec::new() };
-        World { means, noise, bounded, broken, fails }
+        World { means, noise, bounded, broken, fails, slow: 0..0 }
     }
 }
 
