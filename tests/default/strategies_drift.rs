@@ -35,7 +35,7 @@ awk -v before="$before" -v after="$after" 'BEGIN {
 }' >"$3"
 "#;
 
-const ENGINE: &str = "model: Qwen/Qwen3-8B, gpu: rtx-4090, gpus: 2, speed: 400, \
+const ENGINE: &str = "model: Qwen/Qwen3-8B, gpu: a100, gpus: 2, speed: 400, \
                       flags: {max-model-len: 16384, enable-prefix-caching: false}";
 const WORKLOADS: &str = "
 workloads:
@@ -43,14 +43,15 @@ workloads:
 objective: {minimize: command.mean_ttft_ms}
 ";
 
-/// By the simulator's model two GPUs take 20 % off a prefill of 8000 tokens, and the greatest
-/// number of sequences does nothing; launches differ by 3 %.
+/// By the simulator's model two GPUs take 47 % off a prefill of 8000 tokens, and the greatest
+/// number of sequences does nothing; launches differ by 3 %. The machine's time runs with the
+/// computer's: on a busy one there is more drift between two launches.
 fn planted(strategy: &str) -> String {
     format!(
         "
 name: planted
 engine:
-  simulated: {{seed: 1, drift: \"walk:sd=25%,tau=60m,seed=3\", {ENGINE}}}
+  simulated: {{seed: 1, drift: \"walk:sd=12%,tau=60m,seed=3\", {ENGINE}}}
 baseline: base
 include:
   - {{name: base, tensor-parallel-size: 1, max-num-seqs: 64}}
@@ -121,7 +122,7 @@ impl Swept {
         assert!(self.said.contains(result), "{}", self.said);
         let means: Vec<f64> =
             self.ranking.rows.iter().map(|row| row.estimates[0].unwrap().mean).collect();
-        assert!(means.iter().skip(1).all(|mean| *mean > 1.1 * means[0]), "{means:?}");
+        assert!(means.iter().skip(1).all(|mean| *mean > 1.2 * means[0]), "{means:?}");
     }
 }
 
@@ -203,7 +204,8 @@ fn assert_says_how_it_chose(one: &Swept, strategy: &str) {
         let last = own.last().unwrap();
         assert_eq!((out.after_launch, out.at), (last.launch, last.started_at), "{}", row.name);
         let why = format!("{}: {out}", row.name);
-        assert!(said.contains(&why) && why.ends_with("than pair by all launches"), "{said}");
+        assert!(why.ends_with("than pair by all launches"), "{why}");
+        assert!(said.contains(&why), "{why} is not in {said}");
     }
 }
 
