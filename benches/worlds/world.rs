@@ -218,6 +218,7 @@ impl Sweep {
                 predicted: None,
                 budget_seconds: None,
                 budget: vllm_grid::grid::Budget::default(),
+                confirm: None,
                 host: "a simulated world".to_owned(),
                 machine: None,
                 image_id: None,
@@ -233,6 +234,7 @@ impl Sweep {
             confirmations: Vec::new(),
             unproven: None,
             ended: None,
+            not_confirmed: None,
         };
         Self { effects, record }
     }

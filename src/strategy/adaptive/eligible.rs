@@ -37,14 +37,18 @@ impl Eligible {
 pub(crate) fn eligible(task: &Task, observations: &[&Observation]) -> Vec<Eligible> {
     let mut found = vec![Eligible::Yes; task.configurations];
     for index in 0..task.constraints.len() {
-        lower(&mut found, index, &Bounded::new(task, index, observations));
+        lower(&mut found, &Bounded::new(task, index, observations));
     }
     for (configuration, found) in found.iter_mut().enumerate() {
-        if fails(observations.iter().filter(|it| it.configuration == configuration)) {
+        if is_failing(observations, configuration) {
             *found = Eligible::No;
         }
     }
     found
+}
+
+fn is_failing(observations: &[&Observation], configuration: usize) -> bool {
+    fails(observations.iter().filter(|it| it.configuration == configuration))
 }
 
 /// Whether a configuration is not worth a further launch, from its trials in their order.
@@ -67,7 +71,7 @@ fn fails<'a>(trials: impl DoubleEndedIterator<Item = &'a &'a Observation>) -> bo
 
 /// The probability that each configuration keeps all bounds, by its index in the grid: 0 of what
 /// fails, 1 where nothing is known.
-pub(crate) fn keeps(task: &Task, observations: &[&Observation], eligible: &[Eligible]) -> Vec<f64> {
+pub(crate) fn keeps(task: &Task, observations: &[&Observation]) -> Vec<f64> {
     let mut keeps = vec![1.0; task.configurations];
     for index in 0..task.constraints.len() {
         let bounded = Bounded::new(task, index, observations);
@@ -75,8 +79,8 @@ pub(crate) fn keeps(task: &Task, observations: &[&Observation], eligible: &[Elig
             *keeps *= bounded.keeps(configuration).unwrap_or(1.0);
         }
     }
-    for (keeps, eligible) in keeps.iter_mut().zip(eligible) {
-        if *eligible == Eligible::No(Out::Fails) {
+    for (configuration, keeps) in keeps.iter_mut().enumerate() {
+        if is_failing(observations, configuration) {
             *keeps = 0.0;
         }
     }
@@ -84,7 +88,7 @@ pub(crate) fn keeps(task: &Task, observations: &[&Observation], eligible: &[Elig
 }
 
 /// Lowers what is found by one constraint.
-fn lower(found: &mut [Eligible], index: usize, bounded: &Bounded) {
+fn lower(found: &mut [Eligible], bounded: &Bounded) {
     let limits = bounded.limits;
     for (configuration, found) in found.iter_mut().enumerate() {
         let Some((mean, error)) = bounded.mean(configuration) else { continue };
@@ -141,7 +145,9 @@ impl Bounded {
     /// The probability that a configuration keeps it; `None` without a value.
     fn keeps(&self, configuration: usize) -> Option<f64> {
         let (mean, error) = self.mean(configuration)?;
-        let beyond = |by: f64| above(-by / error.variance.sqrt(), error.degrees_of_freedom);
+        let beyond = |by: f64| {
+            above(-by / error.variance.sqrt().max(f64::EPSILON), error.degrees_of_freedom)
+        };
         let over = self.limits.max.map_or(0.0, |max| beyond(mean - max));
         let under = self.limits.min.map_or(0.0, |min| beyond(min - mean));
         Some((1.0 - over - under).max(0.0))

@@ -84,7 +84,7 @@ impl Standing {
     ) -> Option<Self> {
         let launches = Launches::of(task, observations);
         let counts = launches.counts(task.configurations);
-        let keeps = keeps(task, observations, eligible);
+        let keeps = keeps(task, observations);
         let (arms, far) = fitted(&launches, &counts, eligible, &keeps);
         let first = Estimates::of(&launches.means, arms)?;
         let is_in = |arm: usize| eligible[arm].is_in();
