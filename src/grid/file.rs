@@ -208,27 +208,7 @@ fn assemble(
     let draft = &document.draft;
     let errors = findings.errors.len();
     let masks = draft.masks(&engine, findings);
-    let count = draft.count();
-    if count > options.max_configurations as u128 {
-        let span = draft.axes.first().map(|axis| &axis.span);
-        let span = span.or_else(|| draft.include.first().map(|row| &row.span)).cloned();
-        let number = if count == u128::MAX {
-            "more configurations than can be counted".to_owned()
-        } else {
-            format!("{count} configurations before exclusion")
-        };
-        let message = format!("{number}, and {} are allowed", options.max_configurations);
-        let help = "try fewer values, or raise the limit with --max-configurations";
-        findings.error(&span.unwrap_or(0..0), message).help(help);
-    }
-    let settings = count.saturating_mul(draft.axes.len() as u128);
-    if count <= options.max_configurations as u128 && settings > MAX_SETTINGS {
-        let span = draft.axes.first().map_or(0..0, |axis| axis.span.clone());
-        let axes = draft.axes.len();
-        let message = format!("{count} configurations of {axes} parameters do not fit into memory");
-        let help = "parameters with one value belong into the engine block's `flags`";
-        findings.error(&span, message).help(help);
-    }
+    check_size(draft, options, findings);
     stack_keys::refuse_idle(&engine, draft, findings);
     if !document.draft_is_whole || findings.errors.len() > errors {
         return None;
@@ -305,6 +285,31 @@ fn assemble(
     };
     let chosen = draft.include.iter().filter_map(|row| row.name.clone()).collect();
     Some(GridFile { grid, chosen, noticed: Vec::new() })
+}
+
+/// Refuses more configurations than are allowed, or than fit into memory.
+fn check_size(draft: &expand::Draft, options: &ReadOptions, findings: &mut Findings) {
+    let count = draft.count();
+    if count > options.max_configurations as u128 {
+        let span = draft.axes.first().map(|axis| &axis.span);
+        let span = span.or_else(|| draft.include.first().map(|row| &row.span)).cloned();
+        let number = if count == u128::MAX {
+            "more configurations than can be counted".to_owned()
+        } else {
+            format!("{count} configurations before exclusion")
+        };
+        let message = format!("{number}, and {} are allowed", options.max_configurations);
+        let help = "try fewer values, or raise the limit with --max-configurations";
+        findings.error(&span.unwrap_or(0..0), message).help(help);
+    }
+    let settings = count.saturating_mul(draft.axes.len() as u128);
+    if count <= options.max_configurations as u128 && settings > MAX_SETTINGS {
+        let span = draft.axes.first().map_or(0..0, |axis| axis.span.clone());
+        let axes = draft.axes.len();
+        let message = format!("{count} configurations of {axes} parameters do not fit into memory");
+        let help = "parameters with one value belong into the engine block's `flags`";
+        findings.error(&span, message).help(help);
+    }
 }
 
 /// The rows that start something else than the engine block names, by what they start.
