@@ -7,6 +7,7 @@ use vllm_grid::engine::docker::{DockerProduction, production_of};
 use vllm_grid::engine::production::Production;
 use vllm_grid::engine::service::{self, Need};
 use vllm_grid::engine::{self, Engine, EngineError};
+use vllm_grid::grid::plan::by_default;
 use vllm_grid::grid::{EngineBlock, Grid, GridFile};
 use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::{Folder, SeenFolder};
@@ -54,7 +55,9 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     super::prediction::of_sweep(&mut grid, &with.machine);
     let sweep = Sweep::begin_with(&grid, args.output.as_deref(), now, secrets(), Some(with))?;
     let owning = claimed.begin(&sweep, &*engine).await?;
-    Box::pin(work::run(Work::of(sweep, Vec::new()).owned(owning), &grid, engine, shutdown)).await
+    let chosen = by_default(&grid).filter(|_| grid.strategy.chooses());
+    let said = chosen.map(|it| format!("strategy: {it}")).into_iter().collect();
+    Box::pin(work::run(Work::of(sweep, said).owned(owning), &grid, engine, shutdown)).await
 }
 
 /// The grid's engine, and what a new sweep claims: what fails here leaves no folder.

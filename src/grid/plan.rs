@@ -21,7 +21,7 @@ mod confirmation;
 mod strategies;
 
 pub use confirmation::PlannedConfirmation;
-pub use strategies::{Differences, PlannedStrategy, Range};
+pub use strategies::{Differences, PlannedStrategy, Range, by_default};
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;

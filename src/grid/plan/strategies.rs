@@ -163,7 +163,7 @@ pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy
 }
 
 /// Which strategy a grid has that names none, why, and how to have another one.
-pub(super) fn by_default(grid: &Grid) -> Option<String> {
+pub fn by_default(grid: &Grid) -> Option<String> {
     if !grid.is_default_strategy {
         return None;
     }
