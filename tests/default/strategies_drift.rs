@@ -200,8 +200,8 @@ fn assert_says_how_it_chose(one: &Swept, strategy: &str) {
             _ => None,
         });
         let Some(out) = out else { panic!("{}: {said}", row.name) };
-        let own = one.record.launches.iter().filter(|it| it.configuration == row.name);
-        let last = own.last().unwrap();
+        let own = one.record.launches.iter().rfind(|it| it.configuration == row.name);
+        let last = own.unwrap();
         assert_eq!((out.after_launch, out.at), (last.launch, last.started_at), "{}", row.name);
         let why = format!("{}: {out}", row.name);
         assert!(why.ends_with("than pair by all launches"), "{why}");
