@@ -98,7 +98,9 @@ impl Swept {
         let ended = record.ended.as_ref().unwrap();
         assert!(ended.complete, "{ended:?}");
         let ranking = rank(&record);
-        let said = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        // What is read again from the same folder: times in the journal are rounded.
+        let report = place.run(&["report", RUN]).out;
+        let said = report.split_whitespace().collect::<Vec<_>>().join(" ");
         Self { place, said, record, ranking }
     }
 
