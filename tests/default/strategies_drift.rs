@@ -98,7 +98,7 @@ impl Swept {
         let ended = record.ended.as_ref().unwrap();
         assert!(ended.complete, "{ended:?}");
         let ranking = rank(&record);
-        // What is read again from the same folder: times in the journal are rounded.
+        // From the folder that is ranked here, not what the sweep itself said of its own record.
         let report = place.run(&["report", RUN]).out;
         let said = report.split_whitespace().collect::<Vec<_>>().join(" ");
         Self { place, said, record, ranking }
@@ -255,8 +255,7 @@ fn false_claims(strategy: &str, seeds: std::ops::Range<u64>) -> (usize, Vec<Stri
     (claims.len(), said)
 }
 
-/// A level of 5 % allows one of twenty. It is the seed that decides, and hardly the computer:
-/// of the first six seeds `adaptive` claims a difference with one.
+/// A level of 5 % allows one of twenty. It is the seed that decides, and hardly the computer.
 #[test]
 fn no_strategy_calls_equal_configurations_different_more_often_than_its_level_allows() {
     let found = STRATEGIES.map(|strategy| false_claims(strategy, 1..5));
