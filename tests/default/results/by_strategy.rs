@@ -193,8 +193,8 @@ fn of_each_one_that_a_strategy_dropped_it_is_said_why_and_since_when() {
         let racing: Vec<&str> = finals.take(4).map(|it| it.configuration.as_str()).collect();
         let mut dropped = 0;
         for row in ranking.rows.iter().skip(1) {
-            let mut own = record.launches.iter().filter(|it| it.configuration == row.name);
-            let Some(last) = own.next_back() else { continue };
+            let own = record.launches.iter().rfind(|it| it.configuration == row.name);
+            let Some(last) = own else { continue };
             let out = not_again(row);
             if row.name == "c3" {
                 // It failed: that is the reason, and no other.
