@@ -79,7 +79,7 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
     let work = match sweep.record().unfinished_confirmation() {
         None => Work::of(sweep, said),
         // What the grid asks for follows its strategy's part, also in a new block.
-        Some(left) if left.asked.of_grid && sweep.begins_block() => Work::of(sweep, said),
+        Some(left) if left.of_grid && sweep.begins_block() => Work::of(sweep, said),
         Some(left) => {
             let budget_seconds = left.budget_left();
             let mut asked = Confirmation { budget_seconds, ..left.asked.clone() };

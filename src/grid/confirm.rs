@@ -65,7 +65,8 @@ impl Limits {
             seconds: less(self.seconds, kept.seconds),
             besides: Budget {
                 launches: launches.map(|(whole, kept)| whole.saturating_sub(kept)),
-                gpu_hours: hours.map(|(whole, kept)| whole - kept),
+                // Decimal fractions have rounding errors, which nobody wants to read.
+                gpu_hours: hours.map(|(whole, kept)| ((whole - kept) * 1e6).round() / 1e6),
             },
         }
     }
@@ -122,8 +123,8 @@ fn fraction(
 ) -> Option<f64> {
     let (_, node) = fields.given(name)?;
     let value = match &node.content {
-        Content::Int(number) => Some(*number as f64),
-        Content::Float(number) => Some(*number),
+        // `1` may mean 1 % or all of it: whoever means either writes the sign.
+        Content::Float(number) if *number < 1.0 => Some(*number),
         Content::Text(text) => {
             let number = text.strip_suffix('%').map(str::trim_end);
             let is_plain = |it: &&str| {

@@ -19,7 +19,7 @@ use super::{
 use crate::configuration::{Configuration, Stack, hexadecimal};
 use crate::input::{self, InputError};
 use crate::metric::MetricRef;
-use crate::strategy::{DefaultStrategy, Task};
+use crate::strategy::{DefaultStrategy, StrategySpec, Task};
 use crate::workload::{Spec, Workload, nearest};
 
 /// Values of parameters in all configurations together: what fits into memory.
@@ -129,6 +129,16 @@ impl GridFile {
             self.advise();
         }
         self.grid
+    }
+
+    /// The same with the strategy that a sweep of it began with, whatever the default is now.
+    #[must_use]
+    pub fn with_strategy(mut self, strategy: StrategySpec) -> Self {
+        self.grid.strategy = strategy;
+        self.grid.is_default_strategy = false;
+        // What it makes pointless was so when the sweep began.
+        self.advise();
+        self
     }
 
     /// The grid with the flags of the file alone: complete where it names no compose

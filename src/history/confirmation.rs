@@ -71,6 +71,9 @@ pub struct ConfirmationRecord {
     /// Whether any session worked on it as the grid asks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_grid: bool,
+    /// Launches of sessions that a person asked for: the grid's budget does not pay for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_person: Vec<u32>,
     /// How an earlier session of it ended, where the last one did not: its result stands.
     #[serde(default)]
     pub earlier: Option<Ended>,

@@ -158,7 +158,7 @@ impl Extent {
         let (state, confirmation) = states(&own, all, confirms, begun, || false);
         let extent = extent(state, confirmation);
         match (written(), last_confirms && begun) {
-            (true, true) => {
+            (true, confirms) if confirms || extent.confirmation.is_some() => {
                 Self { confirmation: Some(Confirming::Waiting), waits: Some(window), ..extent }
             }
             (true, false) if extent.state != State::Complete => {
@@ -340,6 +340,7 @@ mod tests {
             asked: asked.clone(),
             ended: None,
             of_grid: false,
+            by_person: Vec::new(),
             earlier: None,
             open: false,
             session,

@@ -220,8 +220,13 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
             bar,
             gpus,
         } => {
-            let confirms = record.confirmations.iter().find(|it| it.open);
-            let confirmation = confirms.map(|it| it.asked.number);
+            let confirms = record.confirmations.iter_mut().find(|it| it.open);
+            let confirmation = confirms.map(|it| {
+                if !it.asked.of_grid {
+                    it.by_person.push(*launch);
+                }
+                it.asked.number
+            });
             if confirmation.is_none() {
                 (record.ended, record.not_confirmed) = (None, None);
             }
@@ -292,6 +297,7 @@ fn start(record: &mut SweepRecord, confirmation: &Confirmation, at: jiff::Timest
         asked: confirmation.clone(),
         ended: None,
         of_grid: confirmation.of_grid,
+        by_person: Vec::new(),
         earlier: None,
         open: true,
         session: (at, at),
@@ -301,7 +307,8 @@ fn start(record: &mut SweepRecord, confirmation: &Confirmation, at: jiff::Timest
         Some(known) => {
             let earlier = known.ended.or(known.earlier);
             let of_grid = known.of_grid || started.of_grid;
-            *known = ConfirmationRecord { of_grid, earlier, ..started };
+            let by_person = std::mem::take(&mut known.by_person);
+            *known = ConfirmationRecord { of_grid, by_person, earlier, ..started };
         }
         None => record.confirmations.push(started),
     }

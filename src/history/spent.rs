@@ -71,11 +71,15 @@ fn begun(record: &SweepRecord, whose: Whose) -> impl Iterator<Item = &LaunchReco
     let own = record.all_launches().map(|(_, launch)| launch);
     let earlier = record.earlier.iter().flat_map(|it| &it.confirmations);
     let confirmations = earlier.chain(&record.confirmations).filter(|it| it.of_grid);
-    let of_grid: Vec<u32> = confirmations.map(|it| it.asked.number).collect();
+    let of_grid: Vec<(u32, &[u32])> =
+        confirmations.map(|it| (it.asked.number, it.by_person.as_slice())).collect();
     own.filter(move |it| {
         let counts = match it.confirmation {
             None => true,
-            Some(number) => whose == Whose::Grid && of_grid.contains(&number),
+            Some(number) => {
+                let mut known = of_grid.iter().filter(|(of_grid, _)| *of_grid == number);
+                whose == Whose::Grid && known.any(|(_, by_person)| !by_person.contains(&it.launch))
+            }
         };
         counts && !matches!(it.outcome, Some(LaunchOutcome::Skipped { .. }))
     })
@@ -139,5 +143,8 @@ mod tests {
         super::super::replay::apply(&mut record, &entry, Timestamp::UNIX_EPOCH);
         assert_eq!(spent(&record, Whose::Strategy), (4, hours));
         assert_eq!(spent(&record, Whose::Grid), (5, hours + 2.0 * 0.5), "the grid's own");
+        // What a person had launched for the same confirmation stays a person's.
+        record.confirmations[0].by_person = vec![record.launches[5].launch];
+        assert_eq!(spent(&record, Whose::Grid), (4, hours));
     }
 }

@@ -6,7 +6,7 @@
 pub struct Leader {
     /// Index of the configuration.
     pub configuration: usize,
-    /// That it is within 5 % of the best of all that are not out.
+    /// That it keeps its bounds and is within 5 % of the best that does.
     pub probability: f64,
 }
 
@@ -27,6 +27,8 @@ pub enum Finished {
     AllLaunched,
     /// The leader is good enough with the probability that was asked for.
     GoodEnough(Leader),
+    /// It is not, and further launches do not change it: what keeps a bound is too uncertain.
+    Uncertain(Leader),
     /// No other configuration is left.
     OnlyOne {
         /// Index of the one that is.
@@ -49,6 +51,8 @@ pub enum Finished {
         then: Box<Self>,
         /// What the model predicted.
         guard: Guard,
+        /// How many were not launched all the same.
+        never: usize,
     },
     /// A model left configurations unlaunched.
     Untried {
@@ -78,6 +82,11 @@ impl Finished {
         match self {
             Self::AllLaunched => "every configuration had its launches".to_owned(),
             Self::GoodEnough(leader) => good(leader),
+            Self::Uncertain(leader) => format!(
+                "{}: further launches would not raise it, since bounds lie within what the values \
+                 vary by",
+                good(leader)
+            ),
             Self::OnlyOne { configuration } => {
                 format!("{} is the only one left", name(*configuration))
             }
@@ -92,12 +101,20 @@ impl Finished {
                     leader.as_ref().map_or_else(String::new, |it| format!("; {}", good(it)));
                 format!("{launches} launches are made, and no more may be{so_far}")
             }
-            Self::Whole { then, guard: Guard { r2, launched } } => format!(
-                "{}; every configuration was launched, since the axes predicted {:.0} % of the \
-                 differences between {launched} launches",
-                then.said(name),
-                100.0 * r2.max(0.0)
-            ),
+            Self::Whole { then, guard: Guard { r2, launched }, never } => {
+                let whole = match never {
+                    0 => "every configuration was launched".to_owned(),
+                    never => format!(
+                        "every configuration was to be launched, and {never} were not any more"
+                    ),
+                };
+                format!(
+                    "{}; {whole}, since the axes predicted {:.0} % of the differences between \
+                     {launched} launches",
+                    then.said(name),
+                    100.0 * r2.max(0.0)
+                )
+            }
             Self::Untried { then, never, of, doubt } => format!(
                 "{}; {never} of {of} configurations were never launched: one of them is more than \
                  5 % better with probability {doubt:.2} at most, by what the axes do",
@@ -123,10 +140,15 @@ mod tests {
         let guard = Guard { r2: 0.123, launched: 20 };
         let only = Box::new(Finished::OnlyOne { configuration: 0 });
         assert_eq!(
-            Finished::Whole { then: only, guard }.said(&name),
+            Finished::Whole { then: only, guard, never: 0 }.said(&name),
             "production is the only one left; every configuration was launched, since the axes \
              predicted 12 % of the differences between 20 launches"
         );
+        let spent = Box::new(Finished::AllLaunched);
+        let short = Finished::Whole { then: spent, guard, never: 7 }.said(&name);
+        assert!(short.contains("was to be launched, and 7 were not any more, since"), "{short}");
+        let uncertain = Finished::Uncertain(leader).said(&name);
+        assert!(uncertain.starts_with(&format!("{good}: further launches")), "{uncertain}");
         let then = Box::new(Finished::GoodEnough(leader));
         let untried = Finished::Untried { then, never: 30, of: 48, doubt: 0.071 };
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Several hosts: which of the pending launches the host that asks is given, so that no
 //! configuration is known from one host alone, and how a loop asks for all of its free hosts.
-//! With one host, and where nobody says who asks, the order of launches is what it is without
-//! this module. What a host's level does to the estimates is in `statistics`.
+//! With one host the order of launches is what it is without this module. The loop has one host
+//! so far, and says nobody who asks. What a host's level does to the estimates is in `statistics`.
 
 use std::collections::BTreeMap;
 

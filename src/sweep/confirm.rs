@@ -121,10 +121,15 @@ mod tests {
         };
         let began = Confirmation { repeats: 2, ..began };
         let at = jiff::Timestamp::UNIX_EPOCH;
-        let (earlier, session) = (None, (at, at));
-        let asked = began;
-        let of_grid = false;
-        record(vec![ConfirmationRecord { asked, ended, of_grid, earlier, open: false, session }])
+        record(vec![ConfirmationRecord {
+            asked: began,
+            ended,
+            of_grid: false,
+            by_person: Vec::new(),
+            earlier: None,
+            open: false,
+            session: (at, at),
+        }])
     }
 
     fn failed(trial: u32, confirmation: Option<u32>, class: FailureClass) -> LaunchRecord {

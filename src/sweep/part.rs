@@ -18,6 +18,22 @@ pub struct Left {
 }
 
 impl Left {
+    /// The less of both, in each part.
+    #[must_use]
+    pub(super) fn least(self, other: Self) -> Self {
+        fn less<T: PartialOrd>(a: Option<T>, b: Option<T>) -> Option<T> {
+            match (a, b) {
+                (Some(a), Some(b)) => Some(if b < a { b } else { a }),
+                (a, b) => a.or(b),
+            }
+        }
+        Self {
+            time: less(self.time, other.time),
+            launches: less(self.launches, other.launches),
+            gpu_hours: less(self.gpu_hours, other.gpu_hours),
+        }
+    }
+
     /// Whether no launch may be begun any more.
     pub fn is_spent(&self) -> bool {
         self.is_over() || self.is_counted_out()

@@ -447,7 +447,7 @@ fn each_option_of_a_confirmation_is_checked_in_one_pass() {
         let refusal = "`confirm` must be true, false or a mapping, not ";
         assert!(refused(&with(wrong)).contains(refusal), "{wrong}");
     }
-    for wrong in ["10", "0.5%", "ten", "0", "-10%", "1e1%", "true"] {
+    for wrong in ["10", "1", "1.0", "0.5%", "ten", "0", "-10%", "1e1%", "true"] {
         let refusal = "`claim` must be a share from 1% to 100%";
         assert!(refused(&with(&format!("{{claim: {wrong}}}"))).contains(refusal), "{wrong}");
     }
@@ -458,7 +458,7 @@ fn each_option_of_a_confirmation_is_checked_in_one_pass() {
         ("{}", of(0.1, 0.25)),
         ("{claim: 4%, share: 0.5}", of(0.04, 0.5)),
         ("{claim: 12.5 %, share: 90%}", of(0.125, 0.9)),
-        ("{claim: 1, share: }", of(1.0, 0.25)),
+        ("{claim: 100%, share: }", of(1.0, 0.25)),
         ("false", None),
         ("", None),
     ] {

@@ -172,7 +172,7 @@ pub(super) fn confirm() -> Value {
     let share = |(least, most): (f64, f64), whole: &str| {
         json!({"anyOf": [
             {"type": "null"},
-            {"type": "number", "minimum": least, "maximum": most},
+            {"type": "number", "minimum": least, "maximum": most, "exclusiveMaximum": 1},
             {"type": "string", "pattern": format!(r"^({whole})\s*%$")},
         ]})
     };

@@ -165,6 +165,9 @@ impl Race {
             (false, None) => Decision::Launch(leader, Some(challenger)),
             (false, baseline) => Decision::Launch(leader, baseline),
             (true, Some(baseline)) => Decision::Launch(baseline, None),
+            (true, None) if standing.probability < self.spec.probability => {
+                Decision::Finish(Finished::Uncertain(standing.held()))
+            }
             (true, None) => Decision::Finish(Finished::GoodEnough(standing.held())),
         }
     }

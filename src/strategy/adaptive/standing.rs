@@ -98,7 +98,7 @@ impl Standing {
         });
         let (mut rivals, out): (Vec<Rival>, Vec<Rival>) =
             all.partition(|it| is_in(it.configuration));
-        add_far(&mut rivals, &far);
+        add_far(&mut rivals, &out, &far);
         let margin = launches.scale.margin(launches.mean(leader)?);
         // One of those that are better must keep its bounds, and the leader its own.
         let better = |all: &[Rival]| -> f64 {
@@ -282,10 +282,10 @@ fn fitted(
 
 /// Adds what is not fitted: as far behind those that are as it seems, and known no better
 /// than the least known of them, of those of which anything is known.
-fn add_far(rivals: &mut Vec<Rival>, far: &[Far]) {
+fn add_far(rivals: &mut Vec<Rival>, out: &[Rival], far: &[Far]) {
     let known = rivals.iter().map(|it| it.error).filter(|it| it.is_finite());
     let error = known.reduce(f64::max).unwrap_or(f64::INFINITY);
-    let than = |than: usize| rivals.iter().find(|it| it.configuration == than);
+    let than = |than: usize| rivals.iter().chain(out).find(|it| it.configuration == than);
     let found: Vec<Rival> = far
         .iter()
         .filter(|_| !rivals.is_empty())

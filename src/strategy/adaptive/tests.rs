@@ -223,9 +223,13 @@ fn a_leader_that_may_break_a_bound_is_launched_until_that_is_known_at_most_eight
     let mut came = |bounded: f64| {
         world.bounded = vec![0.5, bounded, 0.5, 0.5];
         let strategy = adaptive(&world.task());
-        let (observations, _) = run(&strategy, &world);
+        let (observations, why) = run(&strategy, &world);
         let leader = strategy.leader(&observations).expect("a leader");
         assert_eq!(leader.configuration, 1);
+        // Less than what was asked for is no success.
+        let is_enough = leader.probability >= 0.9;
+        assert_eq!(matches!(why, Finished::GoodEnough(_)), is_enough, "{why:?}");
+        assert_eq!(matches!(why, Finished::Uncertain(_)), !is_enough, "{why:?}");
         (counts(&observations)[&1], leader.probability)
     };
     // Launches differ by 4 % as far as is known beforehand: 20 % below the bound is clear.

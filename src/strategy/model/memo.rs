@@ -1,5 +1,5 @@
-//! What was fitted and decided already. One turn of a sweep asks for the next launch, for what
-//! is left and for what is dropped, all from the same launches. Nothing is answered here that
+//! What was fitted and decided already. One turn of a sweep asks for the next launch and for
+//! what is left, both from the same launches. Nothing is answered here that
 //! was not computed: an entry is found by all that it was made from, compared whole, so that
 //! the strategy stays a function of what it is asked.
 

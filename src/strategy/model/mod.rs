@@ -198,11 +198,11 @@ impl Modelled {
 
     /// The end, and why every configuration was launched, or what those may be that never were.
     fn remarked(&self, why: Finished, observations: &[Observation]) -> Finished {
-        if let Some(guard) = self.guard(observations) {
-            return Finished::Whole { then: Box::new(why), guard };
-        }
         let known: Vec<&Observation> = observations.iter().collect();
         let open = self.field(&known, &[]).open;
+        if let Some(guard) = self.guard(observations) {
+            return Finished::Whole { then: Box::new(why), guard, never: open.len() };
+        }
         let leader = self.leader(observations).map(|it| it.configuration);
         let believed = leader.zip(self.belief(&known)).filter(|_| !open.is_empty());
         let Some((leader, belief)) = believed else { return why };

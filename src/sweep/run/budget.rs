@@ -45,7 +45,12 @@ impl Sweep {
 
     /// What is left of a budget.
     pub(super) fn left_of(&self, account: Account) -> Left {
-        Left::of(&self.record, account, self.worked_of(account))
+        let left = |account| Left::of(&self.record, account, self.worked_of(account));
+        match account {
+            // What its confirmation spent, in an earlier block, is not there any more.
+            Account::Strategy => left(account).least(left(Account::Grid)),
+            _ => left(account),
+        }
     }
 
     /// Why no launch is begun any more, where the budget is the reason.

@@ -66,6 +66,7 @@ fn opened(mut record: SweepRecord, number: u32, ended: Option<Ended>) -> SweepRe
         asked,
         ended,
         of_grid: false,
+        by_person: Vec::new(),
         earlier: None,
         open: false,
         session,

@@ -171,6 +171,21 @@ async fn what_the_strategy_leaves_of_its_launches_is_the_confirmation_s() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_block_that_begins_anew_has_no_more_than_the_whole_budget_left() {
+    let of = || {
+        let mut setup = confirming(1);
+        setup.manifest.budget = Budget { launches: Some(16), gpu_hours: None };
+        setup
+    };
+    let ran = of().run().await;
+    assert_eq!(ran.record.launches.len(), 15);
+    // The strategy's own part would have 9 left.
+    let accepted = vec!["driver: 550 -> 560".to_owned()];
+    let ran = ran.again(Setup { accepted, ..of() }).run().await;
+    assert_eq!((ran.ending(), ran.record.all_launches().count()), (Ending::BudgetSpent, 16));
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_a_window_each_part_goes_on_in_the_next_night_and_waiting_is_nobody_s_work() {
     let mut setup = confirming(1);
     setup.window = crate::grid::Window::read("07:00-07:04");
