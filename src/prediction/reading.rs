@@ -165,7 +165,7 @@ pub(super) fn of_slots(played: &Played, slots: u64) -> Option<(f64, f64)> {
         let mut own = played.answers.iter().filter(|it| it.slot == slot);
         let first = own.next()?;
         from = from.max(first.sent);
-        to = to.min(own.last().unwrap_or(first).last);
+        to = to.min(own.next_back().unwrap_or(first).last);
     }
     (to > from).then_some((from, to))
 }
