@@ -113,8 +113,13 @@ fn what_is_not_known_is_said() {
     assert!(large.contains("to exit with 1: "), "{large}");
     let llama = process("meta-llama/Llama-3.1-8B", "");
     assert!(why(&llama, Some(&ours)).contains("no model `meta-llama/Llama-3.1-8B`"));
-    let tools = grid(SIMULATED, "{tool-calling: {}}", "{maximize: tool-calling.accuracy}", axes);
-    assert!(why(&tools, None).starts_with("tool_calling.accuracy is nothing"));
+    let tools = grid(
+        SIMULATED,
+        "{tool-calling: {}}",
+        "{maximize: tool-calling[scenario=single].accuracy}",
+        axes,
+    );
+    assert!(why(&tools, None).starts_with("tool_calling[scenario=single].accuracy is "));
     let same = grid(SIMULATED, load, objective, "{max-num-seqs: [32, 64]}");
     assert!(why(&same, None).contains("the same of every configuration"));
 }
