@@ -2,7 +2,7 @@
 //! far more than that: the machine moved inside them. Nothing is known here of
 //! configurations, hosts and times.
 
-use super::machine::LaunchMean;
+use super::launch_mean::LaunchMean;
 
 /// Medians and 0.999 quantiles of chi-squared over its degrees of freedom, by repeats.
 pub(super) fn chi(repeats: u32) -> (f64, f64) {

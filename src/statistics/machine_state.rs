@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::machine::{JUMP_VARIANCE, LaunchMean, MachineFit, previous};
+use super::launch_mean::LaunchMean;
+use super::machine::{JUMP_VARIANCE, MachineFit, previous};
 use super::variance::Uncertainty;
 
 /// Below this probability of a calm machine it is said to have moved.
