@@ -116,7 +116,7 @@ fn what_is_not_known_is_said() {
     let tools = grid(
         SIMULATED,
         "{tool-calling: {}}",
-        "{maximize: tool-calling[scenario=single].accuracy}",
+        "{maximize: 'tool-calling[scenario=single].accuracy'}",
         axes,
     );
     assert!(why(&tools, None).starts_with("tool_calling[scenario=single].accuracy is "));
