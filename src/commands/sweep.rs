@@ -131,7 +131,7 @@ pub(super) async fn may_continue(
     if !is_worked_on {
         unproven = note_owed(folder, seen.as_ref().map_or(&[], SeenFolder::lines), shutdown).await;
     }
-    let may = may_continue_seen(folder, seen, accept).await;
+    let may = Box::pin(may_continue_seen(folder, seen, accept)).await;
     let may = may.inspect_err(|_| say_unproven(unproven.as_deref()))?;
     Ok(MayContinue { unproven, ..may })
 }
