@@ -3,7 +3,7 @@
 //! further ones show nothing new. What has no time in it is not predicted.
 
 use super::reading::{Latency, Rate, Reading, Statistic, of_slots, open_window};
-use crate::grid::Grid;
+use crate::grid::{EngineBlock, Grid};
 use crate::simulator::play::{Played, Sending, Server, Texts, Traffic, play};
 use crate::simulator::scheduler::Request;
 use crate::simulator::text::{mix, token_id, uniform};
@@ -25,6 +25,8 @@ pub(super) struct Figure<'a> {
     sent: Sent<'a>,
     reading: Reading,
     context: u64,
+    /// The server's seconds in one of the client: 1 but for a simulated engine.
+    speed: f64,
 }
 
 /// What is sent.
@@ -91,7 +93,11 @@ impl<'a> Figure<'a> {
         };
         let reading = sent.reading(&metric.name).ok_or_else(none)?;
         let context = workload.context_needed(case).unwrap_or(0);
-        Ok(Self { sent, reading, context })
+        let speed = match &grid.engine {
+            EngineBlock::Simulated(block) => block.speed,
+            EngineBlock::Docker(_) | EngineBlock::Process(_) => 1.0,
+        };
+        Ok(Self { sent, reading, context, speed })
     }
 
     /// Tokens of context that it needs.
@@ -121,8 +127,13 @@ impl<'a> Figure<'a> {
         }
     }
 
-    /// What a server gives; `None` where it gives no such value.
+    /// What a server gives, by the client's clock; `None` where it gives no such value.
     pub(super) fn value(&self, server: &Server) -> Option<f64> {
+        let value = self.by_servers_clock(server)?;
+        Some(if self.reading.is_rate() { value * self.speed } else { value / self.speed })
+    }
+
+    fn by_servers_clock(&self, server: &Server) -> Option<f64> {
         match &self.sent {
             Sent::Load { spec, case, prompt } => self.under_load(server, spec, *case, *prompt),
             Sent::KvCache { spec, prefix } => {
@@ -149,11 +160,11 @@ impl<'a> Figure<'a> {
                 self.reading.of(&played, of_slots(&played, slots))
             }
             LoadCase::Rate(rate) => {
-                let traffic = open(spec, rate, prompt, requests(spec, rate));
+                let traffic = open(spec, rate / self.speed, prompt, requests(spec, rate));
                 let played = play(server, &traffic)?;
                 self.reading.of(&played, open_window(&played))
             }
-            LoadCase::MaxRate => highest(server, spec, prompt, 1.0 / alone),
+            LoadCase::MaxRate => highest(server, (spec, self.speed), prompt, 1.0 / alone),
         }
     }
 }
@@ -277,10 +288,10 @@ fn conversation(spec: &Conversation) -> Traffic {
 }
 
 /// The highest rate within the SLO; from this one on it is doubled, then halved between.
-fn highest(server: &Server, spec: &Load, prompt: u64, first: f64) -> Option<f64> {
+fn highest(server: &Server, (spec, speed): (&Load, f64), prompt: u64, first: f64) -> Option<f64> {
     let holds = |rate: f64| {
         let traffic = open(spec, rate, prompt, SEARCHED);
-        play(server, &traffic).is_some_and(|played| is_within(&played, spec))
+        play(server, &traffic).is_some_and(|played| is_within(&played, spec, speed))
     };
     let mut rate = first;
     let (mut low, mut high) = if holds(rate) {
@@ -312,9 +323,10 @@ fn highest(server: &Server, spec: &Load, prompt: u64, first: f64) -> Option<f64>
 }
 
 /// Whether enough requests are good, once the pipe is full, and all of them keep up.
-fn is_within(played: &Played, spec: &Load) -> bool {
+fn is_within(played: &Played, spec: &Load, speed: f64) -> bool {
     let Some((from, to)) = open_window(played) else { return false };
-    let within = |value: f64, bound: Option<f64>| bound.is_none_or(|bound| 1e3 * value <= bound);
+    let within =
+        |value: f64, bound: Option<f64>| bound.is_none_or(|bound| 1e3 * value <= speed * bound);
     let judged: Vec<_> = played.answers.iter().filter(|it| it.sent >= from).collect();
     let good = judged.iter().filter(|it| {
         let each = (it.last - it.first) / (it.tokens.max(2) - 1) as f64;

@@ -117,6 +117,11 @@ impl Latency {
 }
 
 impl Reading {
+    /// Whether it is so much in a second, and not seconds.
+    pub(super) fn is_rate(self) -> bool {
+        matches!(self, Self::Rate(_) | Self::Prefill)
+    }
+
     /// Its value, where the load gives one. `window`: from and to, in which rates are counted.
     pub(super) fn of(self, played: &Played, window: Option<(f64, f64)>) -> Option<f64> {
         let first = |it: &Answer| 1e3 * (it.first - it.sent);

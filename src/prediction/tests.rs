@@ -80,6 +80,26 @@ fn a_cache_is_worth_what_is_sent_again() {
 }
 
 #[test]
+fn a_faster_simulation_is_measured_by_a_clock_that_is_not() {
+    let axes = "{max-num-seqs: [2, 64]}";
+    let fast = SIMULATED.replace("gpu:", "speed: 10, gpu:");
+    let open = "{load: {rate: 20, output-tokens: 64}}";
+    let slow_open = "{load: {rate: 2, output-tokens: 64}}";
+    let ttft = |engine: &str, load: &str| {
+        values(&grid(engine, load, "{minimize: load.median_e2el_ms}", axes))
+    };
+    for (fast, plain) in ttft(&fast, open).iter().zip(ttft(SIMULATED, slow_open)) {
+        assert!((10.0 * fast / plain - 1.0).abs() < 1e-6, "{fast} {plain}");
+    }
+    let closed = "{load: {concurrency: 8, output-tokens: 64}}";
+    let rate =
+        |engine: &str| values(&grid(engine, closed, "{maximize: load.output_throughput}", axes));
+    for (fast, plain) in rate(&fast).iter().zip(rate(SIMULATED)) {
+        assert!((fast / plain / 10.0 - 1.0).abs() < 1e-6, "{fast} {plain}");
+    }
+}
+
+#[test]
 fn a_rate_within_an_slo_is_found() {
     let load = "{load: {find-max-rate: true, slo-ttft-ms: 400, output-tokens: 64}}";
     let objective = "{maximize: load.max_rate}";
@@ -116,7 +136,7 @@ fn what_is_not_known_is_said() {
     let tools = grid(
         SIMULATED,
         "{tool-calling: {}}",
-        "{maximize: tool-calling[scenario=single].accuracy}",
+        "{maximize: 'tool-calling[scenario=single].accuracy'}",
         axes,
     );
     assert!(why(&tools, None).starts_with("tool_calling[scenario=single].accuracy is "));

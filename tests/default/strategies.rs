@@ -197,15 +197,17 @@ fn what_the_simulator_expects_is_said_kept_and_near_what_it_serves() {
 
 /// Kept values of the objective by configuration.
 fn throughput(place: &Workplace) -> Vec<(String, f64)> {
-    let table = std::fs::read_to_string(place.path("runs/one/results.csv")).unwrap();
-    let mut rows = table.lines().map(|row| row.split(',').collect::<Vec<_>>());
-    let head = rows.next().unwrap();
-    let column = |name: &str| head.iter().position(|it| *it == name).expect(name);
-    let (name, repeat) = (column("configuration"), column("repeat"));
-    let value = column("load.output_throughput");
-    rows.filter(|row| row[repeat] != "0")
-        .filter_map(|row| Some((row[name].to_owned(), row[value].parse().ok()?)))
-        .collect()
+    let (mut running, mut values) = (String::new(), Vec::new());
+    for line in place.journal(RUN) {
+        let entry = &line["line"]["entry"];
+        if entry["kind"] == "launch_started" {
+            entry["configuration"].as_str().unwrap().clone_into(&mut running);
+        }
+        let measured = &entry["measurement"];
+        let value = measured["metrics"]["output_throughput"].as_f64();
+        values.extend(value.filter(|_| measured["repeat"] != 0).map(|it| (running.clone(), it)));
+    }
+    values
 }
 
 #[test]
