@@ -245,7 +245,7 @@ fn assemble(
     };
     let named = baseline.as_deref();
     let index = named.and_then(|it| expansion.configurations.iter().position(|c| c.answers_to(it)));
-    let task = Task::plain(expansion.configurations.len(), index);
+    let task = Task::sized(&expansion.configurations, index);
     strategy_block::enough(&document.strategy, &task, findings);
     let goal::Sought { objective, named, span } = document.sought?;
     if let Some(budget) = &document.budget {

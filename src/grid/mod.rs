@@ -190,7 +190,7 @@ impl Grid {
     /// The same with nothing but how much there is to decide about: it costs little, however
     /// many configurations there are.
     pub(crate) fn sizes(&self) -> Task {
-        Task::plain(self.configurations.len(), self.baseline_index())
+        Task::sized(&self.configurations, self.baseline_index())
     }
 
     /// Line and column, from 1, of a key in the file: `["engine", "docker", "api-key-env"]`.

@@ -171,7 +171,7 @@ pub(super) fn enough(chosen: &Chosen, task: &Task, findings: &mut Findings) {
     let Some(span) = &chosen.max_launches else { return };
     let (racing, what) = match spec {
         StrategySpec::Grid(_) => return,
-        StrategySpec::Adaptive(racing) => (racing, "its first block, with each configuration"),
+        StrategySpec::Adaptive(racing) => (racing, "its first block, with each configuration,"),
         StrategySpec::Model(model) => (&model.racing, "the first part of its screen"),
     };
     let (fewest, most) = (spec.fewest(task), racing.most(task));
@@ -180,7 +180,7 @@ pub(super) fn enough(chosen: &Chosen, task: &Task, findings: &mut Findings) {
         findings
             .error(span, format!("`max-launches` is {most}, and `{name}` needs {fewest} or more"))
             .help(format!(
-                "{what}, has {fewest} launches for {} configurations",
+                "{what} has {fewest} launches for {} configurations",
                 task.configurations
             ));
     }

@@ -110,7 +110,7 @@ fn design(trust: &Trust) -> Vec<String> {
 /// How launches were chosen, and why the strategy wanted no more.
 fn by_choice(chosen: &Chosen) -> Vec<String> {
     let ended = chosen.ended.as_ref().filter(|it| it.complete);
-    let why = ended.map(|it| format!("Why it ended: {}.", it.reason));
+    let why = ended.map(|it| format!("Why it ended, by its own reckoning then: {}.", it.reason));
     std::iter::once(format!("{chosen}.")).chain(why).collect()
 }
 

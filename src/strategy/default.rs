@@ -2,6 +2,7 @@
 //! whether their axes tell them apart. What the strategies do, and their options, is elsewhere;
 //! a sweep that began keeps the strategy of its manifest.
 
+use super::spec::MODELLED_TO;
 use super::{AdaptiveStrategy, GridStrategy, ModelStrategy, StrategySpec, model, task};
 use crate::configuration::Configuration;
 
@@ -9,8 +10,6 @@ use crate::configuration::Configuration;
 pub const CHOSEN_FROM: usize = 6;
 /// Configurations from which only a part of them is launched.
 pub const MODELLED_FROM: usize = 40;
-/// Configurations at most of which a model decides in seconds.
-pub const MODELLED_TO: usize = 1_000;
 /// Axes that a model needs: of one alone it says what neighbours would.
 const AXES: usize = 2;
 

@@ -22,12 +22,12 @@ mod repeats;
 mod spec;
 mod task;
 
-pub use default::{CHOSEN_FROM, DefaultStrategy, MODELLED_FROM, MODELLED_TO};
+pub use default::{CHOSEN_FROM, DefaultStrategy, MODELLED_FROM};
 pub use expected::Place;
 pub use finished::Finished;
 pub use order::Order;
 pub use repeats::best as best_repeats;
-pub use spec::{AdaptiveStrategy, GridStrategy, ModelStrategy, StrategySpec};
+pub use spec::{AdaptiveStrategy, GridStrategy, MODELLED_TO, ModelStrategy, StrategySpec};
 pub use task::{Limits, Prediction, Task};
 
 /// What a trial is for.

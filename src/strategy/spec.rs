@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Order;
 
+/// Configurations at most of which a model decides in seconds.
+pub const MODELLED_TO: usize = 1_000;
+
 /// How a grid asks for launches and repeats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Order;
+use super::spec::MODELLED_TO;
 use crate::configuration::Configuration;
 use crate::metric::{Goal, Objective};
 
@@ -109,6 +110,16 @@ impl Task {
             levels: levels(configurations),
             ..Self::plain(configurations.len(), baseline)
         }
+    }
+
+    /// How much there is to decide about, without what is sought. Of more configurations than a
+    /// model takes nothing of their levels is asked: that would cost too much.
+    pub fn sized(configurations: &[Configuration], baseline: Option<usize>) -> Self {
+        let plain = Self::plain(configurations.len(), baseline);
+        if configurations.len() > MODELLED_TO {
+            return plain;
+        }
+        Self { levels: levels(configurations), ..plain }
     }
 
     /// The same with what is predicted, where it is of as many configurations.

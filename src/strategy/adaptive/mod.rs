@@ -87,7 +87,8 @@ impl Strategy for Adaptive {
         let next = observations.iter().map(|it| it.trial + 1).max().unwrap_or_default();
         let known: Vec<&Observation> = observations.iter().collect();
         // In duels each repeat counts, and those of a pair have equally many.
-        (next < self.blocks.screened()).then(|| bar::bar(&self.race.task, &known, configuration))?
+        (next < self.blocks.screened())
+            .then(|| bar::bar(&self.race.task, &known, configuration, bar::BEHIND))?
     }
 }
 

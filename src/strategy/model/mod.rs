@@ -10,6 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::adaptive::bar::bar;
+use super::adaptive::eligible::Eligible;
 use super::adaptive::race::Race;
 use super::adaptive::{SURVIVORS, before, last};
 use super::{
@@ -34,6 +35,19 @@ use reading::Reading;
 /// How many axes tell configurations apart, and join some of them, by each one's levels.
 pub(super) fn axes(levels: &[Vec<usize>]) -> usize {
     Kernel::new(levels).axes()
+}
+
+/// Standard errors behind the leader from which further repeats are not worth their time: a
+/// screen that has each configuration once learns more of them than a race does. Chosen by
+/// simulation: `docs/strategy-model.md`.
+const BEHIND: f64 = 3.0;
+
+/// Launches of a screen at the least, by each configuration's levels: all of them where no axis
+/// joins any.
+pub(super) fn least_screen(levels: &[Vec<usize>]) -> usize {
+    let kernel = Kernel::new(levels);
+    let first = screen::looks(&kernel, levels.len()).next().filter(|_| kernel.axes() > 0);
+    first.unwrap_or(levels.len())
 }
 
 /// A screen by a model, then a race.
@@ -91,7 +105,13 @@ impl Modelled {
             known
         } else {
             let Finalists { members, belief } = self.finalists(&before(&known, begin));
-            let runs = |it: &&Observation| belief.is_none() || members.contains(&it.configuration);
+            let is_lost = is_lost(&members, &self.race.eligible(&known));
+            let runs = |it: &&Observation| {
+                is_lost
+                    || belief.is_none()
+                    || it.purpose == Purpose::Final
+                    || members.contains(&it.configuration)
+            };
             known.into_iter().filter(runs).collect()
         };
         Some(self.race.standing(&own)?.held())
@@ -157,9 +177,16 @@ impl Modelled {
             }
             return self.launch(start + place, configuration, Purpose::Final);
         }
+        let is_lost = is_lost(&members, &eligible);
+        if let Some(action) = self.anew(situation, &known).filter(|_| is_lost) {
+            return action;
+        }
         // What was launched once and is believed to be behind is no rival.
         let runs = |c: usize| {
-            belief.is_none() || members.contains(&c) || self.race.task.baseline == Some(c)
+            is_lost
+                || belief.is_none()
+                || members.contains(&c)
+                || self.race.task.baseline == Some(c)
         };
         // What was launched as one of the last is never hidden: its number is taken.
         let counts = |it: &&Observation| it.purpose == Purpose::Final || runs(it.configuration);
@@ -168,6 +195,26 @@ impl Modelled {
         let own = Situation { observations: &observations, ..*situation };
         let action = self.race.next(&own, start + members.len() as u32);
         self.with_remark(action, situation.observations)
+    }
+
+    /// The screen once more, with all launches: what may be the best of those that were not
+    /// launched. `None` where they are hardly better than what is left.
+    fn anew(&self, situation: &Situation<'_>, known: &[&Observation]) -> Option<Action> {
+        let field = self.field(known, &[]);
+        let belief = self.belief(known)?;
+        let leader = field.leader(&belief)?;
+        let chosen = if field.open.contains(&leader) {
+            leader
+        } else if field.is_seen(&belief) {
+            return None;
+        } else {
+            field.next(&belief)?
+        };
+        if !situation.in_flight.is_empty() {
+            return Some(Action::Wait);
+        }
+        let trial = last(situation).map_or(0, |last| last + 1);
+        Some(self.launch(trial, chosen, Purpose::Final))
     }
 
     fn decide(&self, situation: &Situation<'_>) -> Action {
@@ -242,8 +289,13 @@ impl Strategy for Modelled {
         let known: Vec<&Observation> = observations.iter().collect();
         // In the second block and in duels each repeat counts.
         let screens = start(observations) == u32::MAX;
-        screens.then(|| bar(&self.race.task, &known, configuration))?
+        screens.then(|| bar(&self.race.task, &known, configuration, BEHIND))?
     }
+}
+
+/// Whether none of the last ones is left.
+fn is_lost(members: &[usize], eligible: &[Eligible]) -> bool {
+    members.iter().all(|it| !eligible[*it].is_in())
 }
 
 /// The first trial after the screen; the greatest number while there is none.

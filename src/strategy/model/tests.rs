@@ -219,6 +219,42 @@ fn without_axes_it_is_a_whole_screen() {
     assert_eq!(strategy.leader(&ran.observations).map(|it| it.configuration), Some(0));
 }
 
+/// The fastest ones break a bound: then those that were not launched may be the best.
+#[test]
+fn where_the_best_ones_break_a_bound_the_others_are_launched_until_one_keeps_it() {
+    let bound = Limits { min: None, max: Some(1.0) };
+    let task = || Task { constraints: vec![bound], ..task_of_48() };
+    for seed in 0..4 {
+        let mut world = World::of_48(true, seed);
+        let mut sorted = world.effects.clone();
+        sorted.sort_by(f64::total_cmp);
+        for keeping in [12, 1] {
+            let slow = sorted[48 - keeping];
+            world.bounded =
+                world.effects.iter().map(|it| if *it >= slow { 0.5 } else { 2.0 }).collect();
+            let strategy = strategy(task(), seed);
+            let ran = world.run(&strategy);
+            let leader = strategy.leader(&ran.observations).expect("a leader").configuration;
+            assert!(world.bounded[leader] < 1.0, "{keeping}: it breaks the bound");
+            let regret = world.effects[leader] - slow;
+            assert!(regret < 0.15, "{keeping} of seed {seed}: {regret}");
+            assert!(!matches!(ran.why, Some(Finished::NoValues)), "{:?}", ran.why);
+        }
+        world.bounded = vec![2.0; 48];
+        let ran = world.run(&strategy(task(), seed));
+        assert_eq!(ran.observations.len(), 48, "each one may keep it until it is launched");
+        assert_eq!(ran.why, Some(Finished::NothingLeft));
+    }
+}
+
+#[test]
+fn a_screen_has_at_least_what_is_launched_before_its_first_look() {
+    let least = least_screen(&levels(&LEVELS));
+    let ran = World::of_48(true, 1).run(&strategy(task_of_48(), 1));
+    assert!(ran.screened().len() >= least, "{} {least}", ran.screened().len());
+    assert_eq!(least_screen(&vec![Vec::new(); 9]), 9, "no axes: all of them");
+}
+
 #[test]
 fn what_is_to_be_maximised_is() {
     let task = Task { goal: crate::metric::Goal::Maximize, ..task_of_48() };
