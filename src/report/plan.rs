@@ -182,9 +182,13 @@ fn cut(plan: &Plan<'_>, least: u64, most: u64, about: &str) -> String {
         format!("may end the sweep after {about}{least} of {of} launches")
     };
     // Of one that chooses nothing its own advice says what is never launched.
-    let first = plan.least_launches.and(plan.chosen()).map(|it| it.first_block);
-    match first {
-        Some(first) if least < first => format!("{ends}, in its first block of {first}"),
+    let chosen = plan.least_launches.and(plan.chosen());
+    match chosen.map(|it| (it.first_block, it.strategy)) {
+        // A model launches a part of them first, and how many is not known beforehand.
+        Some((_, "model")) if least < fewest => format!("{ends}, in its screen"),
+        Some((first, name)) if least < first && name != "model" => {
+            format!("{ends}, in its first block of {first}")
+        }
         Some(_) => format!("{ends}, before its duels are over"),
         None => ends,
     }

@@ -21,8 +21,9 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     add(trust.replaced.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.gated.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.not_counted.iter().map(|it| format!("{it}.")).collect());
+    // A confirmation says nothing of how its candidate was chosen.
+    add(trust.chosen.as_ref().map_or_else(Vec::new, by_choice));
     if !result {
-        add(trust.chosen.as_ref().map_or_else(Vec::new, by_choice));
         add(design(trust));
         add(once(trust));
     }

@@ -63,6 +63,19 @@ impl StrategySpec {
         Remaining { low: least.min(most), high: most.max(least) }
     }
 
+    /// The same without a greatest number of launches that is less than it must have.
+    #[must_use]
+    pub fn within_reach(mut self, task: &Task) -> Self {
+        let fewest = self.fewest(task);
+        let most = match &mut self {
+            Self::Grid(_) => return self,
+            Self::Adaptive(spec) => &mut spec.max_launches,
+            Self::Model(spec) => &mut spec.racing.max_launches,
+        };
+        *most = most.filter(|it| *it >= fewest);
+        self
+    }
+
     /// The strategies that there are, each with the options of this one as far as it has them,
     /// and in its own place this one.
     pub fn alternatives(&self) -> [Self; 3] {

@@ -139,10 +139,14 @@ impl PlannedStrategy {
 /// Every strategy that there is.
 pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy> {
     let of = |spec: StrategySpec| {
-        let (estimate, sizes) = (Estimate::by(grid, &spec), grid.sizes());
+        let sizes = grid.sizes();
+        let is_chosen = spec == grid.strategy;
+        // A bound that suits the grid's own strategy may be too low for another one.
+        let spec = if is_chosen { spec } else { spec.within_reach(&sizes) };
+        let estimate = Estimate::by(grid, &spec);
         let mut planned = PlannedStrategy {
             strategy: spec.name(),
-            is_chosen: spec == grid.strategy,
+            is_chosen,
             launches: Range { low: estimate.launches.0, high: estimate.launches.1 },
             first_block: u64::from(spec.first_block(&sizes)),
             hours: Range {
