@@ -175,6 +175,14 @@ def fuzzing(parts):
     )
 
 
+def by_strategy(line):
+    """Its sweeps by strategy."""
+    found = line.get("strategies")
+    if found is None:
+        return "not counted in the last run, which had `grid` alone"
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(found.items()))
+
+
 def table(head, rows):
     text = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return text + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
@@ -213,7 +221,11 @@ def document(parts):
         "  production is down a debt that can be read must say so; at the end none may be left. The world",
         "  removes a dead session's candidates before it continues, as the commands do; whether these do is shown",
         "  by the next two.",
-        "- `crash-simulated`, `crash-process`: the built program, killed at random moments.",
+        "  Sweeps by `adaptive` and by `model` are among them: each strategy that is built anew from any part of a",
+        "  journal must ask for what the sweep then began. Trials have times by their number there, since a",
+        "  sweep that was killed takes longer, and a machine that drifts meanwhile may rightly change a choice.",
+        "- `crash-simulated`, `crash-process`: the built program, killed at random moments; a third of the nights",
+        "  have `adaptive`, in a grid whose launches it chooses alike whatever is measured.",
         "- `crash-docker`: the same with containers, and a production that is stopped and started. More than half",
         "  of the kills are at calls of the engine, by a proxy before the daemon's socket: before the daemon hears",
         "  of a create, start, stop or removal, or once it is done and the answer is lost.",
@@ -248,7 +260,8 @@ def document(parts):
             "",
             f"In `crash`, {crash['cut_journals']:,} journals of complete sweeps were cut at a length drawn at random and",
             f"resumed: {crash['refused_cuts']:,} were refused with the journal's name, the others came to the same rows.",
-            f"{crash.get('lost_folders', 0):,} folders were lost after a kill. Kills by the point at which they came:",
+            f"{crash.get('lost_folders', 0):,} folders were lost after a kill. Sweeps by their strategy: {by_strategy(crash)}.",
+            "Kills by the point at which they came:",
             "",
         ]
         text += table(["point", "kills"], sorted(crash["points"].items()))

@@ -26,6 +26,7 @@ pub mod input;
 pub mod machine;
 pub mod metric;
 pub mod ownership;
+pub mod prediction;
 pub mod report;
 pub mod results;
 pub mod route;

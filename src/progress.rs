@@ -4,13 +4,14 @@
 //! the local time. What is said of a sweep fits 80 columns; messages of others stay on
 //! one line there, so that a log can be searched for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 mod trials;
+mod unfinished;
 mod wording;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -29,6 +30,7 @@ use vllm_grid::sweep::standing::Standing;
 
 use crate::output::secrets;
 use trials::Trials;
+pub(crate) use unfinished::Confirms;
 
 /// Listens to events and shows them.
 #[derive(Clone)]
@@ -54,8 +56,8 @@ struct SweepView {
     launches: (u32, u32),
     /// Trials of what is worked on.
     trials: Trials,
-    /// The rest of the command that continues a confirmation, where it is one.
-    confirms: Option<String>,
+    /// How it is continued, where it is a confirmation.
+    confirms: Option<Confirms>,
     session: Session,
 }
 
@@ -143,10 +145,23 @@ impl Progress {
         self.view().line(&format!("warning: {text}"));
     }
 
-    /// It is a confirmation, which `confirm` with these options continues.
-    pub(crate) fn confirms(&self, options: &str) {
+    /// It is a confirmation.
+    pub(crate) fn confirms(&self, how: Confirms) {
         if let Some(sweep) = &mut self.view().sweep {
-            sweep.confirms = Some(options.to_owned());
+            sweep.confirms = Some(how);
+        }
+    }
+
+    /// A part of so many launches begins, at the least and at the most, whose trials these are
+    /// done before.
+    pub(crate) fn begins_part(&self, launches: (u32, u32), done: BTreeSet<u32>) {
+        let mut view = self.view();
+        if let Some(sweep) = &mut view.sweep {
+            (sweep.launches, sweep.trials) = (launches, Trials::done(done));
+        }
+        // When the part before would have ended says nothing of it.
+        if let Some(bars) = &view.bars {
+            bars.overall.set_message("");
         }
     }
 
@@ -174,27 +189,7 @@ impl Progress {
         }
         let left = |sweep: &&SweepView| matches!(sweep.session, Session::Partial | Session::Spent);
         if let Some(sweep) = view.sweep.as_ref().filter(left) {
-            let folder = quoted(&sweep.folder);
-            let line = match &sweep.confirms {
-                // What is not there, or not whole, cannot be continued there.
-                _ if !is_there(&sweep.folder) => format!(
-                    "the sweep is not complete, and {folder} is not there any more as it was: restore \
-                     it, or where it was moved, `vllm-grid resume` with its new place continues it"
-                ),
-                // Its budget counts the sessions before, and the grid is not to change.
-                None if sweep.session == Session::Spent => {
-                    "the sweep is not complete, and its budget is spent: \
-                    give the grid a larger `budget` and start a new sweep"
-                        .to_owned()
-                }
-                None => {
-                    format!("the sweep is not complete: `vllm-grid resume {folder}` continues it")
-                }
-                Some(names) => format!(
-                    "the confirmation is not complete: `vllm-grid confirm {folder}{names}` \
-                     continues it"
-                ),
-            };
+            let line = sweep.unfinished();
             view.line(&line);
         }
     }
@@ -280,6 +275,7 @@ impl ProgressView {
             | Entry::Production { .. }
             | Entry::ConfirmationStarted { .. }
             | Entry::ConfirmationEnded { .. }
+            | Entry::NothingToConfirm { .. }
             | Entry::Unknown => {}
         }
     }
@@ -315,9 +311,12 @@ impl ProgressView {
             0 => String::new(),
             done => format!(", {done} done before"),
         };
-        let about = if sweep.confirms.is_some() { "about " } else { "" };
+        let (what, about) = match &sweep.confirms {
+            Some(_) => ("confirmation of sweep", "about "),
+            None => ("sweep", ""),
+        };
         let (name, launches) = (&sweep.name, wording::range(sweep.launches, " to "));
-        let text = format!("sweep {name}{mark}: {about}{launches} launches{done}");
+        let text = format!("{what} {name}{mark}: {about}{launches} launches{done}");
         self.say(&text);
         if self.bars.is_none() {
             let offset = (self.clock)().strftime("UTC%:z").to_string();
@@ -449,7 +448,8 @@ impl ProgressView {
         // A confirmation says only about how many it takes.
         let (least, most) = sweep.map_or((0, 0), |it| it.launches);
         let launches = wording::range((least.max(place), most.max(place)), "-");
-        format!("[{place}/{launches}] {name}: ")
+        let part = if sweep.is_some_and(|it| it.confirms.is_some()) { "confirm " } else { "" };
+        format!("[{part}{place}/{launches}] {name}: ")
     }
 
     /// What happens now: the bar's message, or a line.

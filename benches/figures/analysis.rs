@@ -32,6 +32,7 @@ parameters:
 workloads:
   load: {concurrency: [16], requests: 64}
 objective: {maximize: load.output_throughput}
+strategy: grid
 ";
 
 /// What it took: the ranking, the analysis, and the memory that the analysis added.

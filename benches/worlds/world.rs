@@ -215,8 +215,10 @@ impl Sweep {
                 objective: Objective { metric, goal, constraints: Vec::new(), further: Vec::new() },
                 strategy: StrategySpec::Grid(GridStrategy::default()),
                 order: Order::Separated,
+                predicted: None,
                 budget_seconds: None,
                 budget: vllm_grid::grid::Budget::default(),
+                confirm: None,
                 host: "a simulated world".to_owned(),
                 machine: None,
                 image_id: None,
@@ -232,6 +234,7 @@ impl Sweep {
             confirmations: Vec::new(),
             unproven: None,
             ended: None,
+            not_confirmed: None,
         };
         Self { effects, record }
     }

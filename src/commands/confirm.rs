@@ -1,18 +1,18 @@
 //! `confirm`: fresh launches of a configuration and the baseline in turn, which alone give
 //! a gain to publish.
 
-use vllm_grid::grid::plan::spoken;
-use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::extent::Extent;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
-use vllm_grid::results::confirmable::{self, Outlook, Pair, Refusal, RepeatsFrom};
+use vllm_grid::results::confirmable::{self, Pair, Refusal};
 use vllm_grid::results::ranking::{self, Ranking};
 use vllm_grid::strategy::confirm::{Ended, MAX_PAIRS};
 use vllm_grid::sweep::confirm::{self, Asked, Session};
 
+use super::follow::announcement;
 use super::show;
-use super::sweep::{self, Work};
+use super::sweep;
+use super::work::{self, Work};
 use crate::cli::ConfirmArgs;
 use crate::exit::{CommandError, Exit, print};
 use crate::signals::Shutdown;
@@ -46,6 +46,7 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
         repeats: outlook.repeats,
         budget_seconds: args.budget,
         again: args.again,
+        of_grid: false,
     };
     let session = confirm::session(&counted, &asked);
     let (confirmation, is_new) = match session {
@@ -72,7 +73,7 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
     let launches = outlook.expected.map_or(MAX_PAIRS, |it| it.pairs) * 2;
     let (grid, engine, sweep, owning) = may.open(folder).await?;
     let work = Work::confirming(sweep, confirmation, launches, said)?.owned(owning);
-    Box::pin(sweep::run(work, &grid, engine, shutdown)).await
+    Box::pin(work::run(work, &grid, engine, shutdown)).await
 }
 
 /// What is compared, or everything that speaks against it. `counted`: what counts of the record
@@ -94,43 +95,6 @@ fn pair(
     let fail: Vec<String> =
         names.into_iter().filter_map(|name| confirm::would_fail(counted, name)).collect();
     if fail.is_empty() { Ok(pair) } else { Err(refused(fail)) }
-}
-
-/// What is about to be done, and how long it takes.
-fn announcement(
-    confirmation: &Confirmation,
-    outlook: &Outlook,
-    is_new: bool,
-    ranking: &Ranking,
-) -> Vec<String> {
-    let Confirmation { number, candidate, baseline, claim, repeats, budget_seconds, .. } =
-        confirmation;
-    let verb = if is_new { "confirmation" } else { "continues confirmation" };
-    let half = (claim * 5000.0).round() / 100.0;
-    let mut lines = vec![format!(
-        "{verb} {number}: {candidate} and {baseline} in turn, until the gain is known to ±{half}%"
-    )];
-    let done = ranking.confirmed.iter().find(|it| !is_new && it.number == *number);
-    if let Some(done) = done {
-        let (candidate, baseline) = (done.launches.candidate, done.launches.baseline);
-        lines.push(format!("launches so far: {candidate} + {baseline}"));
-    }
-    lines.push(format!("expected in all: {outlook}"));
-    if let Some((budget, expected)) = budget_seconds.zip(outlook.expected) {
-        let launches = (budget as f64 / expected.launch_seconds.max(1.0)).ceil();
-        if launches < 2.0 * f64::from(expected.pairs_high) {
-            let budget = spoken(budget as f64);
-            lines.push(format!("the budget of {budget} allows about {launches:.0} launches"));
-        }
-    }
-    let from = match outlook.repeats_from {
-        _ if !is_new => "as before",
-        RepeatsFrom::Measured => "the best use of the time by what the sweep measured",
-        RepeatsFrom::Grid => "as in the grid",
-        RepeatsFrom::Workload => "as the workload says",
-    };
-    lines.push(format!("repeats of each launch: {repeats} ({from})"));
-    lines
 }
 
 /// A word on a sweep that is not complete: its candidate may change.

@@ -21,9 +21,11 @@ mod confirm;
 pub(crate) mod descriptors;
 mod doctor;
 mod finish;
+mod follow;
 mod list;
 mod owning;
 mod plan;
+mod prediction;
 mod production;
 mod recover;
 mod report;
@@ -31,6 +33,7 @@ mod report_file;
 mod show;
 mod simulate;
 mod sweep;
+mod work;
 
 /// Runs a command, and what is to be run after it.
 pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandError> {

@@ -31,6 +31,7 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     let mut grid = service::complete(file, &started);
     grid.warnings.extend(excused);
     super::production::of_plan(&mut grid, started.first().map(|it| &it.spec)).await;
+    super::prediction::of_plan(&mut grid).await;
     super::check_source(&grid)?;
     let plan = expected(Plan::new(&grid), &grid).with_variables(variables(&grid, &started));
     match args.format {

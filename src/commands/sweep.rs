@@ -1,40 +1,32 @@
 //! `sweep` and `resume`: a grid file becomes a folder of results.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use vllm_grid::bench::RecordSink;
 use vllm_grid::engine::compose::ServiceSpec;
 use vllm_grid::engine::docker::{DockerProduction, production_of};
 use vllm_grid::engine::production::Production;
 use vllm_grid::engine::service::{self, Need};
 use vllm_grid::engine::{self, Engine, EngineError};
+use vllm_grid::grid::plan::by_default;
 use vllm_grid::grid::{EngineBlock, Grid, GridFile};
-use vllm_grid::history::HistoryError;
 use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::{Folder, SeenFolder};
 use vllm_grid::history::journal::{self, JournalError, Line};
 use vllm_grid::history::production::{Down, Now, PendingRestore, pending_restore};
 use vllm_grid::history::replay::production_steps;
-use vllm_grid::history::timing::{self, Timing};
-use vllm_grid::results::ranking;
-use vllm_grid::results::records::ParquetRecords;
-use vllm_grid::strategy::confirm::{CLAIM, Confirm, MAX_PAIRS};
+use vllm_grid::strategy::confirm::MAX_PAIRS;
 use vllm_grid::sweep::SweepError;
-use vllm_grid::sweep::context::SweepContext;
 use vllm_grid::sweep::difference::{Changed, Continues};
 use vllm_grid::sweep::measured_with::MeasuredWith;
 use vllm_grid::sweep::resume::{self, ResumeError};
-use vllm_grid::sweep::run::{Ending, Sweep};
+use vllm_grid::sweep::run::Sweep;
 
 use super::descriptors;
 use super::owning::{self, Claimed, Owning};
-use super::report;
-use super::show::{self, Writer};
-use crate::cli::{Format, ResumeArgs, SweepArgs};
+use super::work::{self, Work};
+use crate::cli::{ResumeArgs, SweepArgs};
 use crate::exit::{CommandError, Exit};
 use crate::output::{print_error, secrets};
-use crate::progress::Progress;
 use crate::signals::Shutdown;
 
 /// `sweep`: launches, measures and ranks every configuration of a grid.
@@ -60,9 +52,12 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
     let with = MeasuredWith::read(&*engine, None).await;
+    super::prediction::of_sweep(&mut grid, &with.machine);
     let sweep = Sweep::begin_with(&grid, args.output.as_deref(), now, secrets(), Some(with))?;
     let owning = claimed.begin(&sweep, &*engine).await?;
-    Box::pin(run(Work::of(sweep).owned(owning), &grid, engine, shutdown)).await
+    let chosen = by_default(&grid).filter(|_| grid.strategy.chooses());
+    let said = chosen.map(|it| format!("strategy: {it}")).into_iter().collect();
+    Box::pin(work::run(Work::of(sweep, said).owned(owning), &grid, engine, shutdown)).await
 }
 
 /// The grid's engine, and what a new sweep claims: what fails here leaves no folder.
@@ -82,7 +77,9 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
     let mut said = may.continues.said.clone();
     let (grid, engine, sweep, owning) = may.open(folder).await?;
     let work = match sweep.record().unfinished_confirmation() {
-        None => Work { said, ..Work::of(sweep) },
+        None => Work::of(sweep, said),
+        // What the grid asks for follows its strategy's part, also in a new block.
+        Some(left) if left.of_grid && sweep.begins_block() => Work::of(sweep, said),
         Some(left) => {
             let budget_seconds = left.budget_left();
             let mut asked = Confirmation { budget_seconds, ..left.asked.clone() };
@@ -98,7 +95,7 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
             Work::confirming(sweep, asked, 2 * MAX_PAIRS, said)?
         }
     };
-    Box::pin(run(work.owned(owning), &grid, engine, shutdown)).await
+    Box::pin(work::run(work.owned(owning), &grid, engine, shutdown)).await
 }
 
 /// What a run continues with, where it may.
@@ -130,7 +127,7 @@ pub(super) async fn may_continue(
     if !is_worked_on {
         unproven = note_owed(folder, seen.as_ref().map_or(&[], SeenFolder::lines), shutdown).await;
     }
-    let may = may_continue_seen(folder, seen, accept).await;
+    let may = Box::pin(may_continue_seen(folder, seen, accept)).await;
     let may = may.inspect_err(|_| say_unproven(unproven.as_deref()))?;
     Ok(MayContinue { unproven, ..may })
 }
@@ -216,74 +213,6 @@ fn say_unproven(unproven: Option<&str>) {
     }
 }
 
-/// What a session works on.
-pub(super) struct Work {
-    sweep: Sweep,
-    confirming: Option<Confirming>,
-    /// What a person reads before anything is launched.
-    said: Vec<String>,
-    /// What it holds and owes while it works.
-    owning: Option<Owning>,
-}
-
-/// A confirmation.
-struct Confirming {
-    number: u32,
-    strategy: Confirm,
-    /// As far as known.
-    launches: u32,
-    /// The options by which `confirm` continues it.
-    options: String,
-}
-
-impl Work {
-    fn of(sweep: Sweep) -> Self {
-        Self { sweep, confirming: None, said: Vec::new(), owning: None }
-    }
-
-    /// A confirmation of about so many launches.
-    pub(super) fn confirming(
-        sweep: Sweep,
-        asked: Confirmation,
-        launches: u32,
-        said: Vec<String>,
-    ) -> Result<Self, CommandError> {
-        let unknown = || {
-            let what = "the confirmation is of a configuration that the sweep does not have";
-            CommandError::message(Exit::Usage, what)
-        };
-        let configurations = sweep.record().manifest.configurations.iter();
-        let names: Vec<&str> = configurations.map(|it| it.name.as_str()).collect();
-        let pace = sweep.record().manifest.machine_pace();
-        let strategy = asked.strategy(&names, pace).ok_or_else(unknown)?;
-        let Confirmation { number, candidate, baseline, claim, .. } = &asked;
-        let number = *number;
-        let is_default = sweep.record().manifest.baseline.as_ref() == Some(baseline);
-        let other = if is_default { String::new() } else { format!(" --baseline {baseline}") };
-        let claim = if (claim - CLAIM).abs() < 1e-9 {
-            String::new()
-        } else {
-            format!(" --claim {}%", (claim * 10_000.0).round() / 100.0)
-        };
-        let options = format!(" --configuration {candidate}{other}{claim}");
-        let sweep = sweep.confirming(asked).ok_or_else(unknown)?;
-        Ok(Self {
-            sweep,
-            confirming: Some(Confirming { number, strategy, launches, options }),
-            said,
-            owning: None,
-        })
-    }
-
-    /// The same, with what it holds and owes.
-    pub(super) fn owned(mut self, owning: Owning) -> Self {
-        self.said.extend(owning.said.iter().cloned());
-        self.sweep = self.sweep.owned_by(owning.owner.clone());
-        self.owning = Some(owning);
-        self
-    }
-}
-
 fn refused(error: ResumeError) -> CommandError {
     match error {
         ResumeError::History(error) => error.into(),
@@ -339,168 +268,4 @@ fn unusable(error: EngineError) -> CommandError {
 async fn production(grid: &Grid) -> Result<Option<DockerProduction>, CommandError> {
     let EngineBlock::Docker(block) = &grid.engine else { return Ok(None) };
     production_of(block).await.map_err(unusable)
-}
-
-/// Runs the loop, then writes and shows what there is, however it ended.
-pub(super) async fn run(
-    work: Work,
-    grid: &Grid,
-    engine: Arc<dyn Engine>,
-    shutdown: &Shutdown,
-) -> Result<Exit, CommandError> {
-    let Work { mut sweep, confirming, said, mut owning } = work;
-    shutdown.names(sweep.folder().path());
-    let records = |folder: &Path| -> Box<dyn RecordSink> {
-        Box::new(ParquetRecords::in_launch(folder).without(secrets().clone()))
-    };
-    let serves = owning.as_mut().and_then(|it| it.serves.take());
-    let mut context = SweepContext::of(grid, engine, records)
-        .with_strategy(sweep.record().manifest.build_strategy())
-        .with_production(serves.map(|it| Box::new(it) as Box<dyn Production>))
-        .with_cancel(shutdown.token().clone());
-    // How long a confirmation takes is said before it begins, and by its own sweep.
-    if confirming.is_none() {
-        context = context.with_earlier(earlier(grid, &sweep).await);
-    }
-    let confirmation = confirming.as_ref().map(|it| it.number);
-    let launches = match &confirming {
-        Some(it) => (it.launches, it.launches),
-        None => sweep.launches_in_all(&context),
-    };
-    let progress = Progress::of_sweep(&sweep, launches);
-    if let Some(Confirming { strategy, options, .. }) = confirming {
-        progress.confirms(&options);
-        context = context.with_strategy(Box::new(strategy));
-    }
-    for line in &said {
-        progress.say(line);
-    }
-    for warning in &grid.warnings {
-        progress.warn(&warning.message);
-    }
-    for line in sweep.too_long(&context) {
-        progress.warn(&line);
-    }
-    let events = shutdown.watches(progress.events());
-    if let Some(owning) = &mut owning {
-        owning.begin();
-    }
-    let ending = sweep.run(&context.with_events(events)).await;
-    if let Some(owning) = owning {
-        owning.end(&progress).await;
-    }
-    let first = shutdown.production_down().or_else(|| is_gone(&ending).then(|| GONE.to_owned()));
-    progress.close(first.as_deref());
-    let (also, outcome) = outcome(ending, show(&sweep, confirmation));
-    if let Some(also) = also {
-        also.print();
-    }
-    outcome
-}
-
-/// Said where the error itself has what is left of the sweep, and what to do with it.
-const GONE: &str = "the sweep is not complete; the error below says what is left of it";
-
-/// Whether the journal's path became another file's, or nobody's.
-fn is_gone(ending: &Result<Ending, SweepError>) -> bool {
-    let Err(SweepError::History(HistoryError::Journal(error))) = ending else { return false };
-    matches!(error, JournalError::Gone { .. })
-}
-
-/// What earlier sweeps took: whole journals are read, so not on the runtime's own threads.
-async fn earlier(grid: &Grid, sweep: &Sweep) -> Timing {
-    let (grid, own) = (grid.clone(), sweep.record().manifest.sweep.clone());
-    let read = move || timing::earlier(Path::new("runs"), &grid, Some(&own));
-    tokio::task::spawn_blocking(read).await.unwrap_or_default()
-}
-
-/// How the process ends after a sweep and the showing of it, and what else is to be
-/// reported: how the sweep ended counts more than how the showing did.
-fn outcome(
-    ending: Result<Ending, SweepError>,
-    shown: Result<Exit, CommandError>,
-) -> (Option<CommandError>, Result<Exit, CommandError>) {
-    match (ending, shown) {
-        (Ok(Ending::Complete | Ending::BudgetSpent), shown) => (None, shown),
-        (Ok(Ending::Interrupted | Ending::WindowClosed), shown) => {
-            (shown.err(), Ok(Exit::Interrupted))
-        }
-        // A disk that refused the journal refuses the results, too: it is reported once.
-        (
-            Err(
-                error @ SweepError::History(
-                    HistoryError::Io { .. }
-                    | HistoryError::Journal(
-                        JournalError::Io { .. }
-                        | JournalError::Full { .. }
-                        | JournalError::Gone { .. },
-                    ),
-                ),
-            ),
-            _,
-        ) => (None, Err(error.into())),
-        (Err(error), shown) => (shown.err(), Err(error.into())),
-    }
-}
-
-/// Writes the results and shows the ranking; after a confirmation its gain says how the
-/// process ends.
-fn show(sweep: &Sweep, confirmation: Option<u32>) -> Result<Exit, CommandError> {
-    // As it is written: without secrets.
-    let record = sweep.folder().record()?;
-    let ranking = ranking::rank(&record);
-    let folder = sweep.folder();
-    // A table that cannot be written hides nothing of what was measured.
-    let tables = show::write(folder.path(), &record, &ranking);
-    let ranked = show::ranked(folder, &record, &ranking, Format::Text, Writer::Ourselves)?;
-    let exit = match confirmation {
-        Some(number) => show::confirmed(&ranking, number)?,
-        None => ranked,
-    };
-    // After the verdict is shown: it takes a moment.
-    let pages = report::write(folder, folder.path(), &record, &ranking, Writer::Ourselves);
-    match tables.and(pages) {
-        Ok(_) => Ok(exit),
-        Err(error) => Err(not_written(&error, folder.path())),
-    }
-}
-
-/// The error of a table or a page, with what is not lost by it.
-fn not_written(error: &CommandError, run: &Path) -> CommandError {
-    let run = crate::progress::quoted(run);
-    let what = format!(
-        "{error}; what was measured is kept, and shown above: `vllm-grid export {run}` writes the \
-         tables and the report again"
-    );
-    CommandError::message(error.exit(), what)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stopped() -> SweepError {
-        let message = "five launches failed".to_owned();
-        SweepError::Stopped { message, log_lines: Vec::new(), environment: false }
-    }
-
-    fn full(path: &str) -> HistoryError {
-        let error = std::io::ErrorKind::StorageFull.into();
-        HistoryError::Io { path: path.into(), error }
-    }
-
-    #[test]
-    fn a_full_disk_is_reported_once_and_other_errors_each() {
-        let shown = || Err(CommandError::from(full("results.csv")));
-        let (also, outcome_of) = outcome(Err(full("journal.jsonl").into()), shown());
-        assert!(also.is_none());
-        assert_eq!(outcome_of.unwrap_err().print(), Exit::Environment);
-        let (also, outcome_of) = outcome(Err(stopped()), shown());
-        assert_eq!(also.expect("both").print(), Exit::Environment);
-        assert_eq!(outcome_of.unwrap_err().print(), Exit::Engine);
-        let (also, outcome_of) = outcome(Ok(Ending::Interrupted), shown());
-        assert!(also.is_some() && matches!(outcome_of, Ok(Exit::Interrupted)));
-        let (also, outcome_of) = outcome(Ok(Ending::Complete), shown());
-        assert!(also.is_none() && outcome_of.is_err());
-    }
 }

@@ -36,6 +36,27 @@ objective: {minimize: \"kv_cache[prefix=512].ttft_resent_ms\"}
 strategy: {grid: {launches: 2, repeats: 3, seed: 1}}
 ";
 
+/// Launches that are chosen: one configuration is far behind and cut short, one does not fit,
+/// and three are near enough for duels, and far enough for one order.
+const ADAPTIVE: &str = "name: adaptive
+engine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}
+parameters: {max-num-seqs: [4, 14, 15, 16, 64]}
+workloads: {kv-cache: {prefix-tokens: [512]}}
+objective: {minimize: kv_cache.ttft_resent_ms}
+strategy: {adaptive: {max-launches: 18, repeats: 2, seed: SEED}}
+";
+
+/// The same by a model of two axes, which leaves configurations out.
+const MODEL: &str = "name: model
+engine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}
+parameters:
+  max-num-seqs: [2, 4, 8, 16]
+  max-num-batched-tokens: [2048, 4096, 8192, 16384]
+workloads: {kv-cache: {prefix-tokens: [512]}}
+objective: {minimize: kv_cache.ttft_resent_ms}
+strategy: {model: {max-launches: 24, repeats: 1, seed: SEED}}
+";
+
 const SEED: u64 = 20_261_128;
 /// Deaths of a sample, as `.ci/run` has it; `.ci/campaign` says how many it wants.
 const SAMPLE: u64 = 500;
@@ -50,16 +71,28 @@ fn victim() {
 /// A part of the campaign: a few points and schedules.
 #[test]
 fn a_sweep_that_is_killed_is_continued_as_if_it_had_not_been() {
-    let done = Campaign { grid: GRID, seed: SEED, crashes: 5, every: 110, cuts: 1 }.run();
+    let done = Campaign::of(GRID, SEED, 5, 110, 1).run();
     assert!(done.crashes >= 5 && done.faults.is_empty(), "{}", done.told());
 }
 
 /// The same of one whose launches are shortened.
 #[test]
 fn a_launch_that_was_shortened_is_not_measured_further_after_a_death() {
-    let done = Campaign { grid: SHORTENED, seed: SEED, crashes: 4, every: 150, cuts: 1 }.run();
+    let done = Campaign::of(SHORTENED, SEED, 4, 150, 1).run();
     assert!(done.crashes >= 4 && done.faults.is_empty(), "{}", done.told());
     assert!(done.shortened > 0, "{}", done.told());
+}
+
+/// The same of those whose launches depend on what was measured.
+#[test]
+fn a_sweep_that_chooses_its_launches_is_continued_as_if_it_had_not_been_killed() {
+    for (grid, strategy) in [(ADAPTIVE, "adaptive"), (MODEL, "model")] {
+        let done = Campaign::of(grid, SEED, 3, 400, 1).run();
+        assert!(done.crashes >= 3 && done.faults.is_empty(), "{}", done.told());
+        let of_strategy = done.strategies.get(strategy).copied();
+        assert_eq!(of_strategy, Some(done.worlds + done.cuts), "{}", done.told());
+        assert!(done.chosen > 0, "nothing was chosen: {}", done.told());
+    }
 }
 
 #[test]
@@ -74,20 +107,23 @@ fn crash_campaign() {
     let every = (1000 / crashes.clamp(1, 1000)).max(1);
     let of = |grid, part: usize| {
         let (crashes, every) = (crashes.div_ceil(part), every * part);
-        Campaign { grid, seed, crashes, every, cuts: crashes / 10 }.run()
+        Campaign::of(grid, seed, crashes, every, crashes / 10).run()
     };
     let mut done = of(GRID, 1);
-    let shortened = of(SHORTENED, 4);
-    assert!(shortened.shortened > 0, "no launch is shortened");
-    done.seconds += shortened.seconds;
-    done.add(shortened);
+    for (grid, part) in [(SHORTENED, 4), (ADAPTIVE, 8), (MODEL, 16)] {
+        let other = of(grid, part);
+        let is_shortened = other.shortened > 0 || grid == MODEL;
+        assert!(is_shortened, "no launch is shortened: {grid}");
+        done.seconds += other.seconds;
+        done.add(other);
+    }
     println!("{}", done.told());
     done.write(seed);
     assert!(done.crashes >= crashes && done.faults.is_empty());
 }
 
 struct Campaign {
-    grid: &'static str,
+    grid: String,
     seed: u64,
     /// Deaths in all.
     crashes: usize,
@@ -125,15 +161,33 @@ struct Done {
     rows: usize,
     /// Launches that an undisturbed sweep shortens.
     shortened: usize,
+    /// Undisturbed sweeps whose launches go beyond two blocks.
+    chosen: usize,
+    /// Sweeps that were killed, or whose journals were cut, by their strategy.
+    strategies: std::collections::BTreeMap<&'static str, usize>,
     faults: Vec<(String, Fault)>,
     seconds: f64,
 }
 
 impl Campaign {
+    /// The seed is that of the strategy's choices, too, where the grid leaves it open.
+    fn of(grid: &str, seed: u64, crashes: usize, every: usize, cuts: usize) -> Self {
+        let grid = grid.replace("SEED", &seed.to_string());
+        Self { grid, seed, crashes, every, cuts }
+    }
+
+    /// The name of its strategy.
+    fn strategy(&self) -> &'static str {
+        let names = ["adaptive", "model"];
+        let named =
+            names.into_iter().find(|name| self.grid.contains(&format!("strategy: {{{name}: ")));
+        named.unwrap_or("grid")
+    }
+
     fn run(&self) -> Done {
         let began = Instant::now();
         let place = tempfile::tempdir().expect("a folder");
-        let undisturbed = World::new(&place.path().join("undisturbed"), self.grid);
+        let undisturbed = World::new(&place.path().join("undisturbed"), &self.grid);
         let mut done = Done::default();
         let tell = Plan { at: 0, blow: Blow::Tell };
         match act(&undisturbed, Action::Sweep, tell, &mut done) {
@@ -142,6 +196,10 @@ impl Campaign {
         }
         let outcome = Outcome::of(&undisturbed).expect("a complete sweep");
         done.shortened = check::shortened(&undisturbed.log());
+        done.chosen = outcome.is_chosen().into();
+        for fault in check::rebuilt(&undisturbed) {
+            done.faults.push(("undisturbed".to_owned(), fault));
+        }
         let told = undisturbed.log().into_iter();
         let points: Vec<String> = told
             .filter_map(|did| if let Did::Struck(name) = did { Some(name) } else { None })
@@ -159,7 +217,7 @@ impl Campaign {
                             continue;
                         }
                         let path = place.path().join(&schedule.name);
-                        let part = carried_out(&World::new(&path, self.grid), schedule, &outcome);
+                        let part = carried_out(&World::new(&path, &self.grid), schedule, &outcome);
                         sum.lock().expect("no panic").add(part);
                         let _ = std::fs::remove_dir_all(path);
                     }
@@ -168,6 +226,7 @@ impl Campaign {
         });
         let mut done = sum.into_inner().expect("no panic");
         done.add(self.cuts(&undisturbed, &outcome));
+        done.strategies.insert(self.strategy(), done.worlds + done.cuts);
         done.seconds = began.elapsed().as_secs_f64();
         done
     }
@@ -379,6 +438,10 @@ impl Done {
         self.folders += other.folders;
         self.rows += other.rows;
         self.shortened += other.shortened;
+        self.chosen += other.chosen;
+        for (strategy, count) in other.strategies {
+            *self.strategies.entry(strategy).or_default() += count;
+        }
         for (point, count) in other.points {
             *self.points.entry(point).or_default() += count;
         }
@@ -390,14 +453,17 @@ impl Done {
     }
 
     fn told(&self) -> String {
+        let strategies: Vec<String> =
+            self.strategies.iter().map(|(name, count)| format!("{count} {name}")).collect();
         let mut text = format!(
-            "crash: {} deaths and {} full disks in {} worlds, {} journals cut ({} refused), {} \
-             folders lost, {} rows compared, {:.0} s: {} faults\n",
+            "crash: {} deaths and {} full disks in {} worlds, {} journals cut ({} refused; sweeps: \
+             {}), {} folders lost, {} rows compared, {:.0} s: {} faults\n",
             self.crashes,
             self.refusals,
             self.worlds,
             self.cuts,
             self.refused_cuts,
+            strategies.join(", "),
             self.folders,
             self.rows,
             self.seconds,
@@ -418,7 +484,7 @@ impl Done {
         let line = serde_json::json!({
             "name": "crash", "seed": seed, "worlds": self.worlds, "crashes": self.crashes,
             "full_disks": self.refusals, "cut_journals": self.cuts,
-            "refused_cuts": self.refused_cuts, "lost_folders": self.folders,
+            "refused_cuts": self.refused_cuts, "strategies": self.strategies, "lost_folders": self.folders,
             "rows_compared": self.rows,
             "lost_repeats": self.count(&[Kind::Lost]),
             "leaked_candidates": self.count(&[Kind::Leaked]),

@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::victim;
 use super::world::{Did, PRODUCTION, World};
 use crate::history::folder::Folder;
 use crate::history::journal::{self, Entry, Line};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::{PendingRestore, pending_restore};
 use crate::history::record::SweepRecord;
-use crate::history::replay::production_steps;
+use crate::history::replay::{production_steps, replay};
 use crate::metric::Status;
 use crate::results::{frame, ranking};
+use crate::strategy::{Action, Situation};
+use crate::sweep::observations::observations;
 
 /// Which promise is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +79,13 @@ impl Outcome {
             format!("{of} {:?} {} {}", row.rank, row.eligible, row.repeats)
         });
         Ok(Self { rows: rows(&record), order, ranking: ranking.collect() })
+    }
+
+    /// Whether a configuration has more trials than the blocks of a sweep, which are two here.
+    pub(super) fn is_chosen(&self) -> bool {
+        let of = |name: &str| self.order.iter().filter(|(_, known)| known == name).count();
+        let counts: BTreeSet<usize> = self.order.iter().map(|(_, name)| of(name)).collect();
+        counts.iter().any(|count| *count > 2)
     }
 
     /// How many rows there are.
@@ -182,6 +192,48 @@ pub(super) fn at_any_time(world: &World) -> Vec<Fault> {
     faults
 }
 
+/// Whether a strategy that is built anew from any part of the journal asks for what the sweep
+/// then began, and after all of it for nothing.
+pub(super) fn rebuilt(world: &World) -> Vec<Fault> {
+    let asked = || -> Result<Vec<Fault>, String> {
+        let folder = Folder::existing(&world.run()).map_err(|error| error.to_string())?;
+        let manifest = folder.manifest().map_err(|error| error.to_string())?;
+        let lines = journal::read(&folder.journal_path()).map_err(|error| error.to_string())?;
+        let mut faults = Vec::new();
+        let mut begun = BTreeSet::new();
+        let mut compare = |known: &[Line], began: Option<(u32, &str)>| {
+            let record = replay(manifest.clone(), known).map_err(|error| error.to_string())?;
+            let observations = observations(&record, |_| true);
+            let strategy = victim::strategy(&manifest);
+            let asks =
+                strategy.next(Situation { observations: &observations, ..Situation::default() });
+            let name = |it: usize| manifest.configurations[it].name.as_str();
+            let is_same = match (&asks, began) {
+                (Action::Launch { trial, configuration, .. }, Some(began)) => {
+                    (*trial, name(*configuration)) == began
+                }
+                (Action::Finish { .. }, None) => true,
+                _ => false,
+            };
+            if !is_same {
+                let what = format!("after {} lines {asks:?} for {began:?}", known.len());
+                faults.push(fault(Kind::Order, what));
+            }
+            Ok::<(), String>(())
+        };
+        for (known, line) in lines.iter().enumerate() {
+            let Entry::LaunchStarted { trial, configuration, .. } = &line.entry else { continue };
+            // What is launched again was asked for once.
+            if begun.insert(*trial) {
+                compare(&lines[..known], Some((*trial, configuration)))?;
+            }
+        }
+        compare(&lines, None)?;
+        Ok(faults)
+    };
+    asked().unwrap_or_else(|what| vec![fault(Kind::Refused, what)])
+}
+
 /// How many launches were shortened.
 pub(super) fn shortened(log: &[Did]) -> usize {
     let is = |did: &&Did| matches!(did, Did::Acked(line) if matches!(line.entry, Entry::LaunchShortened { .. }));
@@ -244,6 +296,7 @@ fn repeated(log: &[Did]) -> Vec<Fault> {
 /// What must hold when a sweep is complete.
 pub(super) fn at_the_end(world: &World, undisturbed: &Outcome) -> Vec<Fault> {
     let mut faults = at_rest(world);
+    faults.extend(rebuilt(world));
     match Outcome::of(world) {
         Ok(outcome) => faults.extend(undisturbed.compare(&outcome)),
         Err(what) => faults.push(fault(Kind::Rows, what)),

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -15,13 +17,14 @@ use crate::event::Emit;
 use crate::grid::{Grid, GridFile, ReadOptions};
 use crate::history::folder::Folder;
 use crate::history::journal::{Entry, Journal};
+use crate::history::record::Manifest;
 use crate::history::replay::production_steps;
 use crate::ownership::debt::{self, ProductionOwed};
 use crate::ownership::{Holder, Ledger, Owed, Session, StateFolder, Uses};
 use crate::report::export;
 use crate::results::ranking;
 use crate::secret::Secrets;
-use crate::strategy::{self, Bar, Observation, Situation, Strategy};
+use crate::strategy::{self, Bar, Observation, ObservedRepeat, Remaining, Situation, Strategy};
 use crate::sweep::clock::Clock;
 use crate::sweep::context::SweepContext;
 use crate::sweep::events::{Event, Events};
@@ -155,7 +158,7 @@ async fn run(
     });
     let context = SweepContext {
         measure: Arc::new(WorldMeasure(world.clone())),
-        strategy: strategy(grid, &sweep),
+        strategy: strategy(&sweep.record().manifest),
         production: Some(Box::new(WorldProduction(world.clone()))),
         clock: Clock::from(now),
         ..SweepContext::of(grid, engine, nowhere).with_events(events)
@@ -168,9 +171,61 @@ async fn run(
 }
 
 /// The grid's strategy; in a world of that name with a bar a quarter above the best mean so far.
-fn strategy(grid: &Grid, sweep: &Sweep) -> Box<dyn Strategy> {
-    let strategy = sweep.record().manifest.build_strategy();
-    if grid.name == "shortened" { Box::new(Barred(strategy)) } else { strategy }
+/// One that chooses sees times as no death has them.
+pub(super) fn strategy(manifest: &Manifest) -> Box<dyn Strategy> {
+    let strategy = manifest.build_strategy();
+    match manifest.grid.as_str() {
+        "shortened" => Box::new(Barred(strategy)),
+        _ if manifest.strategy.chooses() => Box::new(Even(strategy)),
+        _ => strategy,
+    }
+}
+
+/// A strategy that chooses allows for a machine that changes with time, and a sweep that was
+/// killed took longer: by its times it may rightly choose otherwise. So each trial has here the
+/// times, and the one launch, that it would have by its number, and what is chosen depends on
+/// what was measured alone.
+struct Even(Box<dyn Strategy>);
+
+impl Even {
+    fn seen(observations: &[Observation]) -> Vec<Observation> {
+        let seen = |it: &Observation| {
+            let began = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(10 * i64::from(it.trial));
+            let repeat = |repeat: &ObservedRepeat| ObservedRepeat {
+                launch: it.trial,
+                at: Some(began + SignedDuration::from_secs(60 * i64::from(repeat.repeat))),
+                ..repeat.clone()
+            };
+            Observation {
+                started_at: Some(began),
+                duration: Duration::from_mins(5),
+                repeat_seconds: it.repeat_seconds.map(|_| 60.0),
+                repeats: it.repeats.iter().map(repeat).collect(),
+                ..it.clone()
+            }
+        };
+        observations.iter().map(seen).collect()
+    }
+}
+
+impl Strategy for Even {
+    fn next(&self, situation: Situation<'_>) -> strategy::Action {
+        let observations = Self::seen(situation.observations);
+        self.0.next(Situation { observations: &observations, ..situation })
+    }
+
+    fn trials(&self) -> u32 {
+        self.0.trials()
+    }
+
+    fn remaining(&self, situation: Situation<'_>) -> Remaining {
+        let observations = Self::seen(situation.observations);
+        self.0.remaining(Situation { observations: &observations, ..situation })
+    }
+
+    fn bar(&self, observations: &[Observation], configuration: usize) -> Option<Bar> {
+        self.0.bar(&Self::seen(observations), configuration)
+    }
 }
 
 struct Barred(Box<dyn Strategy>);

@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use super::budget::Part;
 use super::duration::spoken;
 use super::error::Findings;
-use super::estimate::Estimate;
+use super::estimate::{Estimate, mean_gpus};
 use super::{Grid, inert_flags, plan, some, unmeasured};
 
 use crate::configuration::Configuration;
+use crate::metric::Scale;
+use crate::strategy::confirm::FIRST_LOOK;
 use crate::workload::MIN_OF_AN_HOUR;
 
 /// All advice on a grid, whose flags may not be complete yet.
@@ -21,6 +23,7 @@ pub(super) fn all(grid: &Grid, findings: &mut Findings) {
     small_batches(grid, findings);
     models(grid, findings);
     budget(grid, findings);
+    confirmation(grid, findings);
     window(grid, findings);
 }
 
@@ -118,21 +121,67 @@ fn window(grid: &Grid, findings: &mut Findings) {
 }
 
 /// A budget that not all launches are begun within, if they are as slow as can be
-/// assumed or even if they are as fast.
+/// assumed or even if they are as fast. Where launches are chosen, the fewest are enough: a
+/// budget is a good end of duels.
 fn budget(grid: &Grid, findings: &mut Findings) {
     let estimate = Estimate::of(grid);
+    let limits = grid.strategy_limits();
     for (part, (least, most)) in estimate.begun_within(grid) {
-        let limit = match part {
-            Part::Time => spoken(grid.budget_seconds.unwrap_or_default() as f64),
-            Part::Launches => launches_of(grid.budget.launches.unwrap_or_default()),
+        let mut limit = match part {
+            Part::Time => spoken(limits.seconds.unwrap_or_default() as f64),
+            Part::Launches => launches_of(limits.besides.launches.unwrap_or_default()),
             Part::GpuHours => {
-                format!("{} GPU hours", grid.budget.gpu_hours.unwrap_or_default())
+                format!("{} GPU hours", limits.besides.gpu_hours.unwrap_or_default())
             }
         };
+        if grid.confirm.is_some() {
+            limit.push_str(" that `confirm` leaves the strategy");
+        }
         if let Some(message) = too_short(grid, &estimate, part, &limit, (least, most)) {
             findings.warning(grid.places.budget.as_ref(), message);
         }
     }
+}
+
+/// A confirmation that cannot be made, or not come to its end within its reserve.
+fn confirmation(grid: &Grid, findings: &mut Findings) {
+    let Some(confirm) = grid.confirm else { return };
+    let place = grid.places.confirm.as_ref();
+    let counted = grid.objective.metric.known().map(|it| it.scale);
+    let none = if grid.baseline.is_none() {
+        Some("`confirm` compares with a baseline, and the grid names none: name a `baseline`")
+    } else if grid.configurations.len() == 1 {
+        Some("`confirm` compares with the baseline, and there is no other configuration")
+    } else if matches!(counted, Some(Scale::Events | Scale::Share(_))) {
+        Some("`confirm` needs a ratio, and the objective is a share or a count: it has none")
+    } else {
+        None
+    };
+    if let Some(none) = none {
+        let kept = if grid.limits().is_empty() { "" } else { "; its share of the budget is kept" };
+        findings.warning(place, format!("{none}; nothing will be confirmed{kept}"));
+        return;
+    }
+    let kept = grid.limits().reserve(confirm);
+    let (launch, _) = grid.assumed_launch_seconds();
+    let fewest = 2 * FIRST_LOOK;
+    let hours = kept.besides.gpu_hours.map(|hours| hours * 3600.0);
+    let gpus = mean_gpus(&grid.configurations);
+    let time = kept.seconds.map(|it| it as f64);
+    let fits = |seconds: f64, each: f64| (seconds / each.max(1e-9)).ceil() as u32;
+    let within = [
+        kept.besides.launches,
+        time.map(|it| fits(it, launch)),
+        hours.map(|it| fits(it, launch * gpus)),
+    ];
+    let Some(begun) = within.into_iter().flatten().min().filter(|it| *it < fewest) else { return };
+    findings.warning(
+        place,
+        format!(
+            "a confirmation looks at its gain after {fewest} launches, and its reserve allows at most {begun}: \
+             unless the strategy leaves some of its own, it ends before that; raise `share`, or `budget`"
+        ),
+    );
 }
 
 fn launches_of(count: u32) -> String {
@@ -147,7 +196,7 @@ fn too_short(
     limit: &str,
     (least, most): (u64, u64),
 ) -> Option<String> {
-    let (fewest, all) = estimate.launches;
+    let fewest = estimate.launches.0;
     let launches = plan::range(estimate.launches);
     // Launches come in blocks of all configurations.
     let never = if least < grid.configurations.len() as u64 {
@@ -156,9 +205,8 @@ fn too_short(
         ""
     };
     if part == Part::Launches {
-        let may = if most < fewest { "ends" } else { "may end" };
-        let ends = format!("the budget of {limit} {may} the sweep before its {launches}{never}");
-        return (most < all).then_some(ends);
+        let ends = format!("the budget of {limit} ends the sweep before its {launches}{never}");
+        return (most < fewest).then_some(ends);
     }
     if most < fewest {
         return Some(format!(
@@ -168,7 +216,7 @@ fn too_short(
             plan::range((least, most))
         ));
     }
-    (least < all).then(|| {
+    (least < fewest).then(|| {
         format!(
             "{launches} launches may take up to {}, by assumption: the budget of {limit} may end the sweep \
              after {least} of them{never}",

@@ -33,18 +33,19 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    /// Launches that each part of the budget allows to begin, at the least and at the most: none
-    /// is begun after it, and never more than the strategy asks for.
+    /// Launches that each part of the budget allows the strategy to begin, at the least and at the
+    /// most: none is begun after it, and never more than the strategy asks for.
     pub(super) fn begun_within(&self, grid: &Grid) -> Vec<(Part, (u64, u64))> {
         let most = self.launches.1;
         let within = |limit: f64| {
             (begun(limit, self.high_seconds, most), begun(limit, self.most_fast_seconds, most))
         };
         let gpus = mean_gpus(&grid.configurations);
-        let time = grid.budget_seconds.map(|it| (Part::Time, within(it as f64)));
-        let count = grid.budget.launches.map(|it| u64::from(it).min(most));
+        let limits = grid.strategy_limits();
+        let time = limits.seconds.map(|it| (Part::Time, within(it as f64)));
+        let count = limits.besides.launches.map(|it| u64::from(it).min(most));
         let count = count.map(|it| (Part::Launches, (it, it)));
-        let hours = grid.budget.gpu_hours.map(|it| (Part::GpuHours, within(it * 3600.0 / gpus)));
+        let hours = limits.besides.gpu_hours.map(|it| (Part::GpuHours, within(it * 3600.0 / gpus)));
         [time, count, hours].into_iter().flatten().collect()
     }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::configuration::{Configuration, Stack, hexadecimal};
 use crate::input::{self, InputError};
 use crate::metric::MetricRef;
-use crate::strategy::Task;
+use crate::strategy::{DefaultStrategy, StrategySpec, Task};
 use crate::workload::{Spec, Workload, nearest};
 
 /// Values of parameters in all configurations together: what fits into memory.
@@ -118,6 +118,10 @@ impl GridFile {
         let EngineBlock::Docker(block) = &mut self.grid.engine else { return self.grid };
         block.base = own;
         service::lay_under(&mut self.grid, others, &self.chosen);
+        if self.grid.is_default_strategy {
+            // Some of them may have become one.
+            self.grid.strategy = DefaultStrategy::of(&self.grid.configurations).spec();
+        }
         let pointless = self.advise();
         if !pointless.is_empty() {
             // The file itself is right: what the service's flags make pointless is a warning.
@@ -125,6 +129,16 @@ impl GridFile {
             self.advise();
         }
         self.grid
+    }
+
+    /// The same with the strategy that a sweep of it began with, whatever the default is now.
+    #[must_use]
+    pub fn with_strategy(mut self, strategy: StrategySpec) -> Self {
+        self.grid.strategy = strategy;
+        self.grid.is_default_strategy = false;
+        // What it makes pointless was so when the sweep began.
+        self.advise();
+        self
     }
 
     /// The grid with the flags of the file alone: complete where it names no compose
@@ -204,27 +218,7 @@ fn assemble(
     let draft = &document.draft;
     let errors = findings.errors.len();
     let masks = draft.masks(&engine, findings);
-    let count = draft.count();
-    if count > options.max_configurations as u128 {
-        let span = draft.axes.first().map(|axis| &axis.span);
-        let span = span.or_else(|| draft.include.first().map(|row| &row.span)).cloned();
-        let number = if count == u128::MAX {
-            "more configurations than can be counted".to_owned()
-        } else {
-            format!("{count} configurations before exclusion")
-        };
-        let message = format!("{number}, and {} are allowed", options.max_configurations);
-        let help = "try fewer values, or raise the limit with --max-configurations";
-        findings.error(&span.unwrap_or(0..0), message).help(help);
-    }
-    let settings = count.saturating_mul(draft.axes.len() as u128);
-    if count <= options.max_configurations as u128 && settings > MAX_SETTINGS {
-        let span = draft.axes.first().map_or(0..0, |axis| axis.span.clone());
-        let axes = draft.axes.len();
-        let message = format!("{count} configurations of {axes} parameters do not fit into memory");
-        let help = "parameters with one value belong into the engine block's `flags`";
-        findings.error(&span, message).help(help);
-    }
+    check_size(draft, options, findings);
     stack_keys::refuse_idle(&engine, draft, findings);
     if !document.draft_is_whole || findings.errors.len() > errors {
         return None;
@@ -251,7 +245,7 @@ fn assemble(
     };
     let named = baseline.as_deref();
     let index = named.and_then(|it| expansion.configurations.iter().position(|c| c.answers_to(it)));
-    let task = Task::plain(expansion.configurations.len(), index);
+    let task = Task::sized(&expansion.configurations, index);
     strategy_block::enough(&document.strategy, &task, findings);
     let goal::Sought { objective, named, span } = document.sought?;
     if let Some(budget) = &document.budget {
@@ -262,6 +256,7 @@ fn assemble(
     let (budget_seconds, budget) =
         limits.map_or_else(Default::default, |it| (it.seconds, it.besides));
     let (window, window_place) = document.window.unzip();
+    let (confirm, confirm_place) = document.confirm.unzip();
     let grid = Grid {
         name: document.name?,
         path: path.to_owned(),
@@ -270,15 +265,20 @@ fn assemble(
         engine,
         stacks: BTreeMap::new(),
         baseline,
+        is_default_strategy: document.strategy.spec.is_none(),
+        strategy: document
+            .strategy
+            .spec
+            .unwrap_or_else(|| DefaultStrategy::of(&expansion.configurations).spec()),
         configurations: expansion.configurations,
         varied: expansion.varied,
         workloads: judged(document.workloads, &named),
         datasets: document.datasets,
         objective,
-        is_default_strategy: document.strategy.spec.is_none(),
-        strategy: document.strategy.spec.unwrap_or_default(),
+        predicted: None,
         budget_seconds,
         budget,
+        confirm,
         gates: document.gates,
         window,
         warnings: Vec::new(),
@@ -290,10 +290,36 @@ fn assemble(
             axes: draft.axes.iter().find(|axis| axis.kind.is_of_stack()).map(|it| it.span.clone()),
             budget: budget_place,
             window: window_place,
+            confirm: confirm_place,
         },
     };
     let chosen = draft.include.iter().filter_map(|row| row.name.clone()).collect();
     Some(GridFile { grid, chosen, noticed: Vec::new() })
+}
+
+/// Refuses more configurations than are allowed, or than fit into memory.
+fn check_size(draft: &expand::Draft, options: &ReadOptions, findings: &mut Findings) {
+    let count = draft.count();
+    if count > options.max_configurations as u128 {
+        let span = draft.axes.first().map(|axis| &axis.span);
+        let span = span.or_else(|| draft.include.first().map(|row| &row.span)).cloned();
+        let number = if count == u128::MAX {
+            "more configurations than can be counted".to_owned()
+        } else {
+            format!("{count} configurations before exclusion")
+        };
+        let message = format!("{number}, and {} are allowed", options.max_configurations);
+        let help = "try fewer values, or raise the limit with --max-configurations";
+        findings.error(&span.unwrap_or(0..0), message).help(help);
+    }
+    let settings = count.saturating_mul(draft.axes.len() as u128);
+    if count <= options.max_configurations as u128 && settings > MAX_SETTINGS {
+        let span = draft.axes.first().map_or(0..0, |axis| axis.span.clone());
+        let axes = draft.axes.len();
+        let message = format!("{count} configurations of {axes} parameters do not fit into memory");
+        let help = "parameters with one value belong into the engine block's `flags`";
+        findings.error(&span, message).help(help);
+    }
 }
 
 /// The rows that start something else than the engine block names, by what they start.

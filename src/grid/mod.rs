@@ -4,6 +4,7 @@
 
 mod advice;
 mod budget;
+mod confirm;
 mod duration;
 mod engine_block;
 mod error;
@@ -37,6 +38,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use budget::{Budget, Part as BudgetPart};
+pub use confirm::{Confirm, Limits};
 pub use duration::read as duration_seconds;
 pub use error::{GridError, GridErrors};
 pub use estimate::mean_gpus;
@@ -51,7 +53,7 @@ use crate::gate::{Gate, Gates};
 use crate::metric::{MetricRef, Objective};
 use crate::simulator::drift::Drift;
 use crate::simulator::fault_plan::FaultPlan;
-use crate::strategy::{Order, StrategySpec, Task};
+use crate::strategy::{Order, Prediction, StrategySpec, Task};
 use crate::workload::{Datasets, Workload};
 
 /// A checked and expanded grid, complete: made from a [`GridFile`] once it is clear
@@ -87,10 +89,14 @@ pub struct Grid {
     pub strategy: StrategySpec,
     /// Whether the file names no strategy.
     pub is_default_strategy: bool,
+    /// What is predicted of its configurations, once that was asked for.
+    pub predicted: Option<Prediction>,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
     /// What else it may spend.
     pub budget: Budget,
+    /// The confirmation that the sweep goes on with, where it does.
+    pub confirm: Option<Confirm>,
     /// What is looked at in a launch before it is measured.
     pub gates: Gates,
     /// Times of the day in which it may launch; always where it names none.
@@ -116,6 +122,7 @@ struct Places {
     axes: Option<Span>,
     budget: Option<Span>,
     window: Option<Span>,
+    confirm: Option<Span>,
 }
 
 /// What in a grid file asks for a stack.
@@ -165,15 +172,27 @@ impl Grid {
         self.configurations.iter().position(|configuration| configuration.answers_to(name))
     }
 
+    /// The whole budget.
+    pub fn limits(&self) -> Limits {
+        Limits { seconds: self.budget_seconds, besides: self.budget }
+    }
+
+    /// What of the budget the strategy may spend.
+    pub fn strategy_limits(&self) -> Limits {
+        self.limits().of_strategy(self.confirm)
+    }
+
     /// What its strategy decides about.
     pub fn task(&self) -> Task {
-        Task::of(&self.configurations, self.baseline_index(), &self.objective, Order::Opened)
+        let baseline = self.baseline_index();
+        Task::of(&self.configurations, baseline, &self.objective, Order::Opened)
+            .with_prediction(self.predicted.as_ref())
     }
 
     /// The same with nothing but how much there is to decide about: it costs little, however
     /// many configurations there are.
     pub(crate) fn sizes(&self) -> Task {
-        Task::plain(self.configurations.len(), self.baseline_index())
+        Task::sized(&self.configurations, self.baseline_index())
     }
 
     /// Line and column, from 1, of a key in the file: `["engine", "docker", "api-key-env"]`.
@@ -238,7 +257,7 @@ impl Grid {
     }
 
     /// The workload that a metric comes from.
-    fn workload_of(&self, metric: &MetricRef) -> Option<&Workload> {
+    pub(crate) fn workload_of(&self, metric: &MetricRef) -> Option<&Workload> {
         self.workloads.iter().find(|it| it.kind().key == metric.workload)
     }
 

@@ -11,15 +11,17 @@ use serde::{Serialize, Serializer};
 pub use super::budget::{Budget, Part};
 pub use super::duration::spoken;
 use super::estimate::{Estimate, begun, ends_first, mean_gpus, of_gate};
-use super::{EngineBlock, Grid, Warning, Window};
+use super::{EngineBlock, Grid, Limits, Warning, Window};
 use crate::configuration::Configuration;
 use crate::gate::Gate;
-use crate::strategy::StrategySpec;
+use crate::strategy::{Prediction, StrategySpec};
 use crate::workload::RequestFields;
 
+mod confirmation;
 mod strategies;
 
-pub use strategies::{Differences, PlannedStrategy, Range};
+pub use confirmation::PlannedConfirmation;
+pub use strategies::{Differences, PlannedStrategy, Range, by_default};
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -61,24 +63,39 @@ pub struct Plan<'a> {
     pub strategies: Vec<PlannedStrategy>,
     /// What the differences are reckoned from that the strategies can show.
     pub differences: Differences,
-    /// What would serve better, where something would.
+    /// What is predicted of the configurations, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub advice: Option<String>,
+    pub predicted: Option<&'a str>,
+    /// Which strategy a grid has that names none, why, and how to have another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_strategy: Option<String>,
     /// How long they may take.
     pub estimated_hours: Hours,
     /// Hours after which none is begun, where limited.
     pub budget_hours: Option<f64>,
-    /// Launches that the budget allows to begin, where there is one.
+    /// Launches that the budget allows the strategy to begin, where there is one.
     pub begun_within_budget: Option<Begun>,
     /// What else the budget limits, where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<PlannedBudget>,
+    /// What of the budget the strategy may spend, where a part is kept for a confirmation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy_budget: Option<Limits>,
+    /// The confirmation that follows, where the grid asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<PlannedConfirmation>,
+    /// Hours with it, where it is known or assumed what a launch takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hours_in_all: Option<Range<f64>>,
     /// The times of the day in which it launches, where limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<PlannedWindow>,
     /// How long it would take as earlier runs of the same service did, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub earlier_runs: Option<EarlierRuns>,
+    /// What the strategy may spend.
+    #[serde(skip)]
+    limits: Limits,
 }
 
 /// A gate, and about how long it takes.
@@ -192,7 +209,7 @@ impl PlannedBudget {
     }
 }
 
-/// The whole budget, as seconds and launches.
+/// What the strategy may spend, as seconds and launches.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends {
     /// Of time and of GPU hours the one that ends first.
@@ -202,11 +219,12 @@ struct Ends {
 
 impl Ends {
     fn of(plan: &Plan<'_>) -> Self {
-        let besides = plan.budget.as_ref();
-        let gpu_hours = besides.and_then(|it| Some(it.limits.gpu_hours? / it.mean_gpus));
-        let hours = plan.budget_hours.into_iter().chain(gpu_hours).reduce(f64::min);
-        let launches = besides.and_then(|it| it.limits.launches).map(u64::from);
-        Self { seconds: hours.map(|hours| hours * 3600.0), launches }
+        let Limits { seconds, besides } = plan.limits;
+        let gpus = plan.budget.as_ref().map_or(1.0, |it| it.mean_gpus);
+        let gpu_seconds = besides.gpu_hours.map(|hours| hours * 3600.0 / gpus);
+        let time = seconds.map(|it| it as f64);
+        let seconds = time.into_iter().chain(gpu_seconds).reduce(f64::min);
+        Self { seconds, launches: besides.launches.map(u64::from) }
     }
 
     /// Launches that are begun, where so many take so many seconds; `None` without a budget.
@@ -288,6 +306,10 @@ impl<'a> Plan<'a> {
             .collect();
         let differences = Differences::assumed(grid);
         let strategies = strategies::all(grid, &differences);
+        let confirm = PlannedConfirmation::of(grid, &differences, estimate.of_one());
+        let (low, high) = (estimate.low_seconds / 3600.0, estimate.high_seconds / 3600.0);
+        let in_all = PlannedConfirmation::after(confirm.as_ref(), estimate.launches);
+        let limited = grid.confirm.is_some() && !grid.limits().is_empty();
         Self {
             schema_version: SCHEMA_VERSION,
             name: &grid.name,
@@ -301,20 +323,21 @@ impl<'a> Plan<'a> {
             warnings: &grid.warnings,
             launches: estimate.launches.1,
             least_launches: Some(estimate.launches.0).filter(|_| grid.strategy.chooses()),
-            advice: strategies::advice(grid, &strategies),
+            default_strategy: strategies::by_default(grid),
+            predicted: grid.predicted.as_ref().and_then(Prediction::by),
             strategies,
             differences,
-            estimated_hours: Hours {
-                low: estimate.low_seconds / 3600.0,
-                high: estimate.high_seconds / 3600.0,
-                assumptions: estimate.assumptions,
-            },
+            estimated_hours: Hours { low, high, assumptions: estimate.assumptions },
             budget_hours: budget.map(|seconds| seconds / 3600.0),
             begun_within_budget,
             budget: PlannedBudget::of(grid, ends_first(&parts, estimate.launches.1)),
+            strategy_budget: limited.then(|| grid.strategy_limits()),
+            hours_in_all: confirm.as_ref().map(|it| it.with((low, high))),
+            confirm,
+            limits: grid.strategy_limits(),
             window: grid.window.map(|window| {
                 let (kept, each) = (grid.kept_of_window_seconds(), grid.assumed_launch_seconds());
-                PlannedWindow::of(window, kept, estimate.launches, each)
+                PlannedWindow::of(window, kept, in_all, each)
             }),
             earlier_runs: None,
         }
@@ -361,7 +384,11 @@ impl<'a> Plan<'a> {
             begun_within_budget: ends.begun(most, self.launches),
         });
         let each = most / (self.launches.max(1) as f64);
-        let launches = self.launch_range();
+        if let Some(confirm) = &mut self.confirm {
+            confirm.took(each, &self.differences);
+            self.hours_in_all = Some(confirm.with((least / 3600.0, most / 3600.0)));
+        }
+        let launches = PlannedConfirmation::after(self.confirm.as_ref(), self.launch_range());
         self.window = self
             .window
             .map(|it| PlannedWindow::of(it.window, it.kept_seconds, launches, (each, each)));
@@ -376,6 +403,11 @@ impl<'a> Plan<'a> {
         self.differences.repeat_sd_measured = true;
         for strategy in &mut self.strategies {
             strategy.differ_by(&self.differences);
+        }
+        if let Some(confirm) = &mut self.confirm {
+            confirm.differ_by(&self.differences);
+            let hours = &self.estimated_hours;
+            self.hours_in_all = Some(confirm.with((hours.low, hours.high)));
         }
         self
     }

@@ -14,8 +14,8 @@ use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
 use super::window::{self, Window};
 use super::{
-    EngineBlock, ReadOptions, budget, gates, goal, name, objectives, request, stack_keys,
-    strategy_block,
+    Confirm, EngineBlock, ReadOptions, budget, confirm, gates, goal, name, objectives, request,
+    stack_keys, strategy_block,
 };
 use crate::configuration::Stack;
 use crate::gate::Gates;
@@ -38,6 +38,7 @@ pub(super) const KEYS: &[&str] = &[
     "objective",
     "strategy",
     "budget",
+    "confirm",
     "gates",
     "window",
 ];
@@ -58,6 +59,7 @@ pub(super) struct Document {
     pub(super) sought: Option<goal::Sought>,
     pub(super) strategy: strategy_block::Chosen,
     pub(super) budget: Option<budget::Read>,
+    pub(super) confirm: Option<(Confirm, Span)>,
     pub(super) gates: Gates,
     pub(super) window: Option<(Window, Span)>,
 }
@@ -120,6 +122,10 @@ pub(super) fn document(
         .unwrap_or_default();
     let budget =
         fields.given("budget").and_then(|(key, node)| budget::read(node, &key.span, findings));
+    let confirm = fields.given("confirm").and_then(|(key, node)| {
+        let read = confirm::read(node, &key.span, findings)?;
+        Some((read, key.span.clone()))
+    });
     let gates = fields.given("gates").map(|(key, node)| gates::gates(node, &key.span, findings));
     let window = fields.given("window").and_then(|(_, node)| {
         window::window(node, findings).map(|window| (window, node.span.clone()))
@@ -135,6 +141,7 @@ pub(super) fn document(
         sought,
         strategy,
         budget,
+        confirm,
         gates: gates.unwrap_or_default(),
         window,
     })

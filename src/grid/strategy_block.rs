@@ -6,7 +6,9 @@ use super::error::Findings;
 use super::fields::{Fields, mapping};
 use super::node::{Content, Key, Node, Span};
 use crate::flags::shown;
-use crate::strategy::{AdaptiveStrategy, GridStrategy, ModelStrategy, StrategySpec, Task};
+use crate::strategy::{
+    AdaptiveStrategy, GridStrategy, MODELLED_TO, ModelStrategy, StrategySpec, Task,
+};
 use crate::workload::nearest;
 
 /// Names of the strategies, as they are listed.
@@ -22,8 +24,6 @@ pub(super) const OF_MODEL: [&str; 5] =
 
 /// Most launches of each configuration, and repeats, that are asked for.
 pub(super) const MOST: i64 = 10_000;
-/// Configurations at most of which a model decides in seconds.
-const MODELLED: usize = 1_000;
 /// Most launches in all that are asked for.
 pub(super) const MOST_IN_ALL: i64 = 1_000_000;
 /// The probability with which a race ends, at the least and at the most.
@@ -85,7 +85,7 @@ fn options(
     match spec {
         StrategySpec::Grid(grid) => {
             grid.launches = count(&fields, "launches", MOST, findings).unwrap_or(grid.launches);
-            (grid.repeats, grid.auto) = repeats(&fields, grid.repeats, findings);
+            (grid.repeats, grid.auto) = repeats(&fields, (grid.repeats, grid.auto), findings);
             grid.seed = seed(&fields, findings).unwrap_or(grid.seed);
             None
         }
@@ -93,12 +93,6 @@ fn options(
         StrategySpec::Model(model) => {
             let place = race(&mut model.racing, &fields, findings);
             model.predicted = fields.switch("predicted", findings).unwrap_or(model.predicted);
-            if model.predicted {
-                let place = fields.given("predicted").map(|(_, node)| node.span.clone());
-                let message =
-                    "`predicted` has no effect yet: the model begins without a prediction";
-                findings.warning(place.as_ref(), message.to_owned());
-            }
             place
         }
     }
@@ -111,7 +105,7 @@ fn race(
     findings: &mut Findings,
 ) -> Option<Span> {
     racing.max_launches = count(fields, "max-launches", MOST_IN_ALL, findings);
-    (racing.repeats, racing.auto) = repeats(fields, racing.repeats, findings);
+    (racing.repeats, racing.auto) = repeats(fields, (racing.repeats, racing.auto), findings);
     let range = PROBABILITY.0..=PROBABILITY.1;
     if let Some(probability) = fields.number("probability", findings) {
         if range.contains(&probability) {
@@ -138,12 +132,12 @@ fn seed(fields: &Fields<'_>, findings: &mut Findings) -> Option<u64> {
 }
 
 /// Kept repeats, and whether the sweep chooses them itself: then these are the first.
-fn repeats(fields: &Fields<'_>, default: u32, findings: &mut Findings) -> (u32, bool) {
+fn repeats(fields: &Fields<'_>, default: (u32, bool), findings: &mut Findings) -> (u32, bool) {
     let is_auto = |node: &Node| matches!(&node.content, Content::Text(text) if text == "auto");
     if fields.get("repeats").is_some_and(|(_, node)| is_auto(node)) {
-        return (default, true);
+        return (default.0, true);
     }
-    (count(fields, "repeats", MOST, findings).unwrap_or(default), false)
+    count(fields, "repeats", MOST, findings).map_or(default, |fixed| (fixed, false))
 }
 
 /// The strategy of that name with its defaults.
@@ -166,10 +160,10 @@ fn by_name(name: &str, span: &Span, findings: &mut Findings) -> Option<StrategyS
 /// with: the first block, or a model's first part.
 pub(super) fn enough(chosen: &Chosen, task: &Task, findings: &mut Findings) {
     let Some(spec) = &chosen.spec else { return };
-    let models = matches!(spec, StrategySpec::Model(_)) && task.configurations > MODELLED;
+    let models = matches!(spec, StrategySpec::Model(_)) && task.configurations > MODELLED_TO;
     if let Some(place) = chosen.place.as_ref().filter(|_| models) {
         let message = format!(
-            "`model` takes at most {MODELLED} configurations, and there are {}",
+            "`model` takes at most {MODELLED_TO} configurations, and there are {}",
             task.configurations
         );
         findings.error(place, message).help("name `adaptive`, or leave configurations out");
@@ -177,7 +171,7 @@ pub(super) fn enough(chosen: &Chosen, task: &Task, findings: &mut Findings) {
     let Some(span) = &chosen.max_launches else { return };
     let (racing, what) = match spec {
         StrategySpec::Grid(_) => return,
-        StrategySpec::Adaptive(racing) => (racing, "its first block, with each configuration"),
+        StrategySpec::Adaptive(racing) => (racing, "its first block, with each configuration,"),
         StrategySpec::Model(model) => (&model.racing, "the first part of its screen"),
     };
     let (fewest, most) = (spec.fewest(task), racing.most(task));
@@ -186,7 +180,7 @@ pub(super) fn enough(chosen: &Chosen, task: &Task, findings: &mut Findings) {
         findings
             .error(span, format!("`max-launches` is {most}, and `{name}` needs {fewest} or more"))
             .help(format!(
-                "{what}, has {fewest} launches for {} configurations",
+                "{what} has {fewest} launches for {} configurations",
                 task.configurations
             ));
     }

@@ -28,6 +28,10 @@ pub struct Confirmation {
     /// Seconds that the session may take; `None` where it is not limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_seconds: Option<u64>,
+    /// Whether the session works on it as the grid asks: within what is left of the grid's
+    /// budget, in all of its sessions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_grid: bool,
 }
 
 impl Confirmation {
@@ -64,6 +68,12 @@ pub struct ConfirmationRecord {
     pub asked: Confirmation,
     /// Why it ended; `None` while it runs, and where it was stopped or killed.
     pub ended: Option<Ended>,
+    /// Whether any session worked on it as the grid asks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_grid: bool,
+    /// Launches of sessions that a person asked for: the grid's budget does not pay for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_person: Vec<u32>,
     /// How an earlier session of it ended, where the last one did not: its result stands.
     #[serde(default)]
     pub earlier: Option<Ended>,

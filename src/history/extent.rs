@@ -62,6 +62,9 @@ pub enum Confirming {
     Waiting,
     /// Stopped or killed: `resume` continues it.
     Interrupted,
+    /// The strategy's part is over, and the confirmation that the grid asks for was not begun:
+    /// `resume` begins it.
+    Pending,
 }
 
 /// Whether more of a sweep will come.
@@ -127,7 +130,7 @@ impl Extent {
         record: &SweepRecord,
         lines: &[Line],
         now: &ZonedDateTime,
-        written: impl FnOnce() -> bool,
+        written: impl Fn() -> bool,
     ) -> Self {
         let expected = record.manifest.expected_launches();
         // The last launch of a trial says whether it is over.
@@ -141,20 +144,21 @@ impl Extent {
         let begun = record.unfinished_confirmation().is_some();
         let (all, of) = (done >= expected.high, expected.high.max(done));
         let of_least = record.manifest.strategy.chooses().then(|| expected.low.max(done));
-        let extent = |state: State, confirmation| {
+        let extent = |state: State, confirmation: Option<Confirming>| {
             // It ended when nothing was left to choose from, not when the most was launched.
             let ended = state == State::Complete && of_least.is_some();
             let (of, of_least) = if ended { (done, None) } else { (of, of_least) };
+            let confirmation = confirmation.or_else(|| pending(record, &state, &written));
             Self { done, of, of_least, state, confirmation, waits: None }
         };
         let Some(window) = waited_for(lines.last(), record.manifest.window, now) else {
-            let (state, confirmation) = states(&own, all, confirms, begun, written);
+            let (state, confirmation) = states(&own, all, confirms, begun, &written);
             return extent(state, confirmation);
         };
         let (state, confirmation) = states(&own, all, confirms, begun, || false);
         let extent = extent(state, confirmation);
         match (written(), last_confirms && begun) {
-            (true, true) => {
+            (true, confirms) if confirms || extent.confirmation.is_some() => {
                 Self { confirmation: Some(Confirming::Waiting), waits: Some(window), ..extent }
             }
             (true, false) if extent.state != State::Complete => {
@@ -163,6 +167,15 @@ impl Extent {
             _ => extent,
         }
     }
+}
+
+/// The confirmation that the grid asks for, where the strategy's part is over and it was not
+/// begun. Whoever works on the sweep then is about to begin it.
+fn pending(record: &SweepRecord, state: &State, written: impl Fn() -> bool) -> Option<Confirming> {
+    let is_over = matches!(state, State::Complete | State::BudgetSpent);
+    let is_asked = record.manifest.confirm.is_some() && record.not_confirmed.is_none();
+    let is_left = is_over && is_asked && record.confirmation_of_grid().is_none();
+    is_left.then(|| if written() { Confirming::Running } else { Confirming::Pending })
 }
 
 /// What whoever holds the journal waits for, where no session is open: a window that closed,
@@ -326,6 +339,8 @@ mod tests {
         let confirmation = crate::history::confirmation::ConfirmationRecord {
             asked: asked.clone(),
             ended: None,
+            of_grid: false,
+            by_person: Vec::new(),
             earlier: None,
             open: false,
             session,
@@ -384,6 +399,7 @@ mod tests {
             earlier: Vec::new(),
             replaced: Vec::new(),
             unproven: None,
+            not_confirmed: None,
             ended: None,
         };
         let extent = Extent::of(&record, &ended(false, "interrupted"), &now(0), || false);

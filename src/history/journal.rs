@@ -155,6 +155,11 @@ pub enum Entry {
         /// Why it ended.
         ended: Ended,
     },
+    /// The strategy's part is over, and the confirmation that the grid asks for cannot be made.
+    NothingToConfirm {
+        /// Why not.
+        why: String,
+    },
     /// The process ended its work in good order.
     SessionEnded {
         /// Whether everything planned was done.

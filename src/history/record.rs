@@ -13,11 +13,11 @@ use super::launch::{Behind, LaunchFacts, LaunchOutcome};
 use super::production::{Replaced, Unproven};
 use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::gate::{GateReport, Gates};
-use crate::grid::{Budget, EngineBlock, Grid, Window};
+use crate::grid::{Budget, Confirm, EngineBlock, Grid, Window};
 use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
-use crate::strategy::{Bar, Order, Purpose, Remaining, Strategy, StrategySpec, Task};
+use crate::strategy::{Bar, Order, Prediction, Purpose, Remaining, Strategy, StrategySpec, Task};
 use crate::workload::{DatasetFile, SUITE_VERSION, Workload};
 
 /// Version of every file format that this crate writes.
@@ -76,11 +76,18 @@ pub struct Manifest {
     /// The rule that orders them; an older version did not write it.
     #[serde(default)]
     pub order: Order,
+    /// What was predicted when it began, where that was asked for; an older version did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Prediction>,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
     /// What else it may spend; an older version did not write it.
     #[serde(default, skip_serializing_if = "Budget::is_empty")]
     pub budget: Budget,
+    /// The confirmation that the sweep goes on with, where it does; an older version did not
+    /// write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
     /// Operating system, kernel and processor of the host: results of different hosts do not mix.
     pub host: String,
     /// The machine; an older version did not write it.
@@ -147,6 +154,7 @@ impl Manifest {
             named.and_then(|name| self.configurations.iter().position(|it| it.answers_to(name)));
         let objective = &self.objective;
         let task = Task::of(&self.configurations, baseline, objective, self.order);
+        let task = task.with_prediction(self.predicted.as_ref());
         self.strategy.build(&Task { pace: self.machine_pace(), ..task })
     }
 
@@ -193,8 +201,10 @@ impl Manifest {
             objective: grid.objective.clone(),
             strategy: grid.strategy.clone(),
             order: Order::Opened,
+            predicted: grid.predicted.clone(),
             budget_seconds: grid.budget_seconds,
             budget: grid.budget,
+            confirm: grid.confirm,
             host: host(),
             machine: None,
             image_id: None,
@@ -407,6 +417,10 @@ pub struct SweepRecord {
     /// and where it was killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<SweepEnd>,
+    /// Why the confirmation that the grid asks for cannot be made, where that was found when the
+    /// strategy's part was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_confirmed: Option<String>,
 }
 
 /// How a session of a sweep ended.
@@ -429,6 +443,7 @@ impl SweepRecord {
             replaced: Vec::new(),
             unproven: None,
             ended: None,
+            not_confirmed: None,
         }
     }
 
@@ -477,7 +492,7 @@ impl SweepRecord {
         let number = self.block();
         let ids = self.manifest.configurations.iter().map(|it| it.id.clone()).collect();
         self.manifest.change(block);
-        self.ended = None;
+        (self.ended, self.not_confirmed) = (None, None);
         self.earlier.push(EarlierBlock {
             number,
             launches: std::mem::take(&mut self.launches),

@@ -141,6 +141,7 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
         }
         Entry::BlockStarted { block } => check_block(record, block)?,
         Entry::SessionStarted { .. }
+        | Entry::NothingToConfirm { .. }
         | Entry::Production { .. }
         | Entry::SessionEnded { .. }
         | Entry::Unknown => {}
@@ -219,10 +220,15 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
             bar,
             gpus,
         } => {
-            let confirms = record.confirmations.iter().find(|it| it.open);
-            let confirmation = confirms.map(|it| it.asked.number);
+            let confirms = record.confirmations.iter_mut().find(|it| it.open);
+            let confirmation = confirms.map(|it| {
+                if !it.asked.of_grid {
+                    it.by_person.push(*launch);
+                }
+                it.asked.number
+            });
             if confirmation.is_none() {
-                record.ended = None;
+                (record.ended, record.not_confirmed) = (None, None);
             }
             record.launches.push(LaunchRecord {
                 launch: *launch,
@@ -275,6 +281,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 known.own = of_launch::measurement(known);
             }
         }
+        Entry::NothingToConfirm { why } => record.not_confirmed = Some(why.clone()),
         Entry::SessionEnded { complete, reason } => end_session(record, *complete, reason),
         Entry::Production { production } => {
             record.replaced.extend(production.replaced());
@@ -289,6 +296,8 @@ fn start(record: &mut SweepRecord, confirmation: &Confirmation, at: jiff::Timest
     let started = ConfirmationRecord {
         asked: confirmation.clone(),
         ended: None,
+        of_grid: confirmation.of_grid,
+        by_person: Vec::new(),
         earlier: None,
         open: true,
         session: (at, at),
@@ -297,7 +306,9 @@ fn start(record: &mut SweepRecord, confirmation: &Confirmation, at: jiff::Timest
     match all.find(|it| it.asked.number == confirmation.number) {
         Some(known) => {
             let earlier = known.ended.or(known.earlier);
-            *known = ConfirmationRecord { earlier, ..started };
+            let of_grid = known.of_grid || started.of_grid;
+            let by_person = std::mem::take(&mut known.by_person);
+            *known = ConfirmationRecord { of_grid, by_person, earlier, ..started };
         }
         None => record.confirmations.push(started),
     }

@@ -1,20 +1,50 @@
-//! What a sweep spent of a budget in launches and GPU hours, by its journal: all sessions and
-//! blocks, without what confirms. Time is the loop's to count. Pure.
+//! What a sweep may spend, and what it spent of it in launches and GPU hours, by its journal: all
+//! sessions and blocks, without what a person confirms. Time is the loop's to count. Pure.
 
 use jiff::Timestamp;
 
+use super::confirmation::ConfirmationRecord;
 use super::launch::LaunchOutcome;
-use super::record::{LaunchRecord, SweepRecord};
+use super::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::configuration::Configuration;
+use crate::grid::Limits;
+
+impl Manifest {
+    /// The whole budget.
+    pub fn limits(&self) -> Limits {
+        Limits { seconds: self.budget_seconds, besides: self.budget }
+    }
+
+    /// What of the budget the strategy may spend.
+    pub fn strategy_limits(&self) -> Limits {
+        self.limits().of_strategy(self.confirm)
+    }
+}
+
+impl SweepRecord {
+    /// The confirmation that the grid asks for, where it was begun.
+    pub fn confirmation_of_grid(&self) -> Option<&ConfirmationRecord> {
+        self.confirmations.iter().rfind(|it| it.of_grid)
+    }
+}
+
+/// Whose launches are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The strategy's.
+    Strategy,
+    /// These, and those of the confirmation that the grid asks for.
+    Grid,
+}
 
 /// Launches that were begun, whatever became of them; one that was skipped was not.
-pub fn launches(record: &SweepRecord) -> u32 {
-    begun(record).count() as u32
+pub fn launches(record: &SweepRecord, whose: Whose) -> u32 {
+    begun(record, whose).count() as u32
 }
 
 /// GPU hours: the GPUs of each launch times the hours from its start to its end. One that runs
 /// counts until the journal's last entry, one whose process died until its own last one.
-pub fn gpu_hours(record: &SweepRecord) -> f64 {
+pub fn gpu_hours(record: &SweepRecord, whose: Whose) -> f64 {
     let now = record.launches.iter().filter_map(last).max();
     let of = |launch: &LaunchRecord| {
         let end = match &launch.outcome {
@@ -27,7 +57,7 @@ pub fn gpu_hours(record: &SweepRecord) -> f64 {
             .map_or(0.0, |(from, to)| to.duration_since(from).as_secs_f64().max(0.0));
         seconds / 3600.0 * f64::from(gpus(record, launch))
     };
-    begun(record).map(of).sum()
+    begun(record, whose).map(of).sum()
 }
 
 /// GPUs of a launch: as it was journalled, else as its configuration asks for them.
@@ -37,10 +67,21 @@ fn gpus(record: &SweepRecord, launch: &LaunchRecord) -> u32 {
     launch.gpus.unwrap_or_else(asked)
 }
 
-fn begun(record: &SweepRecord) -> impl Iterator<Item = &LaunchRecord> {
+fn begun(record: &SweepRecord, whose: Whose) -> impl Iterator<Item = &LaunchRecord> {
     let own = record.all_launches().map(|(_, launch)| launch);
-    own.filter(|it| {
-        it.confirmation.is_none() && !matches!(it.outcome, Some(LaunchOutcome::Skipped { .. }))
+    let earlier = record.earlier.iter().flat_map(|it| &it.confirmations);
+    let confirmations = earlier.chain(&record.confirmations).filter(|it| it.of_grid);
+    let of_grid: Vec<(u32, &[u32])> =
+        confirmations.map(|it| (it.asked.number, it.by_person.as_slice())).collect();
+    own.filter(move |it| {
+        let counts = match it.confirmation {
+            None => true,
+            Some(number) => {
+                let mut known = of_grid.iter().filter(|(of_grid, _)| *of_grid == number);
+                whose == Whose::Grid && known.any(|(_, by_person)| !by_person.contains(&it.launch))
+            }
+        };
+        counts && !matches!(it.outcome, Some(LaunchOutcome::Skipped { .. }))
     })
 }
 
@@ -82,8 +123,28 @@ mod tests {
             launch(120, None),
             LaunchRecord { confirmation: Some(1), ..launch(0, Some(LaunchOutcome::Measured)) },
         ];
-        assert_eq!(launches(&record), 4);
         let hours = 2.0 * 0.5 + 4.0 * 0.5 + 2.0 * 0.25 + 2.0 * 0.25;
-        assert!((gpu_hours(&record) - hours).abs() < 1e-9, "{}", gpu_hours(&record));
+        let spent = |record: &SweepRecord, whose| {
+            (launches(record, whose), (gpu_hours(record, whose) * 1e9).round() / 1e9)
+        };
+        assert_eq!(spent(&record, Whose::Strategy), (4, hours));
+        assert_eq!(spent(&record, Whose::Grid), (4, hours), "a person's confirmation");
+        let asked = crate::history::confirmation::Confirmation {
+            number: 1,
+            candidate: "a".to_owned(),
+            baseline: "b".to_owned(),
+            claim: 0.1,
+            seed: 1,
+            repeats: 1,
+            budget_seconds: None,
+            of_grid: true,
+        };
+        let entry = crate::history::journal::Entry::ConfirmationStarted { confirmation: asked };
+        super::super::replay::apply(&mut record, &entry, Timestamp::UNIX_EPOCH);
+        assert_eq!(spent(&record, Whose::Strategy), (4, hours));
+        assert_eq!(spent(&record, Whose::Grid), (5, hours + 2.0 * 0.5), "the grid's own");
+        // What a person had launched for the same confirmation stays a person's.
+        record.confirmations[0].by_person = vec![record.launches[5].launch];
+        assert_eq!(spent(&record, Whose::Grid), (4, hours));
     }
 }

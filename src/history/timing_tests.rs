@@ -86,6 +86,7 @@ fn launched() -> SweepRecord {
         earlier: Vec::new(),
         replaced: Vec::new(),
         unproven: None,
+        not_confirmed: None,
         ended: None,
     }
 }

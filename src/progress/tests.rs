@@ -134,7 +134,7 @@ fn evening() -> ZonedDateTime {
 }
 
 fn eta(source: Source, seconds: (f64, f64)) -> Eta {
-    Eta { seconds, launches: (24, 24), source, budget: None }
+    Eta { seconds, launches: (24, 24), source, budget: None, confirms: false }
 }
 
 #[test]

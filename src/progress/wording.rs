@@ -57,7 +57,8 @@ pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
         }
         _ => String::new(),
     };
-    Some(format!("{ends}{source}{part}"))
+    let then = if eta.confirms { "; a confirmation may follow" } else { "" };
+    Some(format!("{ends}{source}{part}{then}"))
 }
 
 /// The same in a few words, for a bar.

@@ -141,6 +141,11 @@ fn note(finding: &ComparisonFinding, heading: &str) -> Option<String> {
             "~ assumed: rests on a launch-to-launch variance that a sweep did not measure"
                 .to_owned()
         }
+        ComparisonFinding::TooFewLaunches { configurations, needed } => format!(
+            "nothing is claimed of {}: a sweep chose its launches, and has fewer than {needed} of \
+             them",
+            configurations.join(", ")
+        ),
         ComparisonFinding::NotCounted { run, launches } => format!("{run}: {launches}"),
         ComparisonFinding::NotRecorded { what } => {
             format!("not recorded by all sweeps, so not compared: {}", what.join(", "))

@@ -85,6 +85,7 @@ fn state(extent: &Extent) -> String {
         Some(Confirming::Running) => format!("{state}; confirming"),
         Some(Confirming::Waiting) => format!("{state}; confirmation waiting"),
         Some(Confirming::Interrupted) => format!("{state}; confirmation interrupted"),
+        Some(Confirming::Pending) => format!("{state}; confirmation not begun"),
     }
 }
 

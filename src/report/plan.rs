@@ -10,6 +10,7 @@ use crate::grid::plan::{
     EarlierRuns, Plan, Planned, PlannedGate, PlannedVariable, PlannedWindow, range, spoken,
 };
 
+mod confirmation;
 mod strategies;
 
 /// The plan as text, for a terminal of `width` columns.
@@ -37,11 +38,16 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         wrap(&mut text, warning.message.split(' '), "    ", "    ", width);
     }
     strategies::text(&mut text, plan, width);
+    if let Some(by) = plan.predicted {
+        text.push('\n');
+        wrap(&mut text, format!("predicted: {by}").split(' '), "", "  ", width);
+    }
     text.push('\n');
     match &plan.earlier_runs {
         Some(earlier) => by_earlier_runs(&mut text, plan, *earlier, width),
         None => by_assumption(&mut text, plan, width),
     }
+    confirmation::text(&mut text, plan, width);
     if let Some(window) = &plan.window {
         wrap(&mut text, nights(window).split(' '), "", "  ", width);
     }
@@ -176,9 +182,13 @@ fn cut(plan: &Plan<'_>, least: u64, most: u64, about: &str) -> String {
         format!("may end the sweep after {about}{least} of {of} launches")
     };
     // Of one that chooses nothing its own advice says what is never launched.
-    let first = plan.least_launches.and(plan.chosen()).map(|it| it.first_block);
-    match first {
-        Some(first) if least < first => format!("{ends}, in its first block of {first}"),
+    let chosen = plan.least_launches.and(plan.chosen());
+    match chosen.map(|it| (it.first_block, it.strategy)) {
+        // A model launches a part of them first, and how many is not known beforehand.
+        Some((_, "model")) if least < fewest => format!("{ends}, in its screen"),
+        Some((first, name)) if least < first && name != "model" => {
+            format!("{ends}, in its first block of {first}")
+        }
         Some(_) => format!("{ends}, before its duels are over"),
         None => ends,
     }
@@ -197,7 +207,10 @@ fn limits(plan: &Plan<'_>) -> Option<String> {
         Some(format!("{hours} GPU hours ({} a launch)", gpus_of(it.mean_gpus)))
     });
     let all: Vec<String> = [time, count, gpus].into_iter().flatten().collect();
-    (!all.is_empty()).then(|| all.join(", "))
+    let strategy = plan.strategy_budget.map_or_else(String::new, |it| {
+        format!(", of which the strategy has {}", confirmation::limits(it))
+    });
+    (!all.is_empty()).then(|| all.join(", ") + &strategy)
 }
 
 fn gpus_of(mean: f64) -> String {
@@ -301,4 +314,13 @@ fn wrap<'a>(
     }
     text.push_str(line.trim_end());
     text.push('\n');
+}
+
+/// One decimal below 10 %.
+fn percent(share: f64) -> String {
+    match share * 100.0 {
+        percent if percent < 9.95 => format!("{percent:.1}%"),
+        percent if percent < 100.0 => format!("{percent:.0}%"),
+        _ => "over 100%".to_owned(),
+    }
 }

@@ -92,6 +92,7 @@ fn partial(block: &mut Block, reading: &Reading) {
     let confirms = match extent.confirmation {
         Some(Confirming::Running) => Some("A confirmation is running.".to_owned()),
         Some(Confirming::Waiting) => Some(format!("A confirmation {}.", waits(extent))),
+        Some(Confirming::Pending) => Some("The confirmation was not begun.".to_owned()),
         Some(Confirming::Interrupted) | None => None,
     };
     let unfinished = |names: &[String], what: &str| {

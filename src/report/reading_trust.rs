@@ -21,8 +21,9 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     add(trust.replaced.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.gated.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.not_counted.iter().map(|it| format!("{it}.")).collect());
+    // A confirmation says nothing of how its candidate was chosen.
+    add(trust.chosen.as_ref().map_or_else(Vec::new, by_choice));
     if !result {
-        add(trust.chosen.as_ref().map_or_else(Vec::new, |it| vec![format!("{it}.")]));
         add(design(trust));
         add(once(trust));
     }
@@ -107,6 +108,13 @@ fn design(trust: &Trust) -> Vec<String> {
     std::iter::once(design).chain(detectable).collect()
 }
 
+/// How launches were chosen, and why the strategy wanted no more.
+fn by_choice(chosen: &Chosen) -> Vec<String> {
+    let ended = chosen.ended.as_ref().filter(|it| it.complete);
+    let why = ended.map(|it| format!("Why it ended, by its own reckoning then: {}.", it.reason));
+    std::iter::once(format!("{chosen}.")).chain(why).collect()
+}
+
 /// Where launches were chosen, more of each are no advice.
 fn among(it: &Detectable, chosen: &Chosen) -> String {
     let among = format!("Between those with {} launches or more", chosen.claimed_from);
@@ -162,7 +170,10 @@ fn once(trust: &Trust) -> Vec<String> {
 
 fn machine(machine: &MachineReport, trust: &Trust) -> Vec<String> {
     let limits: Vec<String> = trust.limits.iter().map(limit).collect();
-    let limits = inside(&machine.moved_inside).into_iter().chain(limits);
+    let slower = machine.hosts.iter().filter_map(|it| it.slower.as_ref());
+    let slower = slower
+        .map(|it| format!("{}, which is taken out.", it.to_string().replacen("host", "Host", 1)));
+    let limits = slower.chain(inside(&machine.moved_inside)).chain(limits);
     match machine.conclusion {
         Conclusion::Moved => moved(machine).into_iter().chain(limits).collect(),
         Conclusion::Calm => {

@@ -160,6 +160,9 @@ pub struct Standing {
     pub exclusions: Vec<Exclusion>,
     /// Its figure; `None` where nothing was measured.
     pub figure: Option<Figure>,
+    /// Launches that a claim needs, where it has fewer since the sweep chose its launches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims_need: Option<usize>,
 }
 
 fn as_text<S: Serializer>(exclusions: &[Exclusion], serializer: S) -> Result<S::Ok, S::Error> {

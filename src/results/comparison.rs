@@ -12,6 +12,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::arm::{self, Arm};
+use super::chosen::{CLAIMED_FROM, claimed_from};
 pub use super::compared::{
     Beyond, Change, Compared, ComparedConfiguration, Comparison, Figure, Judgement, Namesake,
     NotJudged, Outcome, Run, RunDifference, Shift, Standing, Way, WorseThan,
@@ -111,7 +112,8 @@ impl<'a> Judged<'a> {
     fn new(run: &'a Run) -> Self {
         let arms = arm::arms(&run.record);
         let metric = &run.record.manifest.objective.metric;
-        let measured = Measured::new(&arms, sheet::read_one(&run.record.manifest, &arms, metric));
+        let sheet = sheet::read_one(&run.record.manifest, &arms, metric);
+        let measured = Measured::new(&arms, sheet).claimed_from(claimed_from(&run.record.manifest));
         let ranking = rank(&run.record);
         let by_name: HashMap<&str, usize> = arms
             .iter()
@@ -135,6 +137,11 @@ impl<'a> Judged<'a> {
         let Some(case) = self.measured.case.clone() else { return false };
         let repeats = Repeats::of(arm, &[(workload.clone(), case)]);
         arm.overrides.is_empty() && repeats.iter().all(|it| it.too_many().is_none())
+    }
+
+    /// Whether an arm has too few launches for a claim, since they were chosen.
+    fn has_too_few(&self, arm: usize) -> bool {
+        self.measured.is_choosing() && self.measured.has_too_few(arm)
     }
 
     fn described(&self, at: usize) -> Compared {
@@ -224,7 +231,7 @@ fn configurations(
                 first.as_ref().is_some_and(|first| first.id == run.configuration(row).id)
             };
             let standing = |(row, run): (&Option<usize>, &Judged<'_>)| {
-                row.map(|row| Standing::of(&run.ranking.rows[row]))
+                row.map(|row| Standing::of(&run.ranking.rows[row], run.has_too_few(run.order[row])))
             };
             ComparedConfiguration {
                 same_id: there().all(same),
@@ -275,7 +282,7 @@ fn namesakes(own: &Configuration, entry: &[Option<usize>], judged: &[Judged<'_>]
 }
 
 impl Standing {
-    fn of(row: &RankedConfiguration) -> Self {
+    fn of(row: &RankedConfiguration, has_too_few: bool) -> Self {
         let figure = row.estimates.first().copied().flatten().map(|estimate| Figure {
             mean: estimate.mean,
             low: estimate.interval.map(|interval| interval.low),
@@ -292,6 +299,7 @@ impl Standing {
             preferred: row.preferred,
             exclusions: row.exclusions.clone(),
             figure,
+            claims_need: has_too_few.then_some(CLAIMED_FROM),
         }
     }
 }
@@ -305,17 +313,19 @@ fn change(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<(Change, Opt
     }
     let (base, arm) = (first.order[base], last.order[row]);
     let contrast = last.measured.contrast(arm, &first.measured, base)?;
+    // Of launches that were chosen a few claim nothing, here as in the ranking.
+    let claims = !(first.has_too_few(base) || last.has_too_few(arm));
     let assumed =
         |run: &Judged<'_>, arm| run.measured.estimate(arm).is_some_and(|figure| figure.assumed);
     let change = Change {
         value: contrast.value,
         low: contrast.interval.low,
         high: contrast.interval.high,
-        p: contrast.p,
+        p: contrast.p.filter(|_| claims),
         assumed: assumed(first, base) || assumed(last, arm),
         shown: None,
     };
-    Some((change, contrast.log))
+    Some((change, contrast.log.filter(|_| claims)))
 }
 
 /// The means that a difference is made of.

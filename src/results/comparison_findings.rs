@@ -75,6 +75,14 @@ pub enum ComparisonFinding {
     },
     /// A change rests on a launch-to-launch variance that was not measured.
     VarianceAssumed,
+    /// Configurations that no claim is made about: launches were chosen, and one of the
+    /// sweeps has too few of theirs.
+    TooFewLaunches {
+        /// Their names.
+        configurations: Vec<String>,
+        /// Launches that a claim needs.
+        needed: usize,
+    },
     /// Launches of a sweep that no figure is made of.
     NotCounted {
         /// The sweep.
@@ -181,6 +189,7 @@ impl Comparison {
             if changes.iter().any(|change| change.assumed) {
                 findings.push(ComparisonFinding::VarianceAssumed);
             }
+            findings.extend(self.too_few());
         }
         let not_counted = self.runs.iter().flat_map(|run| {
             let of = |launches: &NotCounted| {
@@ -242,6 +251,18 @@ impl Comparison {
             self.configurations.iter().find(|it| it.runs[run].as_ref().is_some_and(test))
         };
         is(|it| it.preferred).or_else(|| is(|it| it.rank == Some(1)))
+    }
+
+    /// Those that have a change and too few launches for a claim.
+    fn too_few(&self) -> Option<ComparisonFinding> {
+        let need = |it: &ComparedConfiguration| {
+            let ends = [it.runs.first()?, it.runs.last()?].into_iter().flatten();
+            it.change.and_then(|_| ends.filter_map(|it| it.claims_need).max())
+        };
+        let needed = self.configurations.iter().filter_map(need).max()?;
+        let few = self.configurations.iter().filter(|it| need(it).is_some());
+        let configurations = few.map(|it| it.configuration.clone()).collect();
+        Some(ComparisonFinding::TooFewLaunches { configurations, needed })
     }
 
     /// Labels of the sweeps that have a configuration.

@@ -4,6 +4,8 @@
 use std::fmt;
 
 use super::arm::{self, Arm};
+use super::bounded::ConstraintVerdict;
+use super::chosen::CLAIMED_FROM;
 use super::exclusion::Exclusion;
 use super::level::Level;
 use super::number::whole_percent;
@@ -71,6 +73,18 @@ pub enum Refusal {
          --configuration NAME confirms a configuration all the same"
     )]
     NothingRanked,
+    /// Whether the ranking's candidate keeps a bound is not known.
+    #[error(
+        "`{name}` leads, but whether it keeps its bounds is not known from {launches} of the 3 \
+         launches that this takes: nothing is confirmed; --configuration NAME confirms it all the \
+         same"
+    )]
+    BoundOpen {
+        /// The candidate.
+        name: String,
+        /// How often it was launched.
+        launches: u32,
+    },
     /// No ratio can be taken of the objective.
     #[error(
         "`confirm` needs a ratio, and {0} has none: it is a share or a count, or was zero. More \
@@ -119,6 +133,12 @@ pub fn pair(
         } else {
             Refusal::NothingBetter(name)
         });
+    }
+    let is_open = candidate.constraints.iter().any(|it| it.verdict != ConstraintVerdict::Holds);
+    let too_few = (candidate.launches as usize) < CLAIMED_FROM;
+    if !is_named && sweep.manifest.strategy.chooses() && is_open && too_few {
+        let (name, launches) = (candidate.name.clone(), candidate.launches);
+        refusals.push(Refusal::BoundOpen { name, launches });
     }
     if !refusals.is_empty() {
         return Err(refusals);
@@ -261,7 +281,7 @@ fn noise(sweep: &SweepRecord) -> Option<Noise> {
     let arms: Vec<Arm<'_>> = arm::arms(sweep);
     let pace = sweep.manifest.machine_pace();
     let level = if sweep.manifest.strategy.chooses() { Level::of_race } else { Level::new };
-    let noise = level(&arms, metric, &case, pace)?.noise();
+    let noise = level(&arms, metric, &case, sweep)?.noise();
     Some(Noise { drift: noise.drift * pace, ..noise })
 }
 

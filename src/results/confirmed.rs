@@ -84,9 +84,7 @@ fn gain(sweep: &SweepRecord, confirmation: &ConfirmationRecord) -> Option<Confir
     let arms = [of(&asked.candidate)?, of(&asked.baseline)?];
     let metric = &sweep.manifest.objective.metric;
     let case = case_of(&sweep.manifest, metric);
-    let level = case
-        .as_deref()
-        .and_then(|case| Level::new(&arms, metric, case, sweep.manifest.machine_pace()));
+    let level = case.as_deref().and_then(|case| Level::new(&arms, metric, case, sweep));
     let difference = level.as_ref().and_then(|level| level.difference(0, 1));
     let interval = difference.map(|(centre, error)| {
         let deviation = LOOKS * error.variance.sqrt();

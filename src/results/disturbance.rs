@@ -95,6 +95,13 @@ pub enum Undecided {
         /// Configurations with such repeats.
         configurations: Vec<LateRepeats>,
     },
+    /// No chain of common hosts connects them with rank 1: a difference may be that of hosts.
+    Apart {
+        /// Rank 1.
+        first: String,
+        /// The others.
+        configurations: Vec<String>,
+    },
     /// Even a large difference would not have been seen.
     TooWide {
         /// The smallest difference that can be seen, as a factor.
@@ -127,6 +134,7 @@ impl Undecided {
         match self {
             Self::Disturbed { because, .. } => *because != Inseparable::NoTimeEffect,
             Self::ClientLate { .. } => false,
+            Self::Apart { .. } => true,
             Self::TooWide { hides_rank_1, .. } => *hides_rank_1,
         }
     }
@@ -219,6 +227,17 @@ impl fmt::Display for Undecided {
             Self::ClientLate { configurations } => {
                 let repeats = configurations.iter().map(|it| (it.late, it.repeats));
                 write!(f, "the client was late in {}", listed(configurations, repeats))
+            }
+            Self::Apart { first, configurations } => {
+                let others = match configurations.as_slice() {
+                    [one] => one.clone(),
+                    more => format!("{} configurations", more.len()),
+                };
+                write!(
+                    f,
+                    "insufficient data: {others} and {first} ran on different hosts, and no \
+                     configuration connects these"
+                )
             }
             Self::TooWide { factor, launches, .. } => {
                 let plural = if *launches == 1 { "" } else { "es" };

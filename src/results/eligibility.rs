@@ -17,6 +17,7 @@ use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::LaunchRecord;
 use crate::history::values::kept;
 use crate::metric::{MetricRef, Status};
+use crate::strategy::Purpose;
 
 /// Why a configuration has no rank; empty where it has one.
 pub(super) fn exclusions(
@@ -28,8 +29,12 @@ pub(super) fn exclusions(
     let arm = &evidence.arms[index];
     let (metric, objective) = (&evidence.metrics[0], &evidence.measured[0]);
     let not_measured = |metric: &MetricRef, measured: &Measured| Exclusion::NotMeasured {
-        cause: unfinished(evidence, arm, measured, metric)
-            .unwrap_or_else(|| missing_value(arm, metric, measured)),
+        cause: unfinished(evidence, arm, measured, metric).unwrap_or_else(|| {
+            match missing_value(arm, metric, measured) {
+                MissingValue::NotLaunched => left_out(evidence),
+                other => other,
+            }
+        }),
         metric: metric.clone(),
     };
     if !arm.overrides.is_empty() {
@@ -233,6 +238,18 @@ fn unfinished(
     let latest = evidence.sweep.launches.last().map(|launch| launch.launch);
     let is_latest = last.outcome.is_none() && latest == Some(last.launch);
     Some(MissingValue::NotFinished { is_latest })
+}
+
+/// Why a configuration was never launched: in a sweep that is over it was left out, by what the
+/// launches before the last ones' own showed.
+fn left_out(evidence: &Evidence<'_>) -> MissingValue {
+    let sweep = evidence.sweep;
+    let is_over = sweep.ended.as_ref().is_some_and(|it| it.complete);
+    let mut screen = sweep.own_launches().filter(|it| it.purpose != Purpose::Final);
+    match screen.next_back().filter(|_| is_over && sweep.manifest.strategy.chooses()) {
+        Some(last) => MissingValue::LeftOut { after_launch: last.launch },
+        None => MissingValue::NotLaunched,
+    }
 }
 
 /// Why there is no value of a metric: the cause that explains most.

@@ -92,6 +92,11 @@ pub enum MissingValue {
     },
     /// Not launched so far.
     NotLaunched,
+    /// Not launched in a sweep that is over: the strategy chose others.
+    LeftOut {
+        /// The last launch by which that was decided.
+        after_launch: u32,
+    },
     /// Its last launch has no end: it is under way, or was interrupted.
     NotFinished {
         /// Whether it may be under way: nothing was launched after it.
@@ -179,6 +184,11 @@ impl MissingValue {
             }
             Self::Skipped { reason } => write!(f, "not launched: {reason}"),
             Self::NotLaunched => write!(f, "not launched so far"),
+            Self::LeftOut { after_launch } => write!(
+                f,
+                "not launched: by what the launches up to {after_launch} showed of its settings, \
+                 others were chosen"
+            ),
             Self::NotFinished { .. } => write!(f, "its launch is not finished"),
             Self::NoValidRepeat { reason } => write!(f, "{metric} was not measured: {reason}"),
             Self::NoValue { valid_repeats, definition, reason } => write!(

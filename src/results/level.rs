@@ -5,11 +5,12 @@
 use jiff::Timestamp;
 
 use super::arm::{self, Arm};
+use super::hosts::{self, HostReport};
 use super::machine::{
     Conclusion, DesignLimit, Detectable, Jump, LevelAt, MachineCourse, MachineReport,
 };
-use crate::history::record::LaunchRecord;
-use crate::metric::MetricRef;
+use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::metric::{Goal, MetricRef};
 use crate::statistics::{
     LaunchMean, MAX_JUMPS, MachineFit, Uncertainty, fit, fit_race, t_quantile,
 };
@@ -35,8 +36,13 @@ pub(super) struct Level {
     marks: Vec<(u32, Option<Timestamp>)>,
     /// Index in the fit by arm.
     places: Vec<Option<usize>>,
-    /// The uncertainty of each mean, by index in the fit.
-    errors: Vec<Uncertainty>,
+    /// The uncertainty of each mean, by index in the fit; `None` where it can be compared
+    /// with no other one.
+    errors: Vec<Option<Uncertainty>>,
+    /// Names of the hosts, by index in the fit.
+    hosts: Vec<String>,
+    /// Whether larger values are better.
+    more_is_better: bool,
     /// Whether launches were chosen by what was measured.
     is_race: bool,
 }
@@ -54,6 +60,7 @@ pub(super) struct Residual {
 /// A launch before it is put in order.
 struct Timed {
     place: usize,
+    host: usize,
     number: u32,
     at: Option<Timestamp>,
     logs: Vec<f64>,
@@ -61,9 +68,14 @@ struct Timed {
 
 impl Level {
     /// Fits the arms that have values, all of them positive; `None` with fewer than two, and
-    /// where none was launched twice. `pace`: seconds of the machine in one of the journal.
-    pub(super) fn new(arms: &[Arm<'_>], metric: &MetricRef, case: &str, pace: f64) -> Option<Self> {
-        Self::fitted(arms, metric, case, pace, false)
+    /// where none was launched twice.
+    pub(super) fn new(
+        arms: &[Arm<'_>],
+        metric: &MetricRef,
+        case: &str,
+        sweep: &SweepRecord,
+    ) -> Option<Self> {
+        Self::fitted(arms, metric, case, sweep, false)
     }
 
     /// The same where launches were chosen by what was measured: most have one or two.
@@ -71,24 +83,30 @@ impl Level {
         arms: &[Arm<'_>],
         metric: &MetricRef,
         case: &str,
-        pace: f64,
+        sweep: &SweepRecord,
     ) -> Option<Self> {
-        Self::fitted(arms, metric, case, pace, true)
+        Self::fitted(arms, metric, case, sweep, true)
     }
 
     fn fitted(
         arms: &[Arm<'_>],
         metric: &MetricRef,
         case: &str,
-        pace: f64,
+        sweep: &SweepRecord,
         is_race: bool,
     ) -> Option<Self> {
+        // Seconds of the machine in one of the journal.
+        let pace = sweep.manifest.machine_pace();
+        let mut hosts: Vec<String> = Vec::new();
         let mut launches = Vec::new();
         let mut places = vec![None; arms.len()];
         let mut count = 0;
         for (index, arm) in arms.iter().enumerate().filter(|(_, arm)| arm.same_as.is_none()) {
-            let own: Vec<Timed> =
-                arm.launches.iter().filter_map(|it| timed(it, metric, case, count)).collect();
+            let own = arm.launches.iter().filter_map(|it| {
+                let own = timed(it, metric, case, count)?;
+                Some(Timed { host: hosts::index(&mut hosts, sweep.host_of(it)), ..own })
+            });
+            let own: Vec<Timed> = own.collect();
             let finite = |it: &Timed| it.logs.iter().all(|log| log.is_finite());
             if own.is_empty() || !own.iter().all(finite) {
                 continue;
@@ -119,8 +137,15 @@ impl Level {
             fit(&means, count, MAX_JUMPS)?
         };
         let marks = launches.iter().map(|it| (it.number, it.at.filter(|_| known))).collect();
-        let errors = fit.errors(&(0..count).collect::<Vec<_>>())?;
-        Some(Self { fit, launches: means, marks, places, errors, is_race })
+        let mut errors = vec![None; count];
+        for group in 0..count {
+            let members: Vec<usize> = (0..count).filter(|it| fit.groups()[*it] == group).collect();
+            for (member, error) in members.iter().zip(fit.errors(&members).into_iter().flatten()) {
+                errors[*member] = Some(error);
+            }
+        }
+        let more_is_better = sweep.manifest.objective.goal == Goal::Maximize;
+        Some(Self { fit, launches: means, marks, places, errors, hosts, more_is_better, is_race })
     }
 
     fn of_arm(&self, arm: usize) -> impl Iterator<Item = usize> + '_ {
@@ -128,17 +153,20 @@ impl Level {
         (0..self.launches.len()).filter(move |at| Some(self.launches[*at].configuration) == place)
     }
 
-    /// The arm's mean on log scale, at the mean speed of the machine over all launches.
+    /// The arm's mean on log scale, at the mean speed of the machine over all launches of those
+    /// that it can be compared with.
     pub(super) fn mean(&self, arm: usize) -> Option<f64> {
         let place = self.places[arm]?;
         let left = |it: &LaunchMean| it.mean - self.fit.effects()[it.configuration];
-        let level = self.launches.iter().map(left).sum::<f64>() / self.launches.len() as f64;
+        let own =
+            || self.launches.iter().filter(|it| self.fit.is_comparable(it.configuration, place));
+        let level = own().map(left).sum::<f64>() / own().count() as f64;
         Some(self.fit.effects()[place] + level)
     }
 
     /// Arm `a` minus arm `b` on log scale.
     pub(super) fn difference(&self, a: usize, b: usize) -> Option<(f64, Uncertainty)> {
-        Some(self.fit.difference(self.places[a]?, self.places[b]?))
+        self.fit.difference(self.places[a]?, self.places[b]?)
     }
 
     /// The uncertainty of each arm's own mean; `None` where an arm is not in the fit.
@@ -149,7 +177,7 @@ impl Level {
 
     /// The uncertainty of one arm's mean among all that are in the fit.
     pub(super) fn error(&self, arm: usize) -> Option<Uncertainty> {
-        self.errors.get(self.places[arm]?).copied()
+        self.errors.get(self.places[arm]?).copied().flatten()
     }
 
     /// Launch-to-launch SD and SD of a repeat, on log scale.
@@ -191,14 +219,23 @@ impl Level {
         self.of_arm(arm).map(rest).collect()
     }
 
-    /// What is left of each launch, in the order of time.
+    /// What is left of each launch, in the order of time; where there were several hosts,
+    /// around the mean of its host.
     pub(super) fn residuals(&self) -> Vec<Residual> {
-        let left = |(it, mark): (&LaunchMean, &(u32, Option<Timestamp>))| Residual {
+        let left = |it: &LaunchMean| it.mean - self.fit.effects()[it.configuration];
+        let mean = |host: usize| {
+            let own = || self.launches.iter().filter(|it| it.host == host);
+            own().map(left).sum::<f64>() / own().count().max(1) as f64
+        };
+        let several = self.hosts.len() > 1;
+        let means: Vec<f64> =
+            (0..self.hosts.len()).map(|host| if several { mean(host) } else { 0.0 }).collect();
+        let residual = |(it, mark): (&LaunchMean, &(u32, Option<Timestamp>))| Residual {
             launch: mark.0,
             place: it.configuration,
-            left: it.mean - self.fit.effects()[it.configuration],
+            left: left(it) - means[it.host],
         };
-        self.launches.iter().zip(&self.marks).map(left).collect()
+        self.launches.iter().zip(&self.marks).map(residual).collect()
     }
 
     /// What the machine did. `ranked`: the arms that are compared, best first;
@@ -245,8 +282,17 @@ impl Level {
             time_constant_minutes: state.time_constant,
             jumps: jumps.iter().map(|at| self.jump(*at)).collect(),
             moved_inside: self.fit.moved_inside.iter().map(number).collect(),
+            hosts: self.by_host(),
             limits,
         }
+    }
+
+    /// What each host did, where there were several.
+    fn by_host(&self) -> Vec<HostReport> {
+        if self.hosts.len() < 2 {
+            return Vec::new();
+        }
+        hosts::reports(&self.fit, &self.launches, &self.hosts, self.more_is_better)
     }
 
     /// Launches of the arm in the fit that has fewest.
@@ -255,9 +301,11 @@ impl Level {
         arms.map(|arm| self.of_arm(arm).count()).min().unwrap_or_default()
     }
 
-    /// In the middle between two launches.
+    /// In the middle between two launches of its host.
     fn jump(&self, at: usize) -> Jump {
-        let (before, after) = (self.marks[at - 1].1, self.marks[at].1);
+        let host = self.launches[at].host;
+        let before = (0..at).rev().find(|before| self.launches[*before].host == host);
+        let (before, after) = (before.and_then(|before| self.marks[before].1), self.marks[at].1);
         let middle = before
             .zip(after)
             .and_then(|(before, after)| before.checked_add(after.duration_since(before) / 2).ok());
@@ -297,7 +345,7 @@ impl Level {
 
 impl Timed {
     fn mean(&self, time: f64) -> LaunchMean {
-        LaunchMean::of(self.place, time, &self.logs)
+        LaunchMean::of(self.place, time, &self.logs).on(self.host)
     }
 }
 
@@ -310,7 +358,7 @@ fn timed(launch: &LaunchRecord, metric: &MetricRef, case: &str, place: usize) ->
     let times: Option<Vec<Timestamp>> = values.iter().map(|(at, _)| *at).collect();
     let at = times.and_then(|times| mean_time(&times)).or_else(|| started(launch));
     let logs = values.iter().map(|(_, value)| value.ln()).collect();
-    Some(Timed { place, number: launch.launch, at, logs })
+    Some(Timed { place, host: 0, number: launch.launch, at, logs })
 }
 
 fn mean_time(times: &[Timestamp]) -> Option<Timestamp> {

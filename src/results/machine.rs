@@ -7,6 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use super::hosts::{HostReport, Slower};
 use crate::statistics::Uncertainty;
 use crate::strategy::confirm::Noise;
 
@@ -30,6 +31,10 @@ pub struct MachineReport {
     pub jumps: Vec<Jump>,
     /// Launches during which it moved: their repeats spread far more than others.
     pub moved_inside: Vec<u32>,
+    /// Each host, where there were several: what is above is of all together, each around its
+    /// own mean.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostReport>,
     /// What the design does not separate.
     pub limits: Vec<DesignLimit>,
 }

@@ -17,6 +17,7 @@
 use super::arm::{self, Arm};
 use super::bounded::ConstraintVerdict;
 use super::estimate::{Estimate, Ratio};
+use super::hosts;
 use super::level::{Level, Residual};
 use super::machine::{Detectable, MachineCourse, MachineReport};
 use super::sheet::Read;
@@ -40,6 +41,8 @@ pub(super) struct Measured {
     is_switched: bool,
     /// The objective's launches with the machine's level taken out.
     level: Option<Level>,
+    /// By arm, the first one that it can be compared with; none where all ran on one host.
+    groups: Vec<usize>,
     /// Of events that were counted in every repeat: the spread relative to each arm's
     /// mean, pooled.
     relative: Option<Components>,
@@ -70,10 +73,10 @@ impl Measured {
             measured = Self::on(Scale::Ratios, arms, Read { metric, case, by_arm });
             measured.is_switched = true;
         }
+        measured.groups = hosts::groups(sweep, arms, metric, measured.case.as_deref());
         if let (Scale::Ratios, Some(case)) = (measured.scale, &measured.case) {
-            let pace = sweep.manifest.machine_pace();
             let level = if chooses { Level::of_race } else { Level::new };
-            measured.level = level(arms, metric, case, pace);
+            measured.level = level(arms, metric, case, sweep);
         }
         measured
     }
@@ -108,6 +111,7 @@ impl Measured {
             scale,
             is_switched: false,
             level: None,
+            groups: Vec::new(),
             relative: None,
             range: Interval { low, high },
             case,
@@ -281,6 +285,9 @@ impl Measured {
 
     /// The difference of two arms' logarithms, the machine's level taken out where it is known.
     fn log_difference(&self, a: usize, b: usize) -> Option<(f64, Uncertainty)> {
+        if !self.is_comparable(a, b) {
+            return None;
+        }
         let with_level = self.level.as_ref().and_then(|level| level.difference(a, b));
         with_level.or_else(|| {
             let (of_a, of_b) = (self.logs[a].as_ref()?, self.logs[b].as_ref()?);
@@ -291,6 +298,9 @@ impl Measured {
     /// The difference of two arms' logarithms by their launches alone, no time effect taken
     /// out, and half the width of its interval.
     pub(super) fn by_launches_alone(&self, a: usize, b: usize) -> Option<(f64, f64)> {
+        if !self.is_comparable(a, b) {
+            return None;
+        }
         let (of_a, of_b) = (self.logs[a].as_ref()?, self.logs[b].as_ref()?);
         let error = self.components.of_difference(of_a, of_b);
         let t = statistics::t_quantile(0.975, error.degrees_of_freedom);
@@ -309,8 +319,12 @@ impl Measured {
     }
 
     /// The probability that each of these arms is the best, and that it is less
-    /// than 5 % from it; `None` where no ratio is taken.
+    /// than 5 % from it; `None` where no ratio is taken, and of none where two of them cannot
+    /// be compared.
     pub(super) fn chances(&self, arms: &[usize], goal: Goal) -> Vec<Option<Chances>> {
+        if arms.iter().any(|arm| !self.is_comparable(arms[0], *arm)) {
+            return vec![None; arms.len()];
+        }
         let sign = if goal == Goal::Minimize { 1.0 } else { -1.0 };
         let of_levels = self.level.as_ref().and_then(|level| level.errors(arms));
         let belief = |(at, index): (usize, &usize)| {
@@ -370,7 +384,7 @@ impl Measured {
     /// interval that both intervals make by squaring and adding (G. Y. Zou, A.
     /// Donner, Stat. Med. 27, 2008; of shares R. G. Newcombe, Stat. Med. 17, 1998).
     pub(super) fn difference(&self, index: usize, to: usize) -> Option<(f64, Interval)> {
-        self.difference_across(index, self, to)
+        self.is_comparable(index, to).then(|| self.difference_across(index, self, to))?
     }
 
     /// The same to an arm of another sweep.

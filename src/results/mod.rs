@@ -33,6 +33,7 @@ mod flag_columns;
 pub mod frame;
 pub mod front;
 pub mod gated;
+mod hosts;
 mod level;
 pub mod listed;
 pub mod machine;

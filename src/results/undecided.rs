@@ -1,7 +1,7 @@
 //! When a comparison is not decided although it was measured: where others saturated the
 //! host and the design cannot separate that from a configuration, where they met one
-//! configuration only, where the client itself was late, or where even a large difference
-//! would not have been seen. Being marked alone condemns nothing: on a machine that others
+//! configuration only, where the client itself was late, where configurations ran on hosts that
+//! nothing connects, or where even a large difference would not have been seen. Being marked alone condemns nothing: on a machine that others
 //! use evenly, configurations can be compared.
 
 use super::disturbance::{DisturbedRepeats, Inseparable, LateRepeats, Undecided};
@@ -31,7 +31,17 @@ pub(super) fn undecided(
         compared.iter().filter_map(|index| late_repeats(evidence, *index)).collect();
     let late = (!late.is_empty()).then_some(Undecided::ClientLate { configurations: late });
     let wide = too_wide(evidence, compared, machine, detectable);
-    disturbed.into_iter().chain(late).chain(wide).collect()
+    let apart = apart(evidence, compared);
+    apart.into_iter().chain(disturbed).chain(late).chain(wide).collect()
+}
+
+/// Those that no chain of common hosts connects with the first one.
+fn apart(evidence: &Evidence<'_>, compared: &[usize]) -> Option<Undecided> {
+    let (&first, others) = compared.split_first()?;
+    let name = |index: &usize| evidence.arms[*index].configuration.name.clone();
+    let apart = others.iter().filter(|it| !evidence.measured[0].is_comparable(first, **it));
+    let configurations: Vec<String> = apart.map(name).collect();
+    (!configurations.is_empty()).then(|| Undecided::Apart { first: name(&first), configurations })
 }
 
 /// Where not even a factor of two is seen: by the analysis behind the table's intervals where

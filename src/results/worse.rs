@@ -5,9 +5,10 @@
 //! Claimed is what the whole one-sided bound carries: at 95 % for one configuration, at
 //! 1 - 0.05/k for k of them (Bonferroni). Means that are compared as ratios have the bound
 //! of their logarithms; others the bound that both intervals make by squaring and adding,
-//! as their difference has it.
+//! as their difference has it. Not judged is what a sweep that chose its launches has too few
+//! of for a claim.
 
-use super::compared::{ComparedConfiguration, Judgement, NotJudged, Outcome, WorseThan};
+use super::compared::{ComparedConfiguration, Judgement, NotJudged, Outcome, Standing, WorseThan};
 use super::estimate::Estimate;
 use super::exclusion::joined;
 use super::shift::LogChange;
@@ -88,6 +89,9 @@ fn reason_against(it: &ComparedConfiguration) -> Option<(String, bool)> {
         }
         _ => {}
     }
+    if let Some(why) = too_few(first.as_ref(), last.as_ref()) {
+        return Some((why, false));
+    }
     // One launch shows nothing; a second one would. With one repeat in each of several launches
     // the spread of repeats is assumed, and that of launches, which is what counts, is measured.
     let assumed = it.change.is_some_and(|change| change.assumed);
@@ -97,6 +101,21 @@ fn reason_against(it: &ComparedConfiguration) -> Option<(String, bool)> {
         .any(|standing| standing.figure.as_ref().is_some_and(|figure| figure.launches < 2));
     (assumed && once)
         .then(|| ("launched once in one of the sweeps: nothing can be shown".to_owned(), false))
+}
+
+/// What is lacking where a sweep chose its launches, and has too few of a configuration.
+fn too_few(first: Option<&Standing>, last: Option<&Standing>) -> Option<String> {
+    let lacks = |which: &str, standing: Option<&Standing>| {
+        let standing = standing?;
+        let launches = standing.figure.as_ref().map_or(0, |figure| figure.launches);
+        Some((format!("{launches} in the {which} sweep"), standing.claims_need?))
+    };
+    let lacking: Vec<(String, usize)> =
+        [lacks("first", first), lacks("last", last)].into_iter().flatten().collect();
+    let needed = lacking.iter().map(|(_, needed)| *needed).max()?;
+    let few: Vec<String> = lacking.into_iter().map(|(few, _)| few).collect();
+    let few = few.join(" and ");
+    Some(format!("not enough launches: {few}, claims need {needed} where launches are chosen"))
 }
 
 /// Limit and bound of a ratio.

@@ -3,7 +3,7 @@
 //! It takes vLLM's own command line, starts (or fails to start) as vLLM would,
 //! and answers over HTTP at the pace that a roofline gives for the model and the
 //! GPU. The physics ([`scheduler`], [`kv_cache`], [`cost`], [`memory`],
-//! [`noise`]) is pure and runs in virtual time too ([`pace::replay`]); [`engine`]
+//! [`noise`]) is pure and runs in virtual time too ([`pace::replay`], [`play`]); [`engine`]
 //! paces it against the clock, `http` puts vLLM's endpoints in front. Everything
 //! it serves is marked as simulated. Of the rest of the crate it uses only the flags.
 
@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod noise;
 pub mod output;
 pub mod pace;
+pub mod play;
 pub mod profile;
 pub mod protocol;
 mod reply;

@@ -13,6 +13,8 @@ use super::kv_cache::{BlockId, HashChain, KvCache};
 use super::settings::Settings;
 use super::text;
 
+mod leap;
+
 /// Identifies a request within one engine.
 pub type RequestId = u64;
 

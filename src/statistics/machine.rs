@@ -1,14 +1,23 @@
-//! Launches on a machine whose speed moves: what differs between configurations
+//! Launches on machines whose speed moves: what differs between configurations
 //! once the machine's own level is taken out. The level is a random walk with
 //! detected jumps; launch SD, drift and jumps are averaged over a grid instead
 //! of being estimated once, so that what is not known widens the intervals.
+//! Each host is a block with a level of its own, of which nothing is known beforehand;
+//! drift and noise are common. Configurations without a chain of common hosts are not
+//! compared.
 //!
 //! Values are logarithms, times are seconds. Pure. The recursion
 //! is that of R. E. Kalman with the diffuse start and the regression on the
 //! innovations of B. Rosenberg (Ann. Econ. Soc. Meas. 2, 1973) and A. C. Harvey
 //! (*Forecasting*, 1989, section 3.4): restricted likelihood, generalised least squares.
 
-use super::cholesky::{cholesky, forward, inverse, solve};
+use std::collections::BTreeMap;
+
+use super::cholesky::{cholesky, inverse, solve};
+use super::connected::connected;
+use super::launch_mean::LaunchMean;
+use super::machine_repeats::repeat_variance;
+use super::machine_sums::Sums;
 use super::moments::Moments;
 use super::variance::Uncertainty;
 
@@ -36,38 +45,15 @@ const MAX_WORK: f64 = 3.2e7;
 /// Drift up to which, without a jump, a night is called calm.
 const CALM_DRIFT: f64 = 0.02;
 
-/// One launch: the logarithms of its kept repeats.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LaunchMean {
-    /// Index of its configuration, from 0.
-    pub configuration: usize,
-    /// Mean time of its kept repeats, in seconds from any start.
-    pub time: f64,
-    /// Mean of the logarithms.
-    pub mean: f64,
-    /// How many there are.
-    pub repeats: u32,
-    /// Their variance (n - 1); 0 where there is one.
-    pub variance: f64,
-}
-
-impl LaunchMean {
-    /// Of the logarithms of a launch's kept repeats, of which there is at least one.
-    pub fn of(configuration: usize, time: f64, logs: &[f64]) -> Self {
-        let n = logs.len() as f64;
-        let mean = logs.iter().sum::<f64>() / n;
-        let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
-        let variance = if logs.len() > 1 { squares / (n - 1.0) } else { 0.0 };
-        Self { configuration, time, mean, repeats: logs.len() as u32, variance }
-    }
-}
-
 /// What a sweep shows with the machine's level taken out. Indices are those of
 /// [`LaunchMean::configuration`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct MachineFit {
-    /// Estimates relative to the first configuration.
+    /// Estimates relative to the first configuration, or the first of those that can be
+    /// compared.
     effects: Vec<f64>,
+    /// Of each configuration the first of those that it can be compared with.
+    groups: Vec<usize>,
     /// Uncertainty of each difference, row by row.
     differences: Vec<Uncertainty>,
     /// Variance of one repeat within a launch.
@@ -86,6 +72,8 @@ pub struct MachineFit {
     pub drift: f64,
     /// Weight of "no drift worth mentioning, and no jump".
     pub p_calm: f64,
+    /// The same of each host.
+    calm: Vec<f64>,
 }
 
 /// A point of the grid: what it believes, and what it finds.
@@ -140,10 +128,11 @@ fn fit_where(
         counts[launch.configuration] += 1;
     }
     counts.sort_unstable();
-    let allowed = max_jumps.min((launches.len() - configurations) / 4);
+    let design = Design::of(launches, configurations);
+    let allowed = max_jumps.min(design.degrees_of_freedom() / 4);
     let enough = counts[configurations / 2] >= 3 || (whatever_the_median && allowed > 0);
     let (repeat_variance, excess) = repeat_variance(launches);
-    let model = Model { launches, configurations, repeat_variance, excess: &excess };
+    let model = Model { launches, design: &design, repeat_variance, excess: &excess };
     let mut jump = vec![0.0; launches.len()];
     let mut points = model.grid(&jump, 0);
     let mut found = Vec::new();
@@ -164,75 +153,80 @@ fn fit_where(
 }
 
 impl MachineFit {
-    /// Effect of configuration `a` minus that of `b`, and its uncertainty.
-    pub fn difference(&self, a: usize, b: usize) -> (f64, Uncertainty) {
-        (self.effects[a] - self.effects[b], self.differences[a * self.effects.len() + b])
+    /// Effect of configuration `a` minus that of `b`, and its uncertainty; `None` where no
+    /// chain of common hosts connects them.
+    pub fn difference(&self, a: usize, b: usize) -> Option<(f64, Uncertainty)> {
+        let known = self.differences[a * self.effects.len() + b];
+        self.is_comparable(a, b).then(|| (self.effects[a] - self.effects[b], known))
     }
 
-    /// Effects relative to the first configuration.
+    /// Whether two configurations are connected by a chain of common hosts.
+    pub fn is_comparable(&self, a: usize, b: usize) -> bool {
+        self.groups[a] == self.groups[b]
+    }
+
+    /// Of each configuration the first of those that it can be compared with.
+    pub fn groups(&self) -> &[usize] {
+        &self.groups
+    }
+
+    /// Effects relative to the first configuration; where not all can be compared, each
+    /// relative to the first of its group.
     pub fn effects(&self) -> &[f64] {
         &self.effects
     }
-}
 
-/// Medians and 0.999 quantiles of chi-squared over its degrees of freedom, by repeats.
-fn chi(repeats: u32) -> (f64, f64) {
-    match repeats {
-        2 => (0.455, 10.83),
-        3 => (0.693, 6.91),
-        4 => (0.789, 5.42),
-        5 => (0.839, 4.62),
-        6 => (0.870, 4.10),
-        7 => (0.891, 3.74),
-        8 => (0.907, 3.47),
-        many => (chi_quantile(many, 0.0), chi_quantile(many, 3.0902)),
+    /// Weight of "no drift worth mentioning, and no jump on this host".
+    pub fn p_calm_of(&self, host: usize) -> f64 {
+        self.calm.get(host).copied().unwrap_or(self.p_calm)
     }
 }
 
-/// Quantile of chi-squared over its degrees of freedom, at so many standard deviations of
-/// a normal variable: E. B. Wilson, M. M. Hilferty (Proc. Natl. Acad. Sci. 17, 1931).
-fn chi_quantile(repeats: u32, normal: f64) -> f64 {
-    let spread = 2.0 / (9.0 * f64::from(repeats - 1));
-    (1.0 - spread + normal * spread.sqrt()).powi(3)
+/// How launches lie on hosts.
+struct Design {
+    /// One more than the greatest index of a host.
+    hosts: usize,
+    /// Of each launch the one before it on its host.
+    previous: Vec<Option<usize>>,
+    /// See [`MachineFit::groups`].
+    groups: Vec<usize>,
+    /// Where each configuration's indicator stands; `None` of the first of each group.
+    columns: Vec<Option<usize>>,
+    /// Indicators.
+    width: usize,
 }
 
-/// The variance of a repeat, pooled over launches that nothing moved in, and what
-/// each launch has beyond it.
-fn repeat_variance(launches: &[LaunchMean]) -> (f64, Vec<f64>) {
-    let many = || launches.iter().filter(|launch| launch.repeats >= 2);
-    let mut scaled: Vec<f64> = many().map(|it| it.variance / chi(it.repeats).0).collect();
-    if scaled.is_empty() {
-        return (0.0, vec![0.0; launches.len()]);
+impl Design {
+    fn of(launches: &[LaunchMean], configurations: usize) -> Self {
+        let ran = launches.iter().map(|it| (it.configuration, it.host));
+        let groups = connected(configurations, ran);
+        let mut width = 0;
+        let column = |(configuration, group): (usize, &usize)| {
+            (configuration != *group).then(|| {
+                width += 1;
+                width - 1
+            })
+        };
+        let columns = groups.iter().enumerate().map(column).collect();
+        let hosts = launches.iter().map(|it| it.host + 1).max().unwrap_or_default();
+        Self { hosts, previous: previous(launches), groups, columns, width }
     }
-    scaled.sort_by(f64::total_cmp);
-    let middle = scaled.len() / 2;
-    let mut pooled = if scaled.len() % 2 == 1 {
-        scaled[middle]
-    } else {
-        f64::midpoint(scaled[middle - 1], scaled[middle])
-    };
-    for _ in 0..5 {
-        let (mut sum, mut degrees) = (0.0, 0.0);
-        for launch in many().filter(|it| it.variance <= chi(it.repeats).1 * pooled) {
-            let df = f64::from(launch.repeats - 1);
-            sum += launch.variance * df;
-            degrees += df;
-        }
-        if degrees == 0.0 {
-            break;
-        }
-        pooled = sum / degrees;
+
+    /// What is left when each host's first level and all effects are estimated.
+    fn degrees_of_freedom(&self) -> usize {
+        self.previous.iter().flatten().count().saturating_sub(self.width)
     }
-    let beyond = |it: &LaunchMean| {
-        let moved = it.repeats >= 2 && it.variance > chi(it.repeats).1 * pooled;
-        if moved { it.variance } else { 0.0 }
-    };
-    (pooled, launches.iter().map(beyond).collect())
+}
+
+/// Of each launch the one before it on its host.
+pub(super) fn previous(launches: &[LaunchMean]) -> Vec<Option<usize>> {
+    let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+    launches.iter().enumerate().map(|(at, it)| last.insert(it.host, at)).collect()
 }
 
 struct Model<'a> {
     launches: &'a [LaunchMean],
-    configurations: usize,
+    design: &'a Design,
     repeat_variance: f64,
     excess: &'a [f64],
 }
@@ -284,7 +278,8 @@ impl Model<'_> {
 
     /// The gap whose jump raises the best weight most, beyond `least`.
     fn next_jump(&self, jump: &mut [f64], least: f64) -> Option<(usize, f64)> {
-        let gaps: Vec<usize> = (1..jump.len()).filter(|at| jump[*at] == 0.0).collect();
+        let is_gap = |at: &usize| self.design.previous[*at].is_some() && jump[*at] == 0.0;
+        let gaps: Vec<usize> = (0..jump.len()).filter(is_gap).collect();
         let gaps = if jump.len() < LARGE { gaps } else { self.likely(jump, gaps) };
         let mut found = None;
         let mut best = least;
@@ -305,16 +300,21 @@ impl Model<'_> {
         let (launch_sd, drift) = (LAUNCH_SDS[3], DRIFTS[1]);
         let Some(pass) = self.pass(launch_sd, drift, jump) else { return gaps };
         let left = |it: &LaunchMean| it.mean - pass.effects[it.configuration];
-        let mut level = left(&self.launches[0]);
-        let mut variance = self.noise(0, launch_sd);
+        let mut levels = vec![(0.0, 0.0); self.design.hosts];
         let mut surprises = vec![0.0; self.launches.len()];
-        for (at, surprise) in surprises.iter_mut().enumerate().skip(1) {
-            variance += self.step(at, drift, jump);
-            let spread = variance + self.noise(at, launch_sd);
-            let innovation = left(&self.launches[at]) - level;
+        for (at, surprise) in surprises.iter_mut().enumerate() {
+            let noise = self.noise(at, launch_sd);
+            let (level, variance) = &mut levels[self.launches[at].host];
+            let Some(before) = self.design.previous[at] else {
+                (*level, *variance) = (left(&self.launches[at]), noise);
+                continue;
+            };
+            *variance += self.step(before, at, drift, jump);
+            let spread = *variance + noise;
+            let innovation = left(&self.launches[at]) - *level;
             *surprise = innovation.abs() / spread.sqrt();
-            level += innovation * variance / spread;
-            variance *= self.noise(at, launch_sd) / spread;
+            *level += innovation * *variance / spread;
+            *variance *= noise / spread;
         }
         let mut gaps = gaps;
         gaps.sort_by(|a, b| surprises[*b].total_cmp(&surprises[*a]));
@@ -329,9 +329,9 @@ impl Model<'_> {
         launch_sd * launch_sd + self.repeat_variance / repeats + self.excess[at]
     }
 
-    /// Variance of the level's step before a launch.
-    fn step(&self, at: usize, drift: f64, jump: &[f64]) -> f64 {
-        let hours = (self.launches[at].time - self.launches[at - 1].time) / 3600.0;
+    /// Variance of the level's step from the launch `before` on the same host.
+    fn step(&self, before: usize, at: usize, drift: f64, jump: &[f64]) -> f64 {
+        let hours = (self.launches[at].time - self.launches[before].time) / 3600.0;
         drift * drift * hours + jump[at]
     }
 
@@ -346,48 +346,57 @@ impl Model<'_> {
         let width = sums.width;
         let factor = cholesky(std::mem::take(&mut sums.s_xx), width)?;
         let likelihood = sums.restricted(&factor);
-        let k = self.configurations;
-        let mut effects = vec![0.0; k];
-        effects[1..].copy_from_slice(&solve(&factor, width, &sums.s_xy));
-        Some(Pass { likelihood, effects })
+        let solved = solve(&factor, width, &sums.s_xy);
+        let effect = |column: &Option<usize>| column.map_or(0.0, |column| solved[column]);
+        Some(Pass { likelihood, effects: self.design.columns.iter().map(effect).collect() })
     }
 
-    /// Lower triangle of the covariance of all effects but the first, which is 0.
+    /// Lower triangle of the covariance of all effects but the first of each group, which
+    /// is 0.
     fn covariance(&self, point: &Point, jump: &[f64]) -> Option<Vec<f64>> {
         let sums = self.filter(point.launch_sd, point.drift, jump);
         let width = sums.width;
         Some(inverse(&cholesky(sums.s_xx, width)?, width))
     }
 
-    /// Runs the filter over the values and the configurations' indicators at once.
+    /// Runs the filter over the values and the configurations' indicators at once, host by
+    /// host: the first launch of each begins its level, and adds nothing to the likelihood.
     fn filter(&self, launch_sd: f64, drift: f64, jump: &[f64]) -> Sums {
-        let width = self.configurations - 1;
+        let width = self.design.width;
         let mut sums = Sums::new(width);
-        // Entry 0 is the value, entry c the indicator of configuration c.
-        let mut level = vec![0.0; width + 1];
+        // Entry 0 is the value, entry c + 1 the indicator with column c.
+        let mut levels = vec![0.0; (width + 1) * self.design.hosts];
+        let mut variances = vec![0.0; self.design.hosts];
         let mut innovation = vec![0.0; width + 1];
-        let observed = |at: usize, entry: usize| match entry {
-            0 => self.launches[at].mean,
-            c => f64::from(u8::from(self.launches[at].configuration == c)),
-        };
-        for (entry, level) in level.iter_mut().enumerate() {
-            *level = observed(0, entry);
-        }
-        let mut variance = self.noise(0, launch_sd);
-        for at in 1..self.launches.len() {
-            let predicted = variance + self.step(at, drift, jump);
+        for (at, launch) in self.launches.iter().enumerate() {
+            let column = self.design.columns[launch.configuration];
+            let observed = |entry: usize| match entry {
+                0 => launch.mean,
+                entry => f64::from(u8::from(column == Some(entry - 1))),
+            };
+            let level = &mut levels[launch.host * (width + 1)..][..=width];
+            let variance = &mut variances[launch.host];
             let noise = self.noise(at, launch_sd);
+            let Some(before) = self.design.previous[at] else {
+                for (entry, level) in level.iter_mut().enumerate() {
+                    *level = observed(entry);
+                }
+                *variance = noise;
+                continue;
+            };
+            let predicted = *variance + self.step(before, at, drift, jump);
             let spread = predicted + noise;
             let gain = predicted / spread;
             for (entry, level) in level.iter_mut().enumerate() {
-                innovation[entry] = observed(at, entry) - *level;
+                innovation[entry] = observed(entry) - *level;
                 *level += innovation[entry] * gain;
             }
-            variance = predicted * noise / spread;
+            *variance = predicted * noise / spread;
             sums.add(&innovation, spread);
         }
         sums
     }
+
     /// The mixture over all points: means, and for each difference a t distribution
     /// with the mixture's second and fourth moments. `jumps`: in the order in which they
     /// were found.
@@ -401,9 +410,9 @@ impl Model<'_> {
         let mean = |read: &dyn Fn(&Point) -> f64| -> f64 {
             points.iter().zip(&weights).map(|(point, weight)| weight * read(point)).sum()
         };
-        let k = self.configurations;
+        let k = self.design.columns.len();
         let effects: Vec<f64> = (0..k).map(|c| mean(&|point| point.effects[c])).collect();
-        let mut moments = Moments::new(&effects);
+        let mut moments = Moments::new(&effects, &self.design.columns);
         for (point, weight) in points.iter().zip(&weights) {
             let mut jump = vec![0.0; self.launches.len()];
             for at in &jumps[..point.jumps] {
@@ -415,8 +424,16 @@ impl Model<'_> {
             }
         }
         let is_calm = |point: &Point| point.drift <= CALM_DRIFT && point.jumps == 0;
+        // Whether no jump of a point is on this host.
+        let is_calm_on = |host: usize, point: &Point| {
+            let on_host = |at: &usize| self.launches[*at].host == host;
+            point.drift <= CALM_DRIFT && !jumps[..point.jumps].iter().any(on_host)
+        };
+        let calm = |host| mean(&|point| f64::from(u8::from(is_calm_on(host, point))));
         let excess = self.excess;
         MachineFit {
+            groups: self.design.groups.clone(),
+            calm: (0..self.design.hosts).map(calm).collect(),
             differences: moments.differences(),
             repeat_variance: self.repeat_variance,
             moved_inside: (0..excess.len()).filter(|at| excess[*at] > 0.0).collect(),
@@ -431,51 +448,10 @@ impl Model<'_> {
     }
 }
 
-/// Weighted sums of products of innovations.
-struct Sums {
-    width: usize,
-    log_spread: f64,
-    s_yy: f64,
-    s_xy: Vec<f64>,
-    /// Lower triangle of a square, row by row.
-    s_xx: Vec<f64>,
-}
-
-impl Sums {
-    fn new(width: usize) -> Self {
-        Self {
-            width,
-            log_spread: 0.0,
-            s_yy: 0.0,
-            s_xy: vec![0.0; width],
-            s_xx: vec![0.0; width * width],
-        }
-    }
-
-    fn add(&mut self, innovation: &[f64], spread: f64) {
-        let (value, indicators) = (innovation[0], &innovation[1..]);
-        self.log_spread += spread.ln();
-        self.s_yy += value * value / spread;
-        for (row, own) in indicators.iter().enumerate() {
-            let scaled = own / spread;
-            self.s_xy[row] += scaled * value;
-            let cells = &mut self.s_xx[row * self.width..=row * self.width + row];
-            for (cell, other) in cells.iter_mut().zip(indicators) {
-                *cell += scaled * other;
-            }
-        }
-    }
-
-    /// Restricted log likelihood, up to a constant.
-    fn restricted(&self, factor: &[f64]) -> f64 {
-        let width = self.width;
-        let log_determinant: f64 = (0..width).map(|at| 2.0 * factor[at * width + at].ln()).sum();
-        let explained: f64 =
-            forward(factor, width, &self.s_xy).iter().map(|part| part * part).sum();
-        -0.5 * (self.log_spread + log_determinant + self.s_yy - explained)
-    }
-}
-
 #[cfg(test)]
 #[path = "machine_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "machine_hosts_tests.rs"]
+mod hosts_tests;

@@ -1,7 +1,12 @@
 //! What the machine did during a sweep, from a fit of [`MachineFit`]: its level at each
 //! launch, whether it moved, and how much of what launches differ in was the machine.
+//! Where there were several hosts, each has its own level, and hosts are compared by what
+//! their launches leave when configurations are taken out.
 
-use super::machine::{JUMP_VARIANCE, LaunchMean, MachineFit};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::launch_mean::LaunchMean;
+use super::machine::{JUMP_VARIANCE, MachineFit, previous};
 use super::variance::Uncertainty;
 
 /// Below this probability of a calm machine it is said to have moved.
@@ -29,26 +34,98 @@ impl MachineFit {
         launches.iter().map(|it| it.mean - self.effects()[it.configuration]).collect()
     }
 
-    /// What the machine did during these launches, which the fit is of.
+    /// What the machine did during these launches, which the fit is of. Where there were
+    /// several hosts: how each moved around its own mean, all together.
     pub fn state(&self, launches: &[LaunchMean]) -> MachineState {
-        let residuals = self.residuals(launches);
-        let n = residuals.len() as f64;
-        let mean = residuals.iter().sum::<f64>() / n;
-        let variance = residuals.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        self.state_with(launches, self.p_calm, self.jumps.is_empty())
+    }
+
+    /// What one host did during these launches; `None` where it has fewer than two.
+    pub fn state_of(&self, launches: &[LaunchMean], host: usize) -> Option<MachineState> {
+        let own: Vec<LaunchMean> = launches.iter().copied().filter(|it| it.host == host).collect();
+        let jumps = self.jumps.iter().any(|at| launches[*at].host == host);
+        (own.len() > 1).then(|| self.state_with(&own, self.p_calm_of(host), !jumps))
+    }
+
+    fn state_with(&self, launches: &[LaunchMean], p_calm: f64, no_jump: bool) -> MachineState {
+        let n = launches.len() as f64;
+        let mut by_host: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for (launch, residual) in launches.iter().zip(self.residuals(launches)) {
+            by_host.entry(launch.host).or_default().push(residual);
+        }
+        let squares = |own: &Vec<f64>| -> f64 {
+            let mean = own.iter().sum::<f64>() / own.len() as f64;
+            own.iter().map(|r| (r - mean).powi(2)).sum()
+        };
+        let freedom = n - by_host.len() as f64;
+        let squares = by_host.values().map(squares).sum::<f64>();
+        let variance = if freedom > 0.0 { squares / freedom } else { 0.0 };
         let repeats = launches.iter().map(|it| f64::from(it.repeats)).sum::<f64>() / n;
         let noise = self.launch_sd.powi(2) + self.repeat_variance / repeats;
         let level = (variance - noise).max(0.0);
-        let (low, high) = residuals
-            .iter()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), r| (l.min(*r), h.max(*r)));
-        let drifts = self.jumps.is_empty() && self.drift > 0.0 && level > 0.0;
+        let range = |own: &Vec<f64>| {
+            let ends = own
+                .iter()
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), r| (l.min(*r), h.max(*r)));
+            ends.1 - ends.0
+        };
+        let range = by_host.values().map(range).fold(0.0, f64::max);
+        let drifts = no_jump && self.drift > 0.0 && level > 0.0;
         MachineState {
-            moved: self.p_calm < MOVED_BELOW,
-            range: (high - low).exp(),
+            moved: p_calm < MOVED_BELOW,
+            range: range.exp(),
             deviation: level.sqrt(),
             share: if variance > 0.0 { level / variance } else { 0.0 },
             time_constant: drifts.then(|| 120.0 * level / self.drift.powi(2)),
         }
+    }
+
+    /// The level of host `a` minus that of `b` on log scale, each the mean over its launches:
+    /// the difference of what they leave. Its variance is that of the launches' own noise and
+    /// that of the configurations' effects, which weigh as far as the hosts had them unequally
+    /// often; the sum of both deviations, since they are not independent. `None` of a host
+    /// without a launch, and where configurations do not connect the two.
+    pub fn between_hosts(
+        &self,
+        launches: &[LaunchMean],
+        a: usize,
+        b: usize,
+    ) -> Option<(f64, Uncertainty)> {
+        let residuals = self.residuals(launches);
+        let mut weights = vec![0.0; self.effects().len()];
+        let (mut difference, mut noise) = (0.0, 0.0);
+        for (host, sign) in [(a, 1.0), (b, -1.0)] {
+            let own = || launches.iter().zip(&residuals).filter(move |(it, _)| it.host == host);
+            let n = own().count() as f64;
+            for (launch, residual) in own() {
+                weights[launch.configuration] += sign / n;
+                difference += sign * residual / n;
+                let repeats = f64::from(launch.repeats);
+                noise += (self.launch_sd.powi(2) + self.repeat_variance / repeats) / (n * n);
+            }
+            if n == 0.0 {
+                return None;
+            }
+        }
+        let ran: BTreeSet<usize> = launches
+            .iter()
+            .filter(|it| it.host == a || it.host == b)
+            .map(|it| it.configuration)
+            .collect();
+        let mut of_effects = 0.0;
+        let mut degrees = Vec::new();
+        for (&i, &j) in ran.iter().flat_map(|i| ran.range(..i).map(move |j| (i, j))) {
+            // A pair that cannot be compared says that the two hosts cannot either.
+            let (_, known) = self.difference(i, j)?;
+            let freedom = known.degrees_of_freedom;
+            of_effects -= weights[i] * weights[j] * known.variance * freedom / (freedom - 2.0);
+            degrees.push(freedom);
+        }
+        degrees.sort_by(f64::total_cmp);
+        // One configuration alone is compared by nothing but its own launches.
+        let degrees_of_freedom = degrees.get(degrees.len() / 2).copied().unwrap_or(4.0);
+        let variance = (noise.sqrt() + of_effects.max(0.0).sqrt()).powi(2);
+        Some((difference, Uncertainty { variance, degrees_of_freedom }))
     }
 
     /// The machine's level at each launch on log scale: the smoother of H. E. Rauch,
@@ -64,42 +141,46 @@ impl MachineFit {
         let noise = |at: usize| {
             self.launch_sd.powi(2) + self.repeat_variance / f64::from(launches[at].repeats)
         };
-        let step = |at: usize| {
-            let hours = (launches[at].time - launches[at - 1].time) / 3600.0;
+        let before = previous(launches);
+        let step = |from: usize, at: usize| {
+            let hours = (launches[at].time - launches[from].time) / 3600.0;
             let jump = if self.jumps.contains(&at) { JUMP_VARIANCE } else { 0.0 };
             self.drift.powi(2) * hours + jump
         };
-        let (mut levels, mut variances) = (Vec::new(), Vec::new());
+        let (mut levels, mut variances): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
         for (at, residual) in residuals.iter().enumerate() {
-            let Some((level, variance)) = levels.last().copied().zip(variances.last().copied())
-            else {
+            let Some(from) = before[at] else {
                 levels.push(*residual);
                 variances.push(noise(at));
                 continue;
             };
-            let predicted: f64 = variance + step(at);
+            let (level, variance) = (levels[from], variances[from]);
+            let predicted: f64 = variance + step(from, at);
             let gain = predicted / (predicted + noise(at));
             levels.push(level + gain * (residual - level));
             variances.push(predicted * (1.0 - gain));
         }
-        for at in (0..levels.len().saturating_sub(1)).rev() {
-            let predicted = variances[at] + step(at + 1);
+        for next in (0..levels.len()).rev() {
+            let Some(at) = before[next] else { continue };
+            let predicted = variances[at] + step(at, next);
             let gain = if predicted > 0.0 { variances[at] / predicted } else { 1.0 };
-            levels[at] += gain * (levels[at + 1] - levels[at]);
-            variances[at] += gain * gain * (variances[at + 1] - predicted);
+            levels[at] += gain * (levels[next] - levels[at]);
+            variances[at] += gain * gain * (variances[next] - predicted);
         }
         levels.into_iter().zip(variances).map(|(level, it)| (level, it.max(0.0))).collect()
     }
 
     /// The uncertainty of each of these configurations' estimates, such that that of a
     /// difference is about the sum of both: quasi-variances, at the median degrees of
-    /// freedom. `None` with fewer than two.
+    /// freedom. `None` with fewer than two, and where two of them cannot be compared.
     pub fn errors(&self, configurations: &[usize]) -> Option<Vec<Uncertainty>> {
         let k = configurations.len();
-        if k < 2 {
+        let (&first, others) = configurations.split_first()?;
+        if others.is_empty() || !others.iter().all(|it| self.is_comparable(first, *it)) {
             return None;
         }
-        let of = |a: usize, b: usize| self.difference(a, b).1;
+        let unknown = Uncertainty { variance: 0.0, degrees_of_freedom: f64::INFINITY };
+        let of = |a: usize, b: usize| self.difference(a, b).map_or(unknown, |it| it.1);
         let sums: Vec<f64> = configurations
             .iter()
             .map(|&a| configurations.iter().filter(|b| **b != a).map(|&b| of(a, b).variance).sum())

@@ -8,24 +8,27 @@ use super::variance::Uncertainty;
 pub(super) struct Moments<'a> {
     /// Means of the effects over the mixture.
     centre: &'a [f64],
+    /// Where each effect stands in the covariance; `None` of those that are 0.
+    columns: &'a [Option<usize>],
     /// Lower triangles of squares, row by row.
     second: Vec<f64>,
     fourth: Vec<f64>,
 }
 
 impl<'a> Moments<'a> {
-    pub(super) fn new(centre: &'a [f64]) -> Self {
+    pub(super) fn new(centre: &'a [f64], columns: &'a [Option<usize>]) -> Self {
         let cells = centre.len() * centre.len();
-        Self { centre, second: vec![0.0; cells], fourth: vec![0.0; cells] }
+        Self { centre, columns, second: vec![0.0; cells], fourth: vec![0.0; cells] }
     }
 
-    /// Adds a component. `covariance`: lower triangle of a square of all effects but the
-    /// first, which is 0.
+    /// Adds a component. `covariance`: lower triangle of a square of all effects that have a
+    /// column, in the order of their columns.
     pub(super) fn add(&mut self, weight: f64, effects: &[f64], covariance: &[f64]) {
         let k = self.centre.len();
-        let cell = |a: usize, b: usize| match (a, b) {
-            (0, _) | (_, 0) => 0.0,
-            _ => covariance[(a - 1) * (k - 1) + b - 1],
+        let width = self.columns.iter().flatten().count();
+        let cell = |a: usize, b: usize| match (self.columns[a], self.columns[b]) {
+            (Some(a), Some(b)) => covariance[a * width + b],
+            _ => 0.0,
         };
         for i in 0..k {
             for j in 0..i {

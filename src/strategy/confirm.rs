@@ -12,7 +12,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Observation, Purpose, Situation, Strategy, TrialOutcome};
+use super::hosts::{self, Turn};
+use super::{Action, Finished, Observation, Purpose, Situation, Strategy, TrialOutcome};
 use crate::statistics::{LaunchMean, MAX_JUMPS, fit, t_quantile};
 
 pub use super::repeats::{Cost, Noise};
@@ -106,14 +107,15 @@ pub struct Look {
     pub half_width: f64,
 }
 
-/// The gain, with the machine's level taken out; `None` while one of both has no launch,
-/// and of values that are not finite. Launches are in the order of time.
+/// The gain, with the machine's level taken out; `None` while one of both has no launch or
+/// none on a host of the other, and of values that are not finite. Launches are in the order
+/// of time.
 pub fn look(launches: &[LaunchMean]) -> Option<Look> {
     let has = |arm: usize| launches.iter().any(|it| it.configuration == arm);
     if !has(BASELINE) || !has(CANDIDATE) {
         return None;
     }
-    let (effect, error) = fit(launches, 2, MAX_JUMPS)?.difference(CANDIDATE, BASELINE);
+    let (effect, error) = fit(launches, 2, MAX_JUMPS)?.difference(CANDIDATE, BASELINE)?;
     let deviation = LOOKS * error.variance.sqrt();
     let half_width = t_quantile(0.975, error.degrees_of_freedom) * deviation;
     (effect.is_finite() && half_width.is_finite()).then_some(Look { effect, half_width })
@@ -168,8 +170,10 @@ impl Confirm {
     /// The launches that gave values, in the order of time.
     fn launches(&self, own: &[&Observation]) -> Vec<LaunchMean> {
         let start = own.iter().filter_map(|it| it.started_at).min().unwrap_or_default();
+        let hosts = hosts::numbers(own.iter().map(|it| it.host.as_str()));
         let mut launches: Vec<LaunchMean> = Vec::new();
         for observation in own {
+            let host = hosts[observation.host.as_str()];
             let arm = match observation.configuration {
                 it if it == self.candidate => CANDIDATE,
                 it if it == self.baseline => BASELINE,
@@ -187,7 +191,7 @@ impl Confirm {
                     times.map(|at| at.duration_since(start).as_secs_f64()).collect();
                 let time = mean(&times).unwrap_or_else(|| middle(observation, start));
                 let logs: Vec<f64> = values.iter().map(|(_, log)| *log).collect();
-                launches.push(LaunchMean::of(arm, time * self.pace, &logs));
+                launches.push(LaunchMean::of(arm, time * self.pace, &logs).on(host));
             }
         }
         launches.sort_by(|a, b| a.time.total_cmp(&b.time));
@@ -227,16 +231,21 @@ impl Strategy for Confirm {
             return Action::Wait;
         }
         if let Some(ended) = self.ended(situation.observations) {
-            return Action::Finish { why: format!("confirmation: {ended}") };
+            return Action::Finish { why: Finished::Confirmed(ended.to_string()) };
         }
         let taken = |trial: u32| situation.observations.iter().any(|it| it.trial == trial);
         let place = (0..2 * MAX_PAIRS).find(|place| !taken(self.first_trial + place));
         let Some(place) = place else {
-            return Action::Finish { why: format!("confirmation: {}", Ended::Pairs) };
+            return Action::Finish { why: Finished::Confirmed(Ended::Pairs.to_string()) };
         };
+        // The second half of a pair runs where the first one did.
+        let trial = self.first_trial + place;
+        if !place.is_multiple_of(2) && !Turn::of(&situation).is_on_host_of(trial - 1) {
+            return Action::Wait;
+        }
         let is_candidate = candidate_first(self.seed) == place.is_multiple_of(2);
         Action::Launch {
-            trial: self.first_trial + place,
+            trial,
             configuration: if is_candidate { self.candidate } else { self.baseline },
             purpose: Purpose::Confirm,
             repeats: self.repeats,
@@ -274,12 +283,8 @@ pub fn expected(cost: Cost, noise: Noise, repeats: u32, claim: f64) -> Expected 
     let launch_seconds = cost.of(repeats);
     let own = own_variance(noise, repeats);
     let variance = own + 0.3 * noise.drift * launch_seconds;
-    let half_width = |variance: f64, pairs: u32| {
-        let pairs = f64::from(pairs);
-        LOOKS * t_quantile(0.975, 2.0 * pairs - 2.0) * (2.0 * variance / pairs).sqrt()
-    };
     let enough = |variance: f64| {
-        (FIRST_LOOK..=MAX_PAIRS).find(|pairs| half_width(variance, *pairs) <= claim / 2.0)
+        (FIRST_LOOK..=MAX_PAIRS).find(|pairs| half_width_of(variance, *pairs) <= claim / 2.0)
     };
     let pairs = enough(variance);
     Expected {
@@ -287,8 +292,20 @@ pub fn expected(cost: Cost, noise: Noise, repeats: u32, claim: f64) -> Expected 
         pairs: pairs.unwrap_or(MAX_PAIRS),
         pairs_high: enough(2.0 * variance).unwrap_or(MAX_PAIRS),
         launch_seconds,
-        reachable: pairs.is_none().then(|| half_width(variance, MAX_PAIRS).exp_m1()),
+        reachable: pairs.is_none().then(|| half_width_of(variance, MAX_PAIRS).exp_m1()),
     }
+}
+
+/// Half of the 95 % interval that so many pairs, two or more, are expected to come to, on log
+/// scale.
+pub fn half_width(cost: Cost, noise: Noise, repeats: u32, pairs: u32) -> f64 {
+    half_width_of(own_variance(noise, repeats) + 0.3 * noise.drift * cost.of(repeats), pairs)
+}
+
+/// The same where the mean of a launch has this variance.
+fn half_width_of(variance: f64, pairs: u32) -> f64 {
+    let pairs = f64::from(pairs);
+    LOOKS * t_quantile(0.975, 2.0 * pairs - 2.0) * (2.0 * variance / pairs).sqrt()
 }
 
 /// Variance of a launch's mean on a machine that is calm.

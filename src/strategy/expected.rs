@@ -4,11 +4,9 @@
 //! nothing is decided here.
 
 use super::adaptive::{SMALL, SURVIVORS, most_launches, opening_launches};
+use super::model::least_screen;
 use super::order::Order;
 use super::{AdaptiveStrategy, GridStrategy, ModelStrategy, Remaining, StrategySpec, Task};
-
-/// A screen begins with at least one in so many configurations, and with so many.
-const SCREENED: (u32, u32) = (8, 5);
 
 impl StrategySpec {
     /// Launches in all that it is expected to take: exact where nothing is chosen during the
@@ -65,6 +63,19 @@ impl StrategySpec {
         Remaining { low: least.min(most), high: most.max(least) }
     }
 
+    /// The same without a greatest number of launches that is less than it must have.
+    #[must_use]
+    pub fn within_reach(mut self, task: &Task) -> Self {
+        let fewest = self.fewest(task);
+        let most = match &mut self {
+            Self::Grid(_) => return self,
+            Self::Adaptive(spec) => &mut spec.max_launches,
+            Self::Model(spec) => &mut spec.racing.max_launches,
+        };
+        *most = most.filter(|it| *it >= fewest);
+        self
+    }
+
     /// The strategies that there are, each with the options of this one as far as it has them,
     /// and in its own place this one.
     pub fn alternatives(&self) -> [Self; 3] {
@@ -110,8 +121,7 @@ fn second(task: &Task) -> Remaining {
 
 /// Launches of the screen of a model at the least; where it predicts poorly it has everything.
 fn screen(task: &Task) -> u32 {
-    let all = u32::try_from(task.configurations).unwrap_or(u32::MAX);
-    (all / SCREENED.0).max(SCREENED.1).min(all)
+    u32::try_from(least_screen(&task.levels)).unwrap_or(u32::MAX)
 }
 
 /// Where a trial stands in its sweep.
@@ -176,7 +186,8 @@ mod tests {
         assert_eq!(of(&adaptive(None), 48).0, opening + 1);
         assert_eq!(of(&adaptive(Some(60)), 48), (opening + 1, 60));
         assert_eq!(of(&adaptive(Some(50)), 48), (50, 50));
-        assert_eq!(of(&StrategySpec::Model(ModelStrategy::default()), 48).0, 7);
+        // Nothing is known of their axes.
+        assert_eq!(of(&StrategySpec::Model(ModelStrategy::default()), 48).0, 49);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The strategy `grid`: every configuration, `launches` times, in blocks. Which order
 //! blocks have is in `order`; how many repeats a launch has where the sweep chooses
-//! them itself, in `repeats`.
+//! them itself, in `repeats`; which launches of a block a host gets where there are several,
+//! in `hosts`.
 
 use std::collections::HashSet;
 
+use super::hosts::{Place, Turn};
 use super::order::{self, Order};
-use super::{Action, GridStrategy, Purpose, Situation, Strategy, repeats};
+use super::{Action, Finished, GridStrategy, Purpose, Situation, Strategy, repeats};
 
 /// Blocks of all configurations, each shuffled by its own seed.
 #[derive(Clone, Debug)]
@@ -35,15 +37,20 @@ impl Blocks {
         self.order.iter().map(|(configuration, _)| *configuration).collect()
     }
 
+    /// The first trial of a trial's block.
+    fn start_of_block(&self, trial: u32) -> u32 {
+        let block = self.block.max(1) as u32;
+        trial / block * block
+    }
+
     /// Kept repeats of a trial. Chosen ones are the same for a whole block, by the blocks
     /// before it: a resumed sweep chooses the same.
     fn repeats(&self, trial: u32, situation: &Situation<'_>) -> u32 {
         if !self.spec.auto {
             return self.spec.repeats;
         }
-        let start = trial as usize / self.block.max(1) * self.block;
-        let before: Vec<_> =
-            situation.observations.iter().filter(|it| (it.trial as usize) < start).collect();
+        let start = self.start_of_block(trial);
+        let before: Vec<_> = situation.observations.iter().filter(|it| it.trial < start).collect();
         repeats::chosen(&before, self.configurations).unwrap_or(self.spec.repeats)
     }
 }
@@ -53,16 +60,24 @@ impl Strategy for Blocks {
         let over = situation.observations.iter().map(|observation| observation.trial);
         let taken: HashSet<u32> =
             over.chain(situation.in_flight.iter().map(|trial| trial.trial)).collect();
-        match (0..).zip(&self.order).find(|(trial, _)| !taken.contains(trial)) {
-            Some((trial, &(configuration, purpose))) => Action::Launch {
+        let places = (0..).zip(&self.order).map(|(trial, &(it, purpose))| (trial, it, purpose));
+        let mut left = places.filter(|(trial, ..)| !taken.contains(trial)).peekable();
+        let Some(&(next, ..)) = left.peek() else {
+            if !situation.in_flight.is_empty() {
+                return Action::Wait;
+            }
+            return Action::Finish { why: Finished::AllLaunched };
+        };
+        let first = self.start_of_block(next);
+        let pending: Vec<Place> =
+            left.take_while(|place| self.start_of_block(place.0) == first).collect();
+        match Turn::of(&situation).choose(&pending, first) {
+            Some((trial, configuration, purpose)) => Action::Launch {
                 trial,
                 configuration,
                 purpose,
                 repeats: self.repeats(trial, &situation),
             },
-            None if situation.in_flight.is_empty() => {
-                Action::Finish { why: "every configuration had its launches".to_owned() }
-            }
             None => Action::Wait,
         }
     }

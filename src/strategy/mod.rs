@@ -11,19 +11,24 @@ use serde::{Deserialize, Serialize};
 pub mod adaptive;
 mod build;
 pub mod confirm;
+mod default;
 mod expected;
+mod finished;
 pub mod grid;
+pub mod hosts;
 pub mod model;
 pub mod order;
 mod repeats;
 mod spec;
 mod task;
 
+pub use default::{CHOSEN_FROM, DefaultStrategy, MODELLED_FROM};
 pub use expected::Place;
+pub use finished::Finished;
 pub use order::Order;
 pub use repeats::best as best_repeats;
-pub use spec::{AdaptiveStrategy, GridStrategy, ModelStrategy, StrategySpec};
-pub use task::{Limits, Task};
+pub use spec::{AdaptiveStrategy, GridStrategy, MODELLED_TO, ModelStrategy, StrategySpec};
+pub use task::{Limits, Prediction, Task};
 
 /// What a trial is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -135,10 +140,13 @@ pub struct Situation<'a> {
     pub budget_left: Option<Duration>,
     /// Launches that may still be begun, where they are limited.
     pub launches_left: Option<u32>,
+    /// The host that has a free place and asks. `None` with one host, and where it does not
+    /// matter which one asks: then nothing waits for another host.
+    pub host: Option<&'a str>,
 }
 
 /// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Launch a configuration, and measure what its trial still lacks.
     Launch {
@@ -151,7 +159,8 @@ pub enum Action {
         /// Kept repeats of each case, where its workload does not say.
         repeats: u32,
     },
-    /// Nothing before something in flight has ended.
+    /// Nothing before something in flight has ended, or, where a host asks, before another
+    /// one has: see [`hosts::ask`].
     Wait,
     /// Do not launch it, and journal the reason.
     Skip {
@@ -167,7 +176,7 @@ pub enum Action {
     /// Launch nothing more.
     Finish {
         /// Why.
-        why: String,
+        why: Finished,
     },
 }
 
@@ -178,35 +187,6 @@ pub struct Remaining {
     pub low: u32,
     /// At the most.
     pub high: u32,
-}
-
-/// A configuration that a strategy launches no more, and why: only data, worded elsewhere.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Dropped {
-    /// Index of the configuration.
-    pub configuration: usize,
-    /// The last trial that was over when it was dropped.
-    pub after_trial: u32,
-    /// Why.
-    pub why: WhyDropped,
-}
-
-/// Why a configuration is launched no more.
-#[derive(Clone, Debug, PartialEq)]
-pub enum WhyDropped {
-    /// It was clearly behind the best one.
-    Behind {
-        /// Index of the best one then.
-        leader: usize,
-        /// How much worse it was then, on log scale: above 0.
-        gap: f64,
-        /// Standard error of the gap.
-        error: f64,
-    },
-    /// It breaks a constraint with confidence: index of the constraint.
-    BreaksConstraint(usize),
-    /// It failed, or a gate refused it.
-    Failed,
 }
 
 /// Beyond which value a launch is clearly behind after its first kept repeat, so that its
@@ -233,11 +213,6 @@ pub trait Strategy: Send + Sync {
         let begun = situation.observations.len() + situation.in_flight.len();
         let left = self.trials().saturating_sub(begun as u32);
         Remaining { low: left, high: left }
-    }
-
-    /// What it launches no more, in the order of the grid.
-    fn dropped(&self, _observations: &[Observation]) -> Vec<Dropped> {
-        Vec::new()
     }
 
     /// Where the next launch of a configuration, at the time of asking for it, would be clearly

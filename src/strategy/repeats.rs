@@ -4,7 +4,7 @@
 
 use crate::statistics::{LaunchMean, MAX_JUMPS, fit};
 
-use super::{Observation, TrialOutcome};
+use super::{Observation, TrialOutcome, hosts};
 
 /// Fewest and most repeats that are chosen.
 const RANGE: std::ops::RangeInclusive<u32> = 2..=8;
@@ -68,13 +68,14 @@ pub(super) fn chosen(observations: &[&Observation], configurations: usize) -> Op
     places.sort_unstable();
     places.dedup();
     let start = measured.iter().filter_map(|(it, _)| it.started_at).min()?;
+    let hosts = hosts::numbers(measured.iter().map(|(it, _)| it.host.as_str()));
     let launches: Vec<LaunchMean> = measured
         .iter()
         .map(|(it, values)| {
             let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
             let place = places.binary_search(&it.configuration).unwrap_or_default();
             let time = it.started_at.map_or(0.0, |at| at.duration_since(start).as_secs_f64());
-            LaunchMean::of(place, time, &logs)
+            LaunchMean::of(place, time, &logs).on(hosts[it.host.as_str()])
         })
         .collect();
     let fit = fit(&launches, places.len().min(configurations), MAX_JUMPS)?;

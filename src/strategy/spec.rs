@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Order;
 
+/// Configurations at most of which a model decides in seconds.
+pub const MODELLED_TO: usize = 1_000;
+
 /// How a grid asks for launches and repeats.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -15,13 +18,6 @@ pub enum StrategySpec {
     Adaptive(AdaptiveStrategy),
     /// A part of everything, predicted by what its axes do; then duels of the best ones.
     Model(ModelStrategy),
-}
-
-/// What a grid has that names none.
-impl Default for StrategySpec {
-    fn default() -> Self {
-        Self::Grid(GridStrategy::default())
-    }
 }
 
 impl StrategySpec {
@@ -48,6 +44,11 @@ impl StrategySpec {
             Self::Adaptive(spec) => Some(spec.probability),
             Self::Model(spec) => Some(spec.racing.probability),
         }
+    }
+
+    /// Whether it begins with a prediction, where there is one.
+    pub fn is_predicted(&self) -> bool {
+        matches!(self, Self::Model(spec) if spec.predicted)
     }
 
     /// Kept repeats per launch and workload case; where they are chosen during the sweep,
@@ -118,7 +119,7 @@ pub struct AdaptiveStrategy {
     pub max_launches: Option<u32>,
     /// Kept repeats per launch and workload case.
     pub repeats: u32,
-    /// As of [`GridStrategy::auto`].
+    /// As of [`GridStrategy::auto`]; so by default. Manifests without it fixed their repeats.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub auto: bool,
     /// It ends when the leader is within 5 % of the best with this probability.
@@ -129,7 +130,7 @@ pub struct AdaptiveStrategy {
 
 impl Default for AdaptiveStrategy {
     fn default() -> Self {
-        Self { max_launches: None, repeats: 3, auto: false, probability: 0.9, seed: 1 }
+        Self { max_launches: None, repeats: 3, auto: true, probability: 0.9, seed: 1 }
     }
 }
 
@@ -171,15 +172,24 @@ mod tests {
         let grid = GridStrategy { launches: 2, repeats: 5, auto: false, seed: 7 };
         let older = r#"{"grid":{"launches":2,"repeats":5,"seed":7}}"#;
         assert_eq!(read(older), StrategySpec::Grid(grid));
+        // Repeats were fixed where nothing else was written.
+        let fixed = AdaptiveStrategy { auto: false, ..AdaptiveStrategy::default() };
+        let older = r#"{"adaptive":{"repeats":3,"probability":0.9,"seed":1}}"#;
+        assert_eq!(read(older), StrategySpec::Adaptive(fixed.clone()));
+        let older = r#"{"model":{"repeats":3,"probability":0.9,"seed":1}}"#;
+        let model = ModelStrategy { racing: fixed.clone(), predicted: false };
+        assert_eq!(read(older), StrategySpec::Model(model));
         let racing = AdaptiveStrategy { max_launches: Some(60), ..AdaptiveStrategy::default() };
         for spec in [
             StrategySpec::Adaptive(racing.clone()),
+            StrategySpec::Adaptive(fixed),
             StrategySpec::Model(ModelStrategy { racing, predicted: true }),
             StrategySpec::Model(ModelStrategy::default()),
         ] {
             let text = serde_json::to_string(&spec).expect("JSON");
             assert!(text.starts_with(&format!("{{\"{}\":{{", spec.name())), "{text}");
             assert_eq!(read(&text), spec, "{text}");
+            assert_eq!(text.contains("\"auto\":true"), spec.chooses_repeats(), "{text}");
         }
     }
 }

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::Order;
+use super::spec::MODELLED_TO;
 use crate::configuration::Configuration;
 use crate::metric::{Goal, Objective};
 
@@ -24,10 +27,48 @@ pub struct Task {
     pub constraints: Vec<Limits>,
     /// Of each configuration the level of each axis, from 0; the axes are the same for all.
     pub levels: Vec<Vec<usize>>,
-    /// Of each configuration the logarithm of the objective that is predicted, where it is.
+    /// Of each configuration the logarithm of the objective's value that is predicted, where it
+    /// is; greater values are better ones where it is maximised.
     pub predicted: Option<Vec<f64>>,
     /// Seconds of the machine in one of the clock: 1 but for a simulated machine.
     pub pace: f64,
+}
+
+/// What is known of a sweep's configurations before anything is launched, as the manifest keeps
+/// it: the same for every session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prediction {
+    /// The objective is predicted.
+    Made {
+        /// By what, and of what: for people.
+        by: String,
+        /// Of each configuration, in the grid's order, the logarithm of the value.
+        logarithms: Vec<f64>,
+    },
+    /// It was asked for and is not there.
+    Missing {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Prediction {
+    /// The logarithms, where there are any.
+    pub fn logarithms(&self) -> Option<&[f64]> {
+        match self {
+            Self::Made { logarithms, .. } => Some(logarithms),
+            Self::Missing { .. } => None,
+        }
+    }
+
+    /// By what they were made, where there are any.
+    pub fn by(&self) -> Option<&str> {
+        match self {
+            Self::Made { by, .. } => Some(by),
+            Self::Missing { .. } => None,
+        }
+    }
 }
 
 /// Bounds of one constraint, inclusive.
@@ -70,6 +111,24 @@ impl Task {
             ..Self::plain(configurations.len(), baseline)
         }
     }
+
+    /// How much there is to decide about, without what is sought. Of more configurations than a
+    /// model takes nothing of their levels is asked: that would cost too much.
+    pub fn sized(configurations: &[Configuration], baseline: Option<usize>) -> Self {
+        let plain = Self::plain(configurations.len(), baseline);
+        if configurations.len() > MODELLED_TO {
+            return plain;
+        }
+        Self { levels: levels(configurations), ..plain }
+    }
+
+    /// The same with what is predicted, where it is of as many configurations.
+    #[must_use]
+    pub fn with_prediction(self, prediction: Option<&Prediction>) -> Self {
+        let known = prediction.and_then(Prediction::logarithms);
+        let known = known.filter(|it| it.len() == self.configurations);
+        Self { predicted: known.map(<[f64]>::to_vec), ..self }
+    }
 }
 
 /// What a configuration sets: flags, variables, and what it starts, each by name.
@@ -86,7 +145,7 @@ fn settings(configuration: &Configuration) -> BTreeMap<String, String> {
 }
 
 /// Levels of the settings that differ. What a configuration does not set is a level, too.
-fn levels(configurations: &[Configuration]) -> Vec<Vec<usize>> {
+pub(super) fn levels(configurations: &[Configuration]) -> Vec<Vec<usize>> {
     let all: Vec<BTreeMap<String, String>> = configurations.iter().map(settings).collect();
     let names: std::collections::BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
     let mut levels = vec![Vec::new(); configurations.len()];

@@ -41,6 +41,7 @@ fn record(configurations: usize) -> SweepRecord {
         earlier: Vec::new(),
         replaced: Vec::new(),
         unproven: None,
+        not_confirmed: None,
         ended: None,
         confirmations: Vec::new(),
     }

@@ -7,7 +7,7 @@ use crate::history::confirmation::{Confirmation, ConfirmationRecord};
 use crate::history::record::SweepRecord;
 use crate::strategy::confirm::Ended;
 
-/// What a person asks for.
+/// What is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
     /// Name of the configuration to confirm.
@@ -22,6 +22,8 @@ pub struct Asked {
     pub budget_seconds: Option<u64>,
     /// Whether to begin a new one in any case.
     pub again: bool,
+    /// Whether the grid asks, and no person: its budget is what is left of the grid's.
+    pub of_grid: bool,
 }
 
 /// What a session is to do.
@@ -52,12 +54,14 @@ pub fn session(record: &SweepRecord, asked: &Asked) -> Session {
         seed: record.manifest.strategy.seed().wrapping_add(u64::from(number)),
         repeats: asked.repeats,
         budget_seconds: asked.budget_seconds,
+        of_grid: asked.of_grid,
     };
     let known = record.confirmations.iter().rfind(|it| it.asked.is_same_pair(&new));
     let Some(known) = known.filter(|_| !asked.again) else { return Session::Begin(new) };
     let continued = Confirmation {
         claim: asked.claim,
         budget_seconds: asked.budget_seconds,
+        of_grid: asked.of_grid,
         ..known.asked.clone()
     };
     match ended(record, &continued) {
@@ -77,12 +81,7 @@ fn is_met(known: &ConfirmationRecord, claim: f64) -> bool {
 
 /// Why a confirmation is over by its claim; `None` while launches are wanted.
 pub fn ended(record: &SweepRecord, confirmation: &Confirmation) -> Option<Ended> {
-    let configurations = record.manifest.configurations.iter();
-    let names: Vec<&str> = configurations.map(|known| known.name.as_str()).collect();
-    let (asked, rule) =
-        (confirmation.clone(), confirmation.strategy(&names, record.manifest.machine_pace())?);
-    let scope = Scope::Confirmation { asked, rule: rule.clone() };
-    rule.ended(&scope.observations(record))
+    Scope::confirmation(record, confirmation.clone())?.ended(record)
 }
 
 /// Why a configuration cannot be launched for a confirmation; `None` where it can.
@@ -107,6 +106,7 @@ mod tests {
             repeats: 3,
             budget_seconds: Some(60),
             again: false,
+            of_grid: false,
         }
     }
 
@@ -121,9 +121,15 @@ mod tests {
         };
         let began = Confirmation { repeats: 2, ..began };
         let at = jiff::Timestamp::UNIX_EPOCH;
-        let (earlier, session) = (None, (at, at));
-        let asked = began;
-        record(vec![ConfirmationRecord { asked, ended, earlier, open: false, session }])
+        record(vec![ConfirmationRecord {
+            asked: began,
+            ended,
+            of_grid: false,
+            by_person: Vec::new(),
+            earlier: None,
+            open: false,
+            session: (at, at),
+        }])
     }
 
     fn failed(trial: u32, confirmation: Option<u32>, class: FailureClass) -> LaunchRecord {

@@ -12,6 +12,7 @@ use super::events::Events;
 use super::launch::Measure;
 use super::measure::SuiteMeasure;
 use super::measured_with::{ReadMachine, this_machine};
+use super::part::Decide;
 use crate::bench::RecordSink;
 use crate::engine::Engine;
 use crate::engine::production::Production;
@@ -37,6 +38,8 @@ pub struct SweepContext {
     pub clock: Clock,
     /// What is known beforehand of how long it takes.
     pub foreknown: Foreknown,
+    /// Decides what follows the strategy's part, where something may.
+    pub next: Option<Decide>,
     /// Times of the day in which it may launch; always where there is none.
     pub window: Option<Window>,
     /// How the machine is read again before a night that was waited for; it is not where there
@@ -62,6 +65,7 @@ impl SweepContext {
             cancel: CancellationToken::new(),
             clock: Clock::system(),
             foreknown: Foreknown::assumed(grid),
+            next: None,
             window: grid.window,
             machine: Some(this_machine()),
         }
@@ -89,6 +93,12 @@ impl SweepContext {
     #[must_use]
     pub fn with_strategy(self, strategy: Box<dyn Strategy>) -> Self {
         Self { strategy, ..self }
+    }
+
+    /// The same with what follows the strategy's part.
+    #[must_use]
+    pub fn with_next(self, next: Decide) -> Self {
+        Self { next: Some(next), ..self }
     }
 
     /// The same with a way to stop it.

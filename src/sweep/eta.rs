@@ -1,4 +1,4 @@
-//! When a sweep will end: from what its own launches took, before the first of them has
+//! When a sweep, or its strategy's part, will end: from what its own launches took, before the first of them has
 //! ended from earlier sweeps of the same service, and where there is none by assumption.
 //! Pure: time comes in as values, and what comes out is seconds.
 
@@ -10,7 +10,7 @@ use crate::gate::{Gate, Gates};
 use crate::grid::{Grid, mean_gpus};
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
-use crate::history::spent;
+use crate::history::spent::{self, Whose};
 use crate::history::timing::Timing;
 
 /// What is known of a sweep's duration before it has launched anything.
@@ -60,6 +60,8 @@ pub struct Eta {
     pub source: Source,
     /// The end of the budget, where that may come first.
     pub budget: Option<BudgetEnd>,
+    /// Whether a confirmation may follow, which is not in it.
+    pub confirms: bool,
 }
 
 /// What an estimate comes from.
@@ -124,16 +126,19 @@ pub(super) fn eta(
     });
     let counted = counted_end(record, &left, trials, seconds);
     let budget = budget.into_iter().chain(counted).min_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    Eta { seconds, launches: trials, source, budget }
+    let confirms = record.manifest.confirm.is_some();
+    Eta { seconds, launches: trials, source, budget, confirms }
 }
 
 /// Seconds until the budget of time or that of GPU hours ends, whichever is first: of GPU hours
 /// with the mean of the configurations' GPUs.
 fn time_left(record: &SweepRecord, worked: f64) -> Option<f64> {
     let manifest = &record.manifest;
-    let time = manifest.budget_seconds.map(|budget| budget as f64 - worked);
-    let gpus = manifest.budget.gpu_hours.map(|hours| {
-        (hours - spent::gpu_hours(record)) * 3600.0 / mean_gpus(&manifest.configurations)
+    let limits = manifest.strategy_limits();
+    let time = limits.seconds.map(|budget| budget as f64 - worked);
+    let gpus = limits.besides.gpu_hours.map(|hours| {
+        (hours - spent::gpu_hours(record, Whose::Strategy)) * 3600.0
+            / mean_gpus(&manifest.configurations)
     });
     let left = time.into_iter().chain(gpus).reduce(f64::min)?;
     Some(left.max(0.0))
@@ -146,7 +151,8 @@ fn counted_end(
     trials: (u32, u32),
     seconds: (f64, f64),
 ) -> Option<BudgetEnd> {
-    let allowed = record.manifest.budget.launches?.saturating_sub(spent::launches(record));
+    let allowed = record.manifest.strategy_limits().besides.launches?;
+    let allowed = allowed.saturating_sub(spent::launches(record, Whose::Strategy));
     let (fewest, most) = left.count;
     if allowed >= most {
         return None;

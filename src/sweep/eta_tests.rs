@@ -53,6 +53,7 @@ fn sweep(launches: Vec<LaunchRecord>) -> SweepRecord {
         earlier: Vec::new(),
         replaced: Vec::new(),
         unproven: None,
+        not_confirmed: None,
         ended: None,
     }
 }
@@ -74,7 +75,13 @@ fn where_nothing_is_known_the_range_is_said() {
     let eta = eta(&sweep(Vec::new()), &foreknown, (6, 6), 0.0);
     assert_eq!(
         eta,
-        Eta { seconds: (60.0, 3000.0), launches: (6, 6), source: Source::Assumed, budget: None }
+        Eta {
+            seconds: (60.0, 3000.0),
+            launches: (6, 6),
+            source: Source::Assumed,
+            budget: None,
+            confirms: false,
+        }
     );
 }
 

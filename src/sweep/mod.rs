@@ -18,7 +18,8 @@ pub mod hosts;
 pub mod launch;
 pub mod measure;
 pub mod measured_with;
-mod observations;
+pub(crate) mod observations;
+pub mod part;
 mod pass;
 pub mod production;
 #[cfg(test)]

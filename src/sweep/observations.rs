@@ -14,7 +14,7 @@ use crate::metric::MetricRef;
 use crate::strategy::{InFlight, Observation, ObservedRepeat, TrialOutcome};
 
 /// The trials of launches that count which are over, in the order of their first launches.
-pub(super) fn observations(
+pub(crate) fn observations(
     record: &SweepRecord,
     counts: impl Fn(&LaunchRecord) -> bool,
 ) -> Vec<Observation> {

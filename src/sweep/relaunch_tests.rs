@@ -16,6 +16,7 @@ fn record(launches: Vec<LaunchRecord>) -> SweepRecord {
         earlier: Vec::new(),
         replaced: Vec::new(),
         unproven: None,
+        not_confirmed: None,
         ended: None,
     }
 }

@@ -152,15 +152,14 @@ pub async fn check_seen(
     let started = service::read(&file, Need::Sweep).await;
     started.reveal_to(secrets);
     let started = started.sound(&file)?;
-    let mut grid = service::complete(file, &started);
+    // What the grid leaves open is what it was: defaults of this version may be others.
+    let grid = service::complete(file.with_strategy(manifest.strategy.clone()), &started);
     // Of another grid other configurations are no second difference.
     let copy = Difference::Grid(folder.grid_path());
     let follows = |it: &Difference| matches!(it, Difference::Configurations { .. });
     let found = changed_grid(manifest, &grid, secrets);
     let is_copy_changed = differences.contains(&copy);
     differences.extend(found.into_iter().filter(|it| !(is_copy_changed && follows(it))));
-    // What the grid leaves open is what it was: defaults of this version may be others.
-    grid.strategy.clone_from(&manifest.strategy);
     let guards = matches!(&grid.engine, EngineBlock::Docker(block) if block.production.is_some());
     let production = guards.then(|| noted_production(seen.lines())).flatten();
     Ok(Resumable { grid, record, differences, production, seen })

@@ -23,13 +23,12 @@ use crate::engine::production::Production;
 use crate::event::NoticeKind;
 use crate::history::block::Block;
 use crate::history::folder::Folder;
-use crate::history::journal::{BUDGET_SPENT, Entry, Journal, WINDOW_CLOSED};
+use crate::history::journal::{Entry, Journal};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::{Configured, ProductionStep};
-use crate::history::record::{LaunchRecord, SCHEMA_VERSION, SweepRecord};
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::replay;
 use crate::history::steady::Steady;
-use crate::workload::SUITE_VERSION;
 
 mod budget;
 mod expected;
@@ -38,6 +37,7 @@ mod next;
 mod nights;
 mod open;
 pub mod owner;
+mod parts;
 mod start;
 mod unguarded;
 
@@ -86,6 +86,8 @@ pub struct Sweep {
     host: String,
     /// Why the strategy finished.
     finished: Option<String>,
+    /// Whether it was decided what follows the strategy's part.
+    has_decided: bool,
     /// Whether an error of the journal ended the work: nothing more is appended by it.
     journal_failed: bool,
     /// Whether production could not be shown to be stopped: what was measured meanwhile
@@ -128,57 +130,6 @@ impl Sweep {
         own.filter(|trial| undone.iter().all(|it| it.number != *trial)).collect()
     }
 
-    /// Works until nothing is left to do, the budget is spent, a stop is asked for, or the
-    /// window closes.
-    async fn session(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
-        self.started = Instant::now();
-        self.night.works = true;
-        for note in std::mem::take(&mut self.notes) {
-            context.events.emit().warn(note);
-        }
-        self.check_disk_before(context)?;
-        self.append(Entry::SessionStarted {
-            schema_version: SCHEMA_VERSION,
-            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            suite_version: Some(SUITE_VERSION),
-        })?;
-        let block =
-            self.accepted.take().map(|block| Entry::BlockStarted { block: Box::new(block) });
-        for opening in block.into_iter().chain(self.scope.opening()) {
-            self.append(opening)?;
-        }
-        self.tell_eta(context);
-        let ending = match (&context.production, self.launches(context)) {
-            (Some(production), Ok(true)) => Box::pin(self.guarded(&**production, context)).await,
-            // Where nothing is launched, production serves on.
-            (_, launches) => self.unguarded(launches, context).await,
-        };
-        let (complete, reason) = match &ending {
-            Ok(Ending::Complete) => {
-                (true, self.finished.take().unwrap_or_else(|| "complete".to_owned()))
-            }
-            Ok(Ending::BudgetSpent) => {
-                (false, self.finished.take().unwrap_or_else(|| BUDGET_SPENT.to_owned()))
-            }
-            Ok(Ending::Interrupted) => (false, "interrupted".to_owned()),
-            Ok(Ending::WindowClosed) => (false, WINDOW_CLOSED.to_owned()),
-            Err(error) => (false, error.to_string()),
-        };
-        if self.journal_failed {
-            return ending;
-        }
-        if let Ok(ending @ (Ending::Complete | Ending::BudgetSpent)) = ending
-            && let Some(closing) = self.scope.closing(&self.record, ending == Ending::BudgetSpent)
-        {
-            self.append(closing)?;
-        }
-        // The first error is the one to report.
-        let ended = self.append(Entry::SessionEnded { complete, reason });
-        let ending = ending?;
-        ended?;
-        Ok(ending)
-    }
-
     /// Works with production stopped, and restores it whatever the work came to.
     async fn guarded(
         &mut self,
@@ -191,7 +142,7 @@ impl Sweep {
         let stop = &context.cancel;
         let guard = Guard::stop_production(production, &earlier, &mut note, &emit, stop).await;
         self.guard = Some(guard.map_err(|error| self.told(error))?);
-        let worked = production::caught(self.work(context)).await;
+        let worked = production::caught(self.work_on(context)).await;
         // Production needs the GPU that a server may still hold; a bug here must not keep it down.
         if let Ok(Err(left)) = production::caught(context.engine.end_left()).await {
             emit.warn(format!("production is started beside a server of ours: {}", left.message));

@@ -1,15 +1,17 @@
 //! What a session works on: the sweep itself, or a confirmation. Each has launches, trials
 //! and a budget of its own, and neither sees those of the other. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::observations;
 use super::relaunch;
 use super::trial::Trial;
+use crate::grid::Limits;
 use crate::history::confirmation::Confirmation;
 use crate::history::journal::{Entry, Line};
 use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::spent::Whose;
 use crate::history::steady::Steady;
 use crate::strategy::confirm::{Confirm, Ended};
 use crate::strategy::{Action, InFlight, Observation};
@@ -30,6 +32,14 @@ pub(super) enum Scope {
 }
 
 impl Scope {
+    /// A confirmation; `None` where it is not of two of the sweep's configurations.
+    pub(super) fn confirmation(record: &SweepRecord, asked: Confirmation) -> Option<Self> {
+        let configurations = record.manifest.configurations.iter();
+        let names: Vec<&str> = configurations.map(|known| known.name.as_str()).collect();
+        let rule = asked.strategy(&names, record.manifest.machine_pace())?;
+        Some(Self::Confirmation { asked, rule })
+    }
+
     fn number(&self) -> Option<u32> {
         match self {
             Self::Sweep => None,
@@ -54,9 +64,8 @@ impl Scope {
 
     /// The entry that it ends with, where it is over.
     pub(super) fn closing(&self, record: &SweepRecord, budget_spent: bool) -> Option<Entry> {
-        let Self::Confirmation { asked, rule } = self else { return None };
-        let by_rule = rule.ended(&self.observations(record));
-        let ended = by_rule.or_else(|| budget_spent.then_some(Ended::Budget))?;
+        let Self::Confirmation { asked, .. } = self else { return None };
+        let ended = self.ended(record).or_else(|| budget_spent.then_some(Ended::Budget))?;
         Some(Entry::ConfirmationEnded { confirmation: asked.number, ended })
     }
 
@@ -102,8 +111,14 @@ impl Scope {
     pub(super) fn is_over(&self, record: &SweepRecord) -> bool {
         match self {
             Self::Sweep => false,
-            Self::Confirmation { rule, .. } => rule.ended(&self.observations(record)).is_some(),
+            Self::Confirmation { .. } => self.ended(record).is_some(),
         }
+    }
+
+    /// Why it needs no further launch, where it is a confirmation.
+    pub(super) fn ended(&self, record: &SweepRecord) -> Option<Ended> {
+        let Self::Confirmation { rule, .. } = self else { return None };
+        rule.ended(&self.observations(record))
     }
 
     /// Its trials that earlier sessions left undone, where they are still wanted.
@@ -122,20 +137,51 @@ impl Scope {
         relaunch::reopened(record, |launch| self.has(launch))
     }
 
-    /// Its budget, where there is one: a confirmation's is of one session.
-    pub(super) fn budget(&self, record: &SweepRecord) -> Option<Duration> {
-        let seconds = match self {
-            Self::Sweep => record.manifest.budget_seconds?,
-            Self::Confirmation { asked, .. } => asked.budget_seconds?,
-        };
-        Some(Duration::from_secs(seconds))
+    /// What its launches are counted against.
+    pub(super) fn account(&self) -> Account {
+        match self {
+            Self::Sweep => Account::Strategy,
+            Self::Confirmation { asked, .. } if asked.of_grid => Account::Grid,
+            Self::Confirmation { asked, .. } => Account::Session(asked.budget_seconds),
+        }
+    }
+}
+
+/// A budget, and who spends of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Account {
+    /// The strategy, in all sessions, of its part of the grid's budget.
+    Strategy,
+    /// The strategy and the confirmation that the grid asks for, of the whole.
+    Grid,
+    /// One session of a person's confirmation, of so many seconds.
+    Session(Option<u64>),
+}
+
+impl Account {
+    /// How much there is.
+    pub(super) fn limits(self, record: &SweepRecord) -> Limits {
+        match self {
+            Self::Strategy => record.manifest.strategy_limits(),
+            Self::Grid => record.manifest.limits(),
+            Self::Session(seconds) => Limits { seconds, ..Limits::default() },
+        }
     }
 
-    /// What earlier sessions spent of it.
-    pub(super) fn spent(&self, earlier: Spent) -> Duration {
+    /// Time that earlier sessions spent of it.
+    pub(super) fn spent(self, earlier: Spent) -> Duration {
         match self {
-            Self::Sweep => earlier.sweep,
-            Self::Confirmation { .. } => Duration::ZERO,
+            Self::Strategy => earlier.sweep,
+            Self::Grid => earlier.sweep + earlier.confirmation,
+            Self::Session(_) => Duration::ZERO,
+        }
+    }
+
+    /// Whose launches are counted.
+    pub(super) fn whose(self) -> Whose {
+        match self {
+            Self::Strategy | Self::Session(_) => Whose::Strategy,
+            Self::Grid => Whose::Grid,
         }
     }
 }
@@ -143,8 +189,10 @@ impl Scope {
 /// Time that earlier sessions worked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spent {
-    /// On the sweep itself: what its budget counts.
+    /// On the sweep itself.
     pub(super) sweep: Duration,
+    /// On the confirmation that the grid asks for.
+    pub(super) confirmation: Duration,
     /// On the sweep and on confirmations: what a simulated machine lived.
     pub(super) all: Duration,
 }
@@ -153,7 +201,7 @@ pub(super) struct Spent {
 /// monotonic clock; lines that are not the session's own, as those of `recover`, have none.
 pub(super) fn spent(lines: &[Line]) -> Spent {
     let mut sessions: BTreeMap<usize, (jiff::Timestamp, jiff::Timestamp)> = BTreeMap::new();
-    let mut confirming: BTreeSet<usize> = BTreeSet::new();
+    let mut confirming: BTreeMap<usize, bool> = BTreeMap::new();
     let (mut session, mut is_monotonic) = (0, false);
     let mut steady = Steady::default();
     for line in lines {
@@ -163,7 +211,9 @@ pub(super) fn spent(lines: &[Line]) -> Spent {
                 session += 1;
                 is_monotonic = line.elapsed_ms.is_some();
             }
-            Entry::ConfirmationStarted { .. } => drop(confirming.insert(session)),
+            Entry::ConfirmationStarted { confirmation } => {
+                confirming.insert(session, confirmation.of_grid);
+            }
             _ => {}
         }
         let times = sessions.entry(session).or_insert((at, at));
@@ -175,8 +225,10 @@ pub(super) fn spent(lines: &[Line]) -> Spent {
     for (session, (first, last)) in sessions {
         let took = Duration::try_from(last.duration_since(first)).unwrap_or_default();
         spent.all += took;
-        if !confirming.contains(&session) {
-            spent.sweep += took;
+        match confirming.get(&session) {
+            None => spent.sweep += took,
+            Some(true) => spent.confirmation += took,
+            Some(false) => {}
         }
     }
     spent

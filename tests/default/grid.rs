@@ -87,7 +87,7 @@ fn end_of_plan(plan: &Plan<'_>) -> String {
 #[test]
 fn a_plan_has_each_strategy_with_launches_time_and_what_it_can_show() {
     let cases = [
-        ("none is named: grid is, and another one is advised", 12, ""),
+        ("grid is named", 12, "strategy: grid"),
         ("adaptive is named", 12, "baseline: seqs1\nstrategy: adaptive"),
         ("of 48", 48, "strategy: {model: {max-launches: 100, repeats: 5}}"),
         ("two alternate", 2, "strategy: adaptive"),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use vllm_grid::grid::{Grid, GridErrors, GridFile, ReadOptions};
+use vllm_grid::grid::{Confirm, Grid, GridErrors, GridFile, ReadOptions};
 
 use crate::grid_schema;
 
@@ -391,10 +391,16 @@ fn a_strategy_is_named_alone_or_with_its_options() {
     assert_eq!(read(&format!("{{adaptive: {{{all}}}}}")), StrategySpec::Adaptive(chosen.clone()));
     let model = ModelStrategy { racing: chosen, predicted: true };
     assert_eq!(read(&format!("{{model: {{{all}, predicted: true}}}}")), StrategySpec::Model(model));
-    let auto = AdaptiveStrategy { auto: true, ..racing };
-    assert_eq!(read("{adaptive: {repeats: auto}}"), StrategySpec::Adaptive(auto));
+    // They choose their repeats where nothing else is said.
+    let fixed = AdaptiveStrategy { auto: false, ..racing.clone() };
+    assert_eq!(read("{adaptive: {repeats: 3}}"), StrategySpec::Adaptive(fixed.clone()));
+    let model = ModelStrategy { racing: fixed, predicted: false };
+    assert_eq!(read("{model: {repeats: 3}}"), StrategySpec::Model(model));
+    for text in ["{adaptive: {repeats: auto}}", "{adaptive: {repeats: }}"] {
+        assert_eq!(read(text), StrategySpec::Adaptive(racing.clone()), "{text}");
+    }
     let grid = read_text(&format!("{HEAD}{EIGHT}{TAIL}")).expect("a grid");
-    assert!(grid.is_default_strategy && grid.strategy == StrategySpec::default());
+    assert!(grid.is_default_strategy && grid.strategy == StrategySpec::Adaptive(racing));
     assert!(
         !read_text(&format!("{HEAD}{EIGHT}strategy: grid\n{TAIL}"))
             .expect("a grid")
@@ -419,6 +425,44 @@ fn each_part_of_a_budget_is_checked_in_one_pass() {
     }
     for nothing in ["{}", "{launches: }"] {
         assert!(of(nothing).contains("`budget` limits nothing"), "{nothing}");
+    }
+}
+
+#[test]
+fn each_option_of_a_confirmation_is_checked_in_one_pass() {
+    let with = |confirm: &str| {
+        format!("{HEAD}parameters: {{max-num-seqs: 8}}\nconfirm: {confirm}\n{TAIL}")
+    };
+    let errors = refused(&with("{claim: 300%, share: 95%, claims: 10%, share: 1}"));
+    for part in [
+        "`claim` must be a share from 1% to 100%, not",
+        "`share` must be a share from 5% to 90%, not",
+        "unknown key `claims` in `confirm`",
+        "key `share` is given twice in `confirm`",
+        "grid.yaml:4:18",
+    ] {
+        assert!(errors.contains(part), "{part}: {errors}");
+    }
+    for wrong in ["yes please", "10%", "[true]", "1"] {
+        let refusal = "`confirm` must be true, false or a mapping, not ";
+        assert!(refused(&with(wrong)).contains(refusal), "{wrong}");
+    }
+    for wrong in ["10", "1", "1.0", "0.5%", "ten", "0", "-10%", "1e1%", "true"] {
+        let refusal = "`claim` must be a share from 1% to 100%";
+        assert!(refused(&with(&format!("{{claim: {wrong}}}"))).contains(refusal), "{wrong}");
+    }
+    let read = |confirm: &str| read_text(&with(confirm)).expect("a grid").confirm;
+    let of = |claim, share| Some(Confirm { claim, share });
+    for (confirm, expected) in [
+        ("true", of(0.1, 0.25)),
+        ("{}", of(0.1, 0.25)),
+        ("{claim: 4%, share: 0.5}", of(0.04, 0.5)),
+        ("{claim: 12.5 %, share: 90%}", of(0.125, 0.9)),
+        ("{claim: 100%, share: }", of(1.0, 0.25)),
+        ("false", None),
+        ("", None),
+    ] {
+        assert_eq!(read(confirm), expected, "{confirm}");
     }
 }
 

@@ -143,6 +143,7 @@ fn what_cannot_act_or_cannot_start_or_cannot_finish_is_said_before_the_night() {
             "max-model-len": [2048, 4096],
         },
         "workloads": {"kv-cache": {"prefix-tokens": 1024}},
+        "strategy": "grid",
         "budget": "30s",
     }));
     let warnings: Vec<&str> = grid.warnings.iter().map(|it| it.message.as_str()).collect();

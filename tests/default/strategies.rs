@@ -142,3 +142,90 @@ fn one_configuration_two_and_a_model_run_too() {
         assert_eq!(extent(&place)["state"], "complete", "{launches:?}");
     }
 }
+
+/// Throughput under load by places in the batch.
+fn loaded(engine: &str) -> String {
+    format!(
+        "
+name: race
+engine: {engine}
+parameters:
+  max-num-seqs: [2, 1, 8, 4]
+workloads:
+  load: {{concurrency: 8, requests: 24, prompt-tokens: 256, output-tokens: 32}}
+objective: {{maximize: load.output_throughput}}
+gates: off
+strategy: {{model: {{max-launches: 8, repeats: 1, predicted: true}}}}
+"
+    )
+}
+
+#[test]
+fn what_the_simulator_expects_is_said_kept_and_near_what_it_serves() {
+    let engine = "{simulated: {model: Qwen/Qwen3-8B, gpu: rtx-4090, seed: 1, speed: 15,
+                               flags: {max-model-len: 4096}}}";
+    let place = Workplace::new(&loaded(engine));
+    let plan = place.run(&["plan", "grid.yaml"]).expect(0).out;
+    let plan = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(plan.contains("predicted: the simulator of Qwen/Qwen3-8B on 1 x rtx-4090"), "{plan}");
+    assert!(plan.contains("of 4 of 4 configurations") && !plan.contains("no effect"), "{plan}");
+    let ran = place.run(&["sweep", "grid.yaml", "--output", RUN]);
+    assert!(matches!(ran.code, Some(0 | 1)), "{}{}", ran.out, ran.err);
+    let said = format!("{}{}", ran.out, ran.err);
+    assert!(said.contains("predicted: the simulator of Qwen/Qwen3-8B"), "{said}");
+    let manifest = std::fs::read_to_string(place.path("runs/one/manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    let expected = manifest["predicted"]["made"]["logarithms"].as_array().unwrap();
+    // A block of all of them comes first.
+    let measured: Vec<(String, f64)> = throughput(&place);
+    let mut pairs: Vec<(f64, f64)> = Vec::new();
+    for (configuration, expected) in
+        manifest["configurations"].as_array().unwrap().iter().zip(expected)
+    {
+        let own = measured.iter().filter(|(name, _)| configuration["name"] == name.as_str());
+        let values: Vec<f64> = own.map(|(_, value)| value.ln()).collect();
+        assert!(!values.is_empty(), "{configuration} was not measured: {measured:?}");
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        pairs.push((expected.as_f64().unwrap(), mean));
+    }
+    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    assert!(pairs.windows(2).all(|pair| pair[0].1 < pair[1].1), "another order: {pairs:?}");
+    // Launches differ by 3 %, and a busy machine makes the client late.
+    let near = |(expected, measured): &(f64, f64)| (measured - expected).abs() < 0.3;
+    assert!(pairs.iter().all(near), "{pairs:?}");
+}
+
+/// Kept values of the objective by configuration.
+fn throughput(place: &Workplace) -> Vec<(String, f64)> {
+    let (mut running, mut values) = (String::new(), Vec::new());
+    for line in place.journal(RUN) {
+        let entry = &line["line"]["entry"];
+        if entry["kind"] == "launch_started" {
+            entry["configuration"].as_str().unwrap().clone_into(&mut running);
+        }
+        let measured = &entry["measurement"];
+        let value = measured["metrics"]["output_throughput"].as_f64();
+        values.extend(value.filter(|_| measured["repeat"] != 0).map(|it| (running.clone(), it)));
+    }
+    values
+}
+
+#[test]
+fn where_nothing_is_predicted_the_plan_and_each_session_say_why() {
+    let process = "{process: {command: [vllm, serve, meta-llama/Llama-3.1-8B]}}";
+    let place = Workplace::new(&loaded(process));
+    let plan = place.run(&["plan", "grid.yaml"]).expect(0).out;
+    let plan = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(plan.contains("`predicted: true` has no effect"), "{plan}");
+    // The same for every configuration: one request at a time.
+    let place =
+        Workplace::new(&grid("{model: {max-launches: 8, repeats: 1, predicted: true}}", 400));
+    let why = "has no effect, and the model begins without a prediction: the simulator expects \
+               the same of every configuration";
+    let plan = place.run(&["plan", "grid.yaml"]).expect(0).out;
+    assert!(plan.split_whitespace().collect::<Vec<_>>().join(" ").contains(why), "{plan}");
+    for arguments in [&["sweep", "grid.yaml", "--output", RUN][..], &["resume", RUN]] {
+        let ran = place.run(arguments);
+        assert!(ran.err.contains(why), "{arguments:?}: {}{}", ran.out, ran.err);
+    }
+}

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::history::record::LaunchRecord;
 use vllm_grid::strategy::{
-    Action, Bar, Limits, Observation, ObservedRepeat, Purpose, Situation, Strategy, Task,
-    TrialOutcome,
+    Action, Bar, Limits, Observation, ObservedRepeat, Purpose, Situation, Strategy, StrategySpec,
+    Task, TrialOutcome,
 };
 
 use crate::world::{BOOT, Machine, Noise, REPEAT, Speed, Sweep, WARMUP, clock, normal, uniform};
@@ -142,8 +142,6 @@ pub(crate) struct Night {
     pub(crate) observations: Vec<Observation>,
     /// When each was over, s.
     ends: Vec<f64>,
-    /// Why it ended.
-    pub(crate) why: String,
 }
 
 impl Night {
@@ -167,8 +165,10 @@ pub(crate) fn run(
     (warmup, most): (Warmup, f64),
     random: &mut ChaCha8Rng,
 ) -> Night {
+    // A launch has numbers of its own, so that what is launched otherwise meets the same noise.
+    let base: u64 = random.random();
     let mut speed = Speed::new(scene.machine, random);
-    let mut night = Night { observations: Vec::new(), ends: Vec::new(), why: String::new() };
+    let mut night = Night { observations: Vec::new(), ends: Vec::new() };
     let mut time = 0.0;
     while time < most * 3600.0 {
         let observations = &night.observations;
@@ -177,20 +177,27 @@ pub(crate) fn run(
             Action::Launch { trial, configuration, purpose, repeats } => {
                 (trial, configuration, purpose, repeats)
             }
-            Action::Finish { why } => {
-                night.why = why;
-                break;
-            }
+            Action::Finish { .. } => break,
             other => panic!("nothing is in flight: {other:?}"),
         };
         let bar = strategy.bar(observations, configuration);
         let asked = Asked { trial, configuration, purpose, repeats, bar };
-        let (observation, end) = launch(&asked, scene, truth, warmup, (time, &mut speed), random);
+        let own = observations.iter().filter(|it| it.configuration == configuration).count();
+        let mut own = of_launch(base, configuration, own);
+        let pace = (time, &mut speed, &mut *random);
+        let (observation, end) = launch(&asked, scene, truth, warmup, pace, &mut own);
         night.observations.push(observation);
         night.ends.push(end);
         time = end;
     }
     night
+}
+
+/// Random numbers of a configuration's launch after so many others of it.
+fn of_launch(base: u64, configuration: usize, earlier: usize) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(base);
+    random.set_stream(((configuration as u64) << 32) + earlier as u64);
+    random
 }
 
 struct Asked {
@@ -206,7 +213,7 @@ fn launch(
     scene: &Scene,
     truth: &Truth,
     warmup: Warmup,
-    (start, speed): (f64, &mut Speed),
+    (start, speed, of_speed): (f64, &mut Speed, &mut ChaCha8Rng),
     random: &mut ChaCha8Rng,
 ) -> (Observation, f64) {
     let Asked { trial, configuration, purpose, .. } = *asked;
@@ -236,7 +243,7 @@ fn launch(
     let first = u32::from(warmup == Warmup::Kept);
     for repeat in first..=asked.repeats {
         let end = time + uniform(REPEAT, random);
-        let level = speed.between(time, end, random);
+        let level = speed.between(time, end, of_speed);
         let slow = if repeat == first { WARMUP } else { 1.0 };
         let value =
             |effect: f64, random: &mut ChaCha8Rng| slow * (effect + level + own(random)).exp();
@@ -262,12 +269,15 @@ fn launch(
 }
 
 /// The record that such a sweep leaves, without what is bounded.
-pub(crate) fn record(truth: &Truth, observations: &[Observation]) -> Sweep {
+pub(crate) fn record(truth: &Truth, spec: StrategySpec, observations: &[Observation]) -> Sweep {
     let mut sweep = Sweep::new(truth.effects.clone());
+    // What may be claimed depends on whether launches were chosen by what was measured.
+    sweep.record.manifest.strategy = spec;
     for observation in observations {
         let mut launch = LaunchRecord {
             launch: observation.trial + 1,
             trial: observation.trial,
+            purpose: observation.purpose,
             started_at: observation.started_at,
             configuration: format!("c{}", observation.configuration),
             outcome: Some(LaunchOutcome::Measured),

@@ -9,7 +9,12 @@ use super::super::estimate::Estimate;
 use super::{Begun, Ends};
 use crate::statistics::SIGNIFICANCE;
 use crate::strategy::confirm::{Cost, Noise, difference_to_show};
-use crate::strategy::{Remaining, StrategySpec};
+use crate::strategy::{
+    CHOSEN_FROM, DefaultStrategy, GridStrategy, MODELLED_FROM, Remaining, StrategySpec,
+};
+
+/// Of a machine at rest, what a launch takes changes nothing.
+pub(super) const AT_REST: Cost = Cost { boot: 0.0, repeat: 0.0 };
 
 /// SD between launches of one configuration, as a fraction: what machines at rest showed.
 const LAUNCH_SD: f64 = 0.03;
@@ -17,15 +22,13 @@ const LAUNCH_SD: f64 = 0.03;
 const REPEAT_SD: f64 = 0.05;
 /// Probability with which a difference is to be shown.
 const POWER: f64 = 0.8;
-/// Configurations from which a grid that names no strategy is advised to choose one.
-const ADVISED: usize = 6;
 
 /// A strategy, and what it would take and show.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlannedStrategy {
     /// Its name in a grid file.
     pub strategy: &'static str,
-    /// Whether it is the grid's own.
+    /// Whether the grid names it, or has it by default.
     #[serde(rename = "chosen")]
     pub is_chosen: bool,
     /// Launches in all.
@@ -97,13 +100,15 @@ impl Differences {
         }
     }
 
+    /// What values differ by.
+    pub(super) fn noise(&self) -> Noise {
+        Noise { launch: self.launch_sd.powi(2), repeat: self.repeat_sd.powi(2), drift: 0.0 }
+    }
+
     /// The smallest difference that so many launches of each of two show, as a fraction, where
     /// so many were made in all: every configuration tells how much launches differ.
     fn shown_by(&self, launches: u32, in_all: u32) -> Option<f64> {
-        // A machine at rest: what a launch takes changes nothing.
-        let cost = Cost { boot: 0.0, repeat: 0.0 };
-        let noise =
-            Noise { launch: self.launch_sd.powi(2), repeat: self.repeat_sd.powi(2), drift: 0.0 };
+        let (cost, noise) = (AT_REST, self.noise());
         // Equal parts: how many of the others will be shown is not known.
         let level = self.level / self.comparisons.max(1) as f64;
         let repeats = u32::try_from(self.repeats).unwrap_or(u32::MAX);
@@ -134,10 +139,14 @@ impl PlannedStrategy {
 /// Every strategy that there is.
 pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy> {
     let of = |spec: StrategySpec| {
-        let (estimate, sizes) = (Estimate::by(grid, &spec), grid.sizes());
+        let sizes = grid.sizes();
+        let is_chosen = spec == grid.strategy;
+        // A bound that suits the grid's own strategy may be too low for another one.
+        let spec = if is_chosen { spec } else { spec.within_reach(&sizes) };
+        let estimate = Estimate::by(grid, &spec);
         let mut planned = PlannedStrategy {
             strategy: spec.name(),
-            is_chosen: spec == grid.strategy,
+            is_chosen,
             launches: Range { low: estimate.launches.0, high: estimate.launches.1 },
             first_block: u64::from(spec.first_block(&sizes)),
             hours: Range {
@@ -157,20 +166,39 @@ pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy
     grid.strategy.alternatives().into_iter().map(of).collect()
 }
 
-/// What would serve a grid better that names no strategy.
-pub(super) fn advice(grid: &Grid, all: &[PlannedStrategy]) -> Option<String> {
-    if !grid.is_default_strategy || grid.configurations.len() < ADVISED {
+/// Which strategy a grid has that names none, why, and how to have another one.
+pub fn by_default(grid: &Grid) -> Option<String> {
+    if !grid.is_default_strategy {
         return None;
     }
-    let own = all.iter().find(|it| it.is_chosen)?;
-    let other = all.iter().find(|it| it.strategy == "adaptive")?;
-    let Range { low, high } = other.launches;
-    (low < own.launches.high).then(|| {
-        format!(
-            "the grid names no strategy, and `grid` takes {} launches; `strategy: adaptive` ends after \
-             {low} where the best one is clear, after {high} at the latest, and launches the best ones \
-             most often",
-            own.launches.high
-        )
-    })
+    let count = grid.configurations.len();
+    let default = DefaultStrategy::of(&grid.configurations);
+    let from = match default {
+        DefaultStrategy::Few => format!("fewer than {CHOSEN_FROM}"),
+        DefaultStrategy::Many { .. } => format!("{MODELLED_FROM} or more"),
+        _ => format!("{CHOSEN_FROM} or more"),
+    };
+    let does = match default {
+        DefaultStrategy::Few => "which launches each equally often".to_owned(),
+        DefaultStrategy::Many { axes } => {
+            format!("which launches a part of them and predicts the others by {axes} axes")
+        }
+        _ => "which launches the best ones most often".to_owned(),
+    };
+    let not_modelled = match default {
+        DefaultStrategy::WithoutAxes => {
+            "; `model` needs two axes with levels that several of them share"
+        }
+        DefaultStrategy::TooMany => "; there are too many for `model`",
+        _ => "",
+    };
+    let other = match default {
+        DefaultStrategy::Few => "`strategy: adaptive` launches the best ones more often".to_owned(),
+        _ => format!("`strategy: grid` launches each {} times", GridStrategy::default().launches),
+    };
+    let (name, plural) = (default.spec().name(), if count == 1 { "" } else { "s" });
+    Some(format!(
+        "the grid names no strategy; with {count} configuration{plural} ({from}) it is `{name}`, {does}\
+         {not_modelled}. {other}"
+    ))
 }

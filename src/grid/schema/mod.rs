@@ -76,10 +76,17 @@ fn key_schema(key: &str) -> Value {
         "workloads" => (suite::workloads(), "What is measured."),
         "request" => (suite::request(), "Fields that are merged into each request's body."),
         "objective" => (suite::objective(), "What is minimised or maximised, within which bounds."),
-        "strategy" => (suite::strategy(), "How often each configuration is launched and measured."),
+        "strategy" => (
+            suite::strategy(),
+            "How launches are chosen; without it, by the number of configurations.",
+        ),
         "budget" => (
             suite::budget(),
             "What the sweep may spend: 8h, or {time: 8h, launches: 40, gpu-hours: 16}.",
+        ),
+        "confirm" => (
+            suite::confirm(),
+            "Whether the sweep goes on with a confirmation: true, or {claim: 10%, share: 25%}.",
         ),
         "gates" => (suite::gates(), "What is looked at in a launch before it is measured."),
         "window" => (suite::window(), "Times of the day in which it may launch: 23:00-06:30."),

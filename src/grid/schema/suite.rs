@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{either_dash, object};
 use crate::gate::Gate;
-use crate::grid::strategy_block;
+use crate::grid::{confirm, strategy_block};
 use crate::metric::{Form, Metric};
 use crate::workload::{
     KINDS, Kind, LAUNCH, LAUNCH_METRICS, OptionKind, SHARED_OPTIONS, refused_fields,
@@ -165,6 +165,22 @@ fn duration() -> Value {
         "type": ["string", "null"],
         "pattern": r"^(?=.*[1-9])\s*([0-9]+d\s*)?([0-9]+h\s*)?([0-9]+m\s*)?([0-9]+s\s*)?$",
     })
+}
+
+/// `confirm`.
+pub(super) fn confirm() -> Value {
+    let share = |(least, most): (f64, f64), whole: &str| {
+        json!({"anyOf": [
+            {"type": "null"},
+            {"type": "number", "minimum": least, "maximum": most, "exclusiveMaximum": 1},
+            {"type": "string", "pattern": format!(r"^({whole})\s*%$")},
+        ]})
+    };
+    // From 1 to 100, and from 5 to 90.
+    let claim = share(confirm::CLAIMS, r"100(\.0+)?|[1-9][0-9]?(\.[0-9]+)?");
+    let share = share(confirm::SHARES, r"90(\.0+)?|([5-9]|[1-8][0-9])(\.[0-9]+)?");
+    let options = object(&[("claim", claim), ("share", share)]);
+    json!({"if": {"type": "object"}, "then": options, "else": {"type": ["boolean", "null"]}})
 }
 
 /// `gates`.

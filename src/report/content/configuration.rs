@@ -86,6 +86,15 @@ fn swept(input: &Input<'_>) -> Vec<(String, Vec<Span>)> {
     if !budget.is_empty() {
         rows.push(text("budget", budget.join(", ")));
     }
+    rows.extend(manifest.confirm.map(|it| {
+        let whole = |share: f64| (share * 10_000.0).round() / 100.0;
+        let kept = if manifest.limits().is_empty() {
+            String::new()
+        } else {
+            format!(", {}% of the budget kept for it", whole(it.share))
+        };
+        text("confirmation", format!("by the grid, claim {}%{kept}", whole(it.claim)))
+    }));
     rows.extend(manifest.window.map(|it| text("window", it.to_string())));
     rows.push(text("vllm-grid", manifest.tool_version.clone()));
     let suite = manifest.suite_version.map(|it| text("suite version", it.to_string()));

@@ -165,6 +165,11 @@ fn machine(input: &Input<'_>) -> Vec<Part> {
                     format!("Its speed jumped before launch {} ({it}).", it.before_launch)
                 }),
             );
+            let slower = machine.hosts.iter().filter_map(|it| it.slower.as_ref());
+            lines.extend(slower.map(|it| {
+                let said = it.to_string().replacen("host", "Host", 1);
+                format!("{said}: each host has its own level, which is taken out.")
+            }));
             if !machine.moved_inside.is_empty() {
                 let all: Vec<String> = machine.moved_inside.iter().map(u32::to_string).collect();
                 lines.push(format!("It moved during launches {}.", all.join(", ")));

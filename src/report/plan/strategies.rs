@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
-use super::wrap;
+use super::{percent, wrap};
 use crate::grid::plan::{Differences, Plan, PlannedStrategy, range, spoken};
 
-/// The table, with what its figures come from. The grid's own strategy is marked.
+/// The table, with what its figures come from. The one that would run is marked.
 pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     text.push_str("\n  strategy      launches  time                  can show\n");
     for strategy in &plan.strategies {
@@ -29,12 +29,12 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     } else {
         "assumed, not measured"
     };
-    let line = format!("> the grid's own; time: {from}");
+    let line = format!("> chosen; time: {from}");
     wrap(text, line.split(' '), "  ", "  ", width);
     let shown = differences(&plan.differences);
     wrap(text, shown.split(' '), "  ", "  ", width);
-    if let Some(advice) = &plan.advice {
-        wrap(text, format!("advice: {advice}").split(' '), "", "  ", width);
+    if let Some(why) = &plan.default_strategy {
+        wrap(text, format!("strategy: {why}").split(' '), "", "  ", width);
     }
 }
 
@@ -55,13 +55,4 @@ fn differences(of: &Differences) -> String {
         percent(*repeat_sd),
         whole(*launch_sd)
     )
-}
-
-/// One decimal below 10 %.
-fn percent(share: f64) -> String {
-    match share * 100.0 {
-        percent if percent < 9.95 => format!("{percent:.1}%"),
-        percent if percent < 100.0 => format!("{percent:.0}%"),
-        _ => "over 100%".to_owned(),
-    }
 }

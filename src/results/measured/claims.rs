@@ -25,10 +25,17 @@ impl Measured {
         self.values(index).is_some_and(|values| values.launches() < self.claimed_from)
     }
 
-    /// Whether the choice of launches leaves both enough of them. Where it does not choose,
-    /// a scale has its own rule for what was launched once.
+    /// Whether a chain of common hosts connects two arms: otherwise a difference between
+    /// them may be that of their hosts.
+    pub(in crate::results) fn is_comparable(&self, a: usize, b: usize) -> bool {
+        self.groups.get(a) == self.groups.get(b)
+    }
+
+    /// Whether the choice of launches leaves both enough of them, and hosts connect them.
+    /// Where it does not choose, a scale has its own rule for what was launched once.
     fn can_be_compared(&self, a: usize, b: usize) -> bool {
-        !self.is_choosing() || !(self.has_too_few(a) || self.has_too_few(b))
+        let enough = !self.is_choosing() || !(self.has_too_few(a) || self.has_too_few(b));
+        enough && self.is_comparable(a, b)
     }
 
     /// The probability that the first of these arms, best first, is within 5 % of the best:

@@ -199,7 +199,9 @@ fn unmeasured(metric: &MetricRef, cause: &MissingValue) -> Option<(Cause, Option
         }
         MissingValue::Skipped { reason } => (Cause::Skipped { reason: reason.clone() }, None),
         // What is still to come has not failed.
-        MissingValue::NotLaunched | MissingValue::NotFinished { .. } => return None,
+        MissingValue::NotLaunched
+        | MissingValue::LeftOut { .. }
+        | MissingValue::NotFinished { .. } => return None,
         MissingValue::AmbiguousCase
         | MissingValue::NoValidRepeat { .. }
         | MissingValue::NoValue { .. }

@@ -230,6 +230,13 @@ impl After<'_> {
                 let rest = NextStep::Resume { run, left, confirmation: false };
                 Some(begun.map(|_| first).into_iter().chain([rest]).collect())
             }
+            (_, Some(Confirming::Pending)) => {
+                Some(vec![NextStep::Resume { run, left: 0, confirmation: true }])
+            }
+            // Also of one that a person began: `resume` continues what was begun last.
+            (_, Some(Confirming::Interrupted)) if self.manifest.confirm.is_some() => {
+                Some(vec![NextStep::Resume { run, left: 0, confirmation: true }])
+            }
             (State::Complete | State::BudgetSpent, _) => None,
         }
     }

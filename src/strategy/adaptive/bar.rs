@@ -1,20 +1,31 @@
-//! Where a launch is clearly behind after its first kept repeat: by more than twice the standard
-//! error of the gap, as the noise of launches and repeats is known. The leader is compared as it was measured, without the
-//! machine's level: a launch that is judged wrongly loses repeats, not its place.
+//! Where a launch is behind after its first kept repeat: by more than some standard errors of the
+//! gap, as the noise of launches and repeats is known. The leader is compared as it was measured,
+//! without the machine's level: a launch that is judged wrongly loses repeats, not its place.
 
 use super::super::{Bar, Observation, Task};
 use super::eligible::{Eligible, eligible};
 use super::observed::{Launches, Scale};
 use crate::statistics::{Components, GroupedValues, LaunchMean, Prior};
 
-/// The bar for the next launch of a configuration; `None` where no ratio can be taken, and
-/// while the leader may break a bound.
-pub(crate) fn bar(task: &Task, observations: &[&Observation], configuration: usize) -> Option<Bar> {
+/// Standard errors behind the leader from which further repeats are not worth their time in a
+/// race.
+pub(super) const BEHIND: f64 = 1.5;
+
+/// The bar for the next launch of a configuration, so many standard errors behind the leader;
+/// `None` where no ratio can be taken, while the leader may break a bound, and where there were
+/// several hosts.
+pub(crate) fn bar(
+    task: &Task,
+    observations: &[&Observation],
+    configuration: usize,
+    behind: f64,
+) -> Option<Bar> {
     if task.baseline == Some(configuration) {
         return None;
     }
     let launches = Launches::of(task, observations);
-    if launches.scale != Scale::Logs {
+    // On a slower host everything is behind what was measured on another one.
+    if launches.scale != Scale::Logs || launches.has_several_hosts() {
         return None;
     }
     let eligible = eligible(task, observations);
@@ -29,7 +40,7 @@ pub(crate) fn bar(task: &Task, observations: &[&Observation], configuration: usi
     let within = repeat_variance(&launches.means);
     let between = launch_variance(&launches.means, task.configurations, within);
     let error = (within + within / f64::from(repeats) + 2.0 * between).sqrt();
-    let value = launches.scale.back(mean + 2.0 * error, task.goal);
+    let value = launches.scale.back(mean + behind * error, task.goal);
     Some(Bar { value, repeats: 1 })
 }
 

@@ -1,10 +1,12 @@
 //! The blocks that a race begins with: one of all configurations that the baseline opens, and
 //! a second one of all or of those that may be the best. The first trials of a sweep are
-//! theirs, each with a fixed number; what is out is passed over.
+//! theirs, each with a fixed number; what is out is passed over. Which of them a host gets
+//! where there are several is in `hosts`.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::super::hosts::{Place, Turn};
 use super::super::{Observation, Purpose, Situation, Task, order};
 use super::before;
 use super::counts::{BETWEEN, SMALL, SURVIVORS};
@@ -24,9 +26,6 @@ pub(super) struct Second {
     first_trial: u32,
     members: Vec<usize>,
 }
-
-/// Number, configuration and purpose of a trial.
-pub(super) type Place = (u32, usize, Purpose);
 
 impl Blocks {
     pub(super) fn new(seed: u64, task: &Task) -> Self {
@@ -63,21 +62,22 @@ impl Blocks {
         situation.in_flight.iter().any(|it| it.trial < self.opened())
     }
 
-    /// Trials after the `last` one that are known beforehand, without what is out.
-    pub(super) fn planned(&self, last: Option<u32>, eligible: &[Eligible]) -> u32 {
-        let from = last.map_or(0, |last| last as usize + 1);
+    /// Further trials that are known beforehand, without what is out.
+    pub(super) fn planned(&self, turn: &Turn<'_>, eligible: &[Eligible]) -> u32 {
         let second = self.planned_second();
         let opening = self.opening.iter().map(|(it, _)| it);
-        let left = opening.chain(&second).skip(from).filter(|it| eligible[**it].is_in());
+        let all = (0..).zip(opening.chain(&second));
+        let left = all.filter(|(trial, it)| turn.is_left(*trial) && eligible[**it].is_in());
         left.count() as u32
     }
 
-    /// The next trial of the first block after the `last` one.
-    pub(super) fn opening(&self, last: Option<u32>, eligible: &[Eligible]) -> Option<Place> {
-        let from = last.map_or(0, |last| last + 1);
-        (from..).zip(self.opening.iter().skip(from as usize)).find_map(|(trial, &(it, purpose))| {
-            eligible[it].is_in().then_some((trial, it, purpose))
-        })
+    /// The trials of the first block that are left, while it is not over.
+    pub(super) fn opening(&self, turn: &Turn<'_>, eligible: &[Eligible]) -> Vec<Place> {
+        if turn.last().is_some_and(|last| last >= self.opened()) {
+            return Vec::new();
+        }
+        let all = (0..).zip(&self.opening).map(|(trial, &(it, purpose))| (trial, it, purpose));
+        all.filter(|(trial, it, _)| turn.is_left(*trial) && eligible[*it].is_in()).collect()
     }
 
     /// The second block where it has every configuration.
@@ -113,13 +113,14 @@ impl Blocks {
 }
 
 impl Second {
-    /// Its next trial after the `last` one.
-    pub(super) fn next(&self, last: Option<u32>, eligible: &[Eligible]) -> Option<Place> {
-        let from = last.map_or(0, |last| (last + 1).saturating_sub(self.first_trial));
-        let members = (from..).zip(self.members.iter().skip(from as usize));
-        members.into_iter().find_map(|(place, &it)| {
-            eligible[it].is_in().then_some((self.first_trial + place, it, Purpose::Screen))
-        })
+    /// Its trials that are left, while it is not over.
+    pub(super) fn left(&self, turn: &Turn<'_>, eligible: &[Eligible]) -> Vec<Place> {
+        if turn.last().is_some_and(|last| last >= self.end()) {
+            return Vec::new();
+        }
+        let all = (self.first_trial..).zip(&self.members);
+        let all = all.map(|(trial, &it)| (trial, it, Purpose::Screen));
+        all.filter(|(trial, it, _)| turn.is_left(*trial) && eligible[*it].is_in()).collect()
     }
 
     /// The trial after it.

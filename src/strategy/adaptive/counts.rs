@@ -10,8 +10,9 @@ pub const SURVIVORS: usize = 8;
 /// Launches of others between two of the baseline, where there are more.
 pub(super) const BETWEEN: usize = 12;
 
-/// Launches at most of a configuration, where there are few.
-const LAUNCHES_OF_EACH: u32 = 8;
+/// Launches at most of a configuration, where there are few; and from which a leader that may
+/// break a bound is launched no more for that.
+pub(super) const LAUNCHES_OF_EACH: u32 = 8;
 
 /// Further launches at most after the first block, where there are many.
 const AFTER_BLOCK: u32 = 90;

@@ -1,8 +1,10 @@
 //! Which configurations are out: those that fail, and those that break a bound. What may
 //! break a bound stays in until it has launches enough. What is slow is not decided here.
 
-use super::super::{Limits, Observation, Task, TrialOutcome, WhyDropped};
-use crate::statistics::{CONFIDENCE, Components, GroupedValues, Prior, t_quantile};
+use super::super::{Limits, Observation, Task, TrialOutcome};
+use crate::statistics::{
+    CONFIDENCE, Components, GroupedValues, Prior, Uncertainty, t_quantile, two_sided_p,
+};
 
 /// Launches of a configuration after which its mean decides whether it keeps a bound that lies
 /// inside its interval.
@@ -20,47 +22,33 @@ pub(crate) enum Eligible {
     Perhaps,
     /// A bound lies inside its interval, and its mean breaks it.
     Hardly,
-    /// It is out.
-    No(Out),
-}
-
-/// Why a configuration is out.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Out {
-    /// It fails, or is skipped.
-    Fails,
-    /// It breaks the constraint with this index.
-    Breaks(usize),
-}
-
-impl Out {
-    pub(crate) fn why(self) -> WhyDropped {
-        match self {
-            Self::Fails => WhyDropped::Failed,
-            Self::Breaks(constraint) => WhyDropped::BreaksConstraint(constraint),
-        }
-    }
+    /// It fails, is skipped, or breaks a bound: it is out.
+    No,
 }
 
 impl Eligible {
     /// Whether it is still in the race.
     pub(crate) fn is_in(self) -> bool {
-        !matches!(self, Self::No(_))
+        self != Self::No
     }
 }
 
 /// Whether each configuration may win, by its index in the grid.
 pub(crate) fn eligible(task: &Task, observations: &[&Observation]) -> Vec<Eligible> {
     let mut found = vec![Eligible::Yes; task.configurations];
-    for (index, limits) in task.constraints.iter().enumerate() {
-        bounded(&mut found, index, *limits, observations);
+    for index in 0..task.constraints.len() {
+        lower(&mut found, &Bounded::new(task, index, observations));
     }
     for (configuration, found) in found.iter_mut().enumerate() {
-        if fails(observations.iter().filter(|it| it.configuration == configuration)) {
-            *found = Eligible::No(Out::Fails);
+        if is_failing(observations, configuration) {
+            *found = Eligible::No;
         }
     }
     found
+}
+
+fn is_failing(observations: &[&Observation], configuration: usize) -> bool {
+    fails(observations.iter().filter(|it| it.configuration == configuration))
 }
 
 /// Whether a configuration is not worth a further launch, from its trials in their order.
@@ -81,41 +69,95 @@ fn fails<'a>(trials: impl DoubleEndedIterator<Item = &'a &'a Observation>) -> bo
     false
 }
 
+/// The probability that each configuration keeps all bounds, by its index in the grid: 0 of what
+/// fails, 1 where nothing is known.
+pub(crate) fn keeps(task: &Task, observations: &[&Observation]) -> Vec<f64> {
+    let mut keeps = vec![1.0; task.configurations];
+    for index in 0..task.constraints.len() {
+        let bounded = Bounded::new(task, index, observations);
+        for (configuration, keeps) in keeps.iter_mut().enumerate() {
+            *keeps *= bounded.keeps(configuration).unwrap_or(1.0);
+        }
+    }
+    for (configuration, keeps) in keeps.iter_mut().enumerate() {
+        if is_failing(observations, configuration) {
+            *keeps = 0.0;
+        }
+    }
+    keeps
+}
+
 /// Lowers what is found by one constraint.
-fn bounded(found: &mut [Eligible], index: usize, limits: Limits, observations: &[&Observation]) {
-    let plain: Vec<GroupedValues> =
-        (0..found.len()).map(|configuration| values(observations, configuration, index)).collect();
-    let ends = [limits.min, limits.max];
-    let logs: Option<Vec<GroupedValues>> = plain.iter().map(GroupedValues::log).collect();
-    let logs = logs.filter(|_| ends.iter().flatten().all(|end| *end > 0.0));
-    let (arms, prior, limits) = if let Some(logs) = logs {
-        let log = |end: Option<f64>| end.map(f64::ln);
-        (logs, Prior::LOG, Limits { min: log(limits.min), max: log(limits.max) })
-    } else {
-        let all: Vec<f64> =
-            plain.iter().flat_map(GroupedValues::values).flatten().copied().collect();
-        let mean = all.iter().map(|it| it.abs()).sum::<f64>() / all.len().max(1) as f64;
-        (plain, Prior::around(mean), limits)
-    };
-    let components = Components::pool(&arms, prior);
-    for (found, arm) in found.iter_mut().zip(&arms) {
-        let Some(mean) = arm.mean() else { continue };
-        let error = components.of_mean(arm);
+fn lower(found: &mut [Eligible], bounded: &Bounded) {
+    let limits = bounded.limits;
+    for (configuration, found) in found.iter_mut().enumerate() {
+        let Some((mean, error)) = bounded.mean(configuration) else { continue };
         let reach = t_quantile(CONFIDENCE, error.degrees_of_freedom) * error.variance.sqrt();
         let beyond = |by: f64| {
             limits.max.is_some_and(|max| mean > max + by)
                 || limits.min.is_some_and(|min| mean < min - by)
         };
         let (surely, perhaps, on_average) = (beyond(reach), beyond(-reach), beyond(0.0));
-        let enough = arm.launches() >= ENOUGH;
+        let enough = bounded.arms[configuration].launches() >= ENOUGH;
         *found = match *found {
-            out @ Eligible::No(_) => out,
-            _ if surely || (on_average && enough) => Eligible::No(Out::Breaks(index)),
+            Eligible::No => Eligible::No,
+            _ if surely || (on_average && enough) => Eligible::No,
             _ if on_average => Eligible::Hardly,
             Eligible::Yes if perhaps => Eligible::Perhaps,
             other => other,
         };
     }
+}
+
+/// What is known of one constraint, on the scale on which it is compared.
+struct Bounded {
+    arms: Vec<GroupedValues>,
+    components: Components,
+    limits: Limits,
+}
+
+impl Bounded {
+    fn new(task: &Task, index: usize, observations: &[&Observation]) -> Self {
+        let limits = task.constraints[index];
+        let plain: Vec<GroupedValues> =
+            (0..task.configurations).map(|it| values(observations, it, index)).collect();
+        let ends = [limits.min, limits.max];
+        let logs: Option<Vec<GroupedValues>> = plain.iter().map(GroupedValues::log).collect();
+        let logs = logs.filter(|_| ends.iter().flatten().all(|end| *end > 0.0));
+        let (arms, prior, limits) = if let Some(logs) = logs {
+            let log = |end: Option<f64>| end.map(f64::ln);
+            (logs, Prior::LOG, Limits { min: log(limits.min), max: log(limits.max) })
+        } else {
+            let all: Vec<f64> =
+                plain.iter().flat_map(GroupedValues::values).flatten().copied().collect();
+            let mean = all.iter().map(|it| it.abs()).sum::<f64>() / all.len().max(1) as f64;
+            (plain, Prior::around(mean), limits)
+        };
+        let components = Components::pool(&arms, prior);
+        Self { arms, components, limits }
+    }
+
+    fn mean(&self, configuration: usize) -> Option<(f64, Uncertainty)> {
+        let arm = &self.arms[configuration];
+        Some((arm.mean()?, self.components.of_mean(arm)))
+    }
+
+    /// The probability that a configuration keeps it; `None` without a value.
+    fn keeps(&self, configuration: usize) -> Option<f64> {
+        let (mean, error) = self.mean(configuration)?;
+        let beyond = |by: f64| {
+            above(-by / error.variance.sqrt().max(f64::EPSILON), error.degrees_of_freedom)
+        };
+        let over = self.limits.max.map_or(0.0, |max| beyond(mean - max));
+        let under = self.limits.min.map_or(0.0, |min| beyond(min - mean));
+        Some((1.0 - over - under).max(0.0))
+    }
+}
+
+/// Probability of a t above this one.
+pub(super) fn above(t: f64, degrees_of_freedom: f64) -> f64 {
+    let beyond = two_sided_p(t, degrees_of_freedom) / 2.0;
+    if t >= 0.0 { beyond } else { 1.0 - beyond }
 }
 
 /// A constraint's values of one configuration, by launch.

@@ -1,34 +1,24 @@
 //! The strategy `adaptive`: a block or two of all configurations, then adjacent duels of the
 //! leader and its challenger until the leader is probably good enough. Here is only what is
-//! launched when; which configurations are out is in `eligible`, who leads in `standing`, what is said
-//! of those that were dropped in `dropped`. What it reaches is in `docs/strategies.md`.
+//! launched when; which configurations are out is in `eligible`, who leads in `standing`. What
+//! it reaches is in `docs/strategies.md`.
 
-use super::{
-    Action, AdaptiveStrategy, Bar, Dropped, Observation, Remaining, Situation, Strategy, Task,
-};
+use super::hosts::Turn;
+use super::{Action, AdaptiveStrategy, Bar, Observation, Remaining, Situation, Strategy, Task};
 
 pub(super) mod bar;
 mod blocks;
 mod counts;
-mod dropped;
 pub(super) mod eligible;
 pub(super) mod observed;
 pub(super) mod race;
 pub(super) mod standing;
 
+pub use super::finished::Leader;
 pub use counts::{SMALL, SURVIVORS, launches_of, most_launches, opening_launches};
 
 use blocks::Blocks;
 use race::Race;
-
-/// What is held for the best.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Leader {
-    /// Index of the configuration.
-    pub configuration: usize,
-    /// That it is within 5 % of the best of all that are not out.
-    pub probability: f64,
-}
 
 /// A race of configurations.
 #[derive(Clone, Debug)]
@@ -46,8 +36,7 @@ impl Adaptive {
 
     /// What is held for the best by these observations; `None` while nothing has a value.
     pub fn leader(&self, observations: &[Observation]) -> Option<Leader> {
-        let standing = self.race.standing(&observations.iter().collect::<Vec<_>>())?;
-        Some(Leader { configuration: standing.leader, probability: standing.probability })
+        Some(self.race.standing(&observations.iter().collect::<Vec<_>>())?.held())
     }
 }
 
@@ -57,21 +46,22 @@ impl Strategy for Adaptive {
             return action;
         }
         let known: Vec<&Observation> = situation.observations.iter().collect();
-        let last = last(&situation);
+        let turn = Turn::of(&situation);
         let eligible = self.race.eligible(&known);
-        let place = self.blocks.opening(last, &eligible);
-        if place.is_none() && !self.blocks.is_small() && self.blocks.is_opening(&situation) {
-            return Action::Wait;
+        let (mut pending, mut first) = (self.blocks.opening(&turn, &eligible), 0);
+        if pending.is_empty() {
+            if !self.blocks.is_small() && self.blocks.is_opening(&situation) {
+                return Action::Wait;
+            }
+            let second = self.blocks.second(&self.race, &known);
+            (pending, first) = (second.left(&turn, &eligible), self.blocks.opened());
+            if pending.is_empty() {
+                return self.race.next(&situation, second.end());
+            }
         }
-        let second = place.is_none().then(|| self.blocks.second(&self.race, &known));
-        let place = place.or_else(|| second.as_ref()?.next(last, &eligible));
-        let Some((trial, configuration, purpose)) = place else {
-            let start = second.map_or(self.blocks.opened(), |it| it.end());
-            return self.race.next(&situation, start);
+        let Some((trial, configuration, purpose)) = turn.take(&pending, first) else {
+            return Action::Wait;
         };
-        if situation.in_flight.iter().any(|it| it.configuration == configuration) {
-            return Action::Wait;
-        }
         Action::Launch { trial, configuration, purpose, repeats: self.race.spec.repeats }
     }
 
@@ -83,7 +73,7 @@ impl Strategy for Adaptive {
         let begun = (situation.observations.len() + situation.in_flight.len()) as u32;
         let high = self.trials().saturating_sub(begun);
         let known: Vec<&Observation> = situation.observations.iter().collect();
-        let planned = self.blocks.planned(last(&situation), &self.race.eligible(&known));
+        let planned = self.blocks.planned(&Turn::of(&situation), &self.race.eligible(&known));
         if planned > 0 || !situation.in_flight.is_empty() {
             return Remaining { low: planned.min(high), high };
         }
@@ -93,15 +83,12 @@ impl Strategy for Adaptive {
         }
     }
 
-    fn dropped(&self, observations: &[Observation]) -> Vec<Dropped> {
-        dropped::dropped(&self.blocks, &self.race, observations)
-    }
-
     fn bar(&self, observations: &[Observation], configuration: usize) -> Option<Bar> {
         let next = observations.iter().map(|it| it.trial + 1).max().unwrap_or_default();
         let known: Vec<&Observation> = observations.iter().collect();
         // In duels each repeat counts, and those of a pair have equally many.
-        (next < self.blocks.screened()).then(|| bar::bar(&self.race.task, &known, configuration))?
+        (next < self.blocks.screened())
+            .then(|| bar::bar(&self.race.task, &known, configuration, bar::BEHIND))?
     }
 }
 

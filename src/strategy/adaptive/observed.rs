@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Observation, Task};
+use super::super::{Observation, Task, hosts};
 use crate::metric::Goal;
 use crate::statistics::{LaunchMean, median};
 
@@ -76,6 +76,7 @@ impl Launches {
             Scale::Plain(median(&sizes).unwrap_or(1.0))
         };
         let start = observations.iter().filter_map(|it| it.started_at).min();
+        let hosts = hosts::numbers(observations.iter().map(|it| it.host.as_str()));
         let mut means = Vec::new();
         for (place, observation) in observations.iter().enumerate() {
             let mut by_launch: BTreeMap<u32, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
@@ -92,7 +93,8 @@ impl Launches {
                     (true, Some(start)) => middle(observation, start),
                     (true, None) => place as f64 * UNKNOWN_GAP,
                 };
-                means.push(LaunchMean::of(observation.configuration, time * task.pace, &values));
+                let mean = LaunchMean::of(observation.configuration, time * task.pace, &values);
+                means.push(mean.on(hosts[observation.host.as_str()]));
             }
         }
         means.sort_by(|a, b| a.time.total_cmp(&b.time));
@@ -106,6 +108,11 @@ impl Launches {
             counts[launch.configuration] += 1;
         }
         counts
+    }
+
+    /// Whether they ran on more than one host.
+    pub(crate) fn has_several_hosts(&self) -> bool {
+        self.means.iter().any(|it| it.host != self.means[0].host)
     }
 
     /// The plain mean of a configuration's launches.

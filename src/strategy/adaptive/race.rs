@@ -1,14 +1,18 @@
 //! The duels: leader and challenger are launched one right after the other, so that the
 //! machine's level slows both alike. Each pair is chosen by what was over before its first
 //! trial, and has two numbers of its own; so a sweep that is rebuilt from its journal goes on as
-//! it would have.
+//! it would have. Both halves of a pair run on one host; other hosts wait meanwhile.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::super::{Action, AdaptiveStrategy, Observation, Purpose, Situation, Task, repeats};
+use super::super::hosts::Turn;
+use super::super::{
+    Action, AdaptiveStrategy, Finished, Observation, Purpose, Situation, Task, repeats,
+};
+use super::counts::LAUNCHES_OF_EACH;
 use super::eligible::{Eligible, eligible};
-use super::standing::Standing;
+use super::standing::{Doubt, Standing};
 use super::{before, last};
 
 /// The race of those that may be the best.
@@ -24,7 +28,7 @@ pub(super) enum Decision {
     /// Both are launched, or one alone.
     Launch(usize, Option<usize>),
     /// Nothing more is.
-    Finish(String),
+    Finish(Finished),
 }
 
 impl Race {
@@ -47,13 +51,8 @@ impl Race {
             return Some(Action::Wait);
         }
         let known: Vec<&Observation> = situation.observations.iter().collect();
-        let so_far = match self.standing(&known) {
-            Some(standing) => format!("; {}", sentence(&standing)),
-            None => String::new(),
-        };
-        Some(Action::Finish {
-            why: format!("{begun} launches are made, and no more may be{so_far}"),
-        })
+        let leader = self.standing(&known).map(|it| it.held());
+        Some(Action::Finish { why: Finished::Spent { launches: begun, leader } })
     }
 
     pub(crate) fn eligible(&self, observations: &[&Observation]) -> Vec<Eligible> {
@@ -67,6 +66,7 @@ impl Race {
     /// The next trial of the duels, of which `start` is the first.
     pub(crate) fn next(&self, situation: &Situation<'_>, start: u32) -> Action {
         let known: Vec<&Observation> = situation.observations.iter().collect();
+        let turn = Turn::of(situation);
         let begun = last(situation).and_then(|last| last.checked_sub(start));
         let mut pair = begun.map_or(0, |begun| begun / 2 + 1);
         if let Some(begun) = begun.filter(|begun| begun.is_multiple_of(2)) {
@@ -75,7 +75,7 @@ impl Race {
                 return Action::Wait;
             }
             if let Some(action) = self.second(situation, &known, first) {
-                return action;
+                return if turn.is_on_host_of(first) { action } else { Action::Wait };
             }
             pair = begun / 2 + 1;
         }
@@ -86,7 +86,8 @@ impl Race {
         match self.decide(&before(&known, trial)) {
             Decision::Finish(why) => Action::Finish { why },
             Decision::Launch(a, b) => {
-                let ran = known.iter().max_by_key(|it| it.trial).map(|it| it.configuration);
+                let on_host = known.iter().filter(|it| turn.is_own(it));
+                let ran = on_host.max_by_key(|it| it.trial).map(|it| it.configuration);
                 let configuration = match b {
                     Some(b) if Some(a) == ran => b,
                     Some(b) if Some(b) != ran && self.is_turned(trial) => b,
@@ -141,24 +142,21 @@ impl Race {
     pub(super) fn decide(&self, observations: &[&Observation]) -> Decision {
         let eligible = self.eligible(observations);
         let Some(standing) = Standing::of(&self.task, observations, &eligible) else {
-            let why = if eligible.iter().any(|it| it.is_in()) {
-                "no configuration gave values of the objective that can be compared"
-            } else {
-                "no configuration is left: each one fails, or breaks a bound"
-            };
-            return Decision::Finish(why.to_owned());
+            let is_left = eligible.iter().any(|it| it.is_in());
+            let why = if is_left { Finished::NoValues } else { Finished::NothingLeft };
+            return Decision::Finish(why);
         };
         let leader = standing.leader;
         let is_sure = eligible[leader] == Eligible::Yes || standing.has_enough(leader);
         let Some(challenger) = standing.challenger() else {
-            return if is_sure {
-                Decision::Finish(format!("{} is the only one left", name(leader)))
+            return if is_sure && !self.is_doubted(&standing) {
+                Decision::Finish(Finished::OnlyOne { configuration: leader })
             } else {
                 Decision::Launch(leader, None)
             };
         };
-        if standing.probability < self.spec.probability {
-            return Decision::Launch(leader, Some(challenger));
+        if let Some(decision) = self.lacks(&standing, challenger) {
+            return decision;
         }
         // What is claimed afterwards is of the leader, over the baseline.
         let baseline = self.task.baseline.filter(|it| *it != leader && eligible[*it].is_in());
@@ -167,21 +165,31 @@ impl Race {
             (false, None) => Decision::Launch(leader, Some(challenger)),
             (false, baseline) => Decision::Launch(leader, baseline),
             (true, Some(baseline)) => Decision::Launch(baseline, None),
-            (true, None) => Decision::Finish(sentence(&standing)),
+            (true, None) if standing.probability < self.spec.probability => {
+                Decision::Finish(Finished::Uncertain(standing.held()))
+            }
+            (true, None) => Decision::Finish(Finished::GoodEnough(standing.held())),
         }
     }
-}
 
-/// What is known of the leader.
-fn sentence(standing: &Standing) -> String {
-    let Standing { leader, probability, .. } = standing;
-    format!(
-        "{} is within 5 % of the best of those launched with probability {probability:.2}",
-        name(*leader)
-    )
-}
+    /// Whether further launches of the leader may show whether it keeps its bounds, and that is
+    /// needed.
+    fn is_doubted(&self, standing: &Standing) -> bool {
+        let Doubt { breaks, rivals, .. } = standing.doubt;
+        let is_worth = standing.launches[standing.leader] < LAUNCHES_OF_EACH as usize;
+        breaks > 0.0 && breaks + rivals > 1.0 - self.spec.probability && is_worth
+    }
 
-/// A configuration for people: names are not known here.
-fn name(configuration: usize) -> String {
-    format!("configuration {} of the grid", configuration + 1)
+    /// What is launched while the leader is not known well enough; `None` where it is, and where
+    /// no further launch makes it so. What is out stays so: it lowers what is said in the end.
+    fn lacks(&self, standing: &Standing, challenger: usize) -> Option<Decision> {
+        let Doubt { breaks, rivals, .. } = standing.doubt;
+        let leader = standing.leader;
+        if self.is_doubted(standing) {
+            let alone = breaks > rivals;
+            return Some(Decision::Launch(leader, (!alone).then_some(challenger)));
+        }
+        let is_open = rivals > 1.0 - self.spec.probability;
+        is_open.then_some(Decision::Launch(leader, Some(challenger)))
+    }
 }

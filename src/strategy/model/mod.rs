@@ -4,29 +4,51 @@
 //! is what is launched when; the model is in `process` and `kernel`, the choice in `screen`,
 //! what the launches say in `reading`. What it reaches is in `docs/strategy-model.md`.
 
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::adaptive::Leader;
 use super::adaptive::bar::bar;
 use super::adaptive::eligible::Eligible;
 use super::adaptive::race::Race;
 use super::adaptive::{SURVIVORS, before, last};
 use super::{
-    Action, Bar, Dropped, ModelStrategy, Observation, Purpose, Remaining, Situation, Strategy,
-    Task, WhyDropped, order,
+    Action, Bar, Finished, ModelStrategy, Observation, Purpose, Remaining, Situation, Strategy,
+    Task, order,
 };
 
 mod kernel;
+mod memo;
 mod process;
 mod reading;
 mod screen;
 
-pub use reading::Guard;
+pub use super::finished::Guard;
+use super::finished::Leader;
 
 use kernel::Kernel;
+use memo::Memo;
 use process::Process;
 use reading::Reading;
+
+/// How many axes tell configurations apart, and join some of them, by each one's levels.
+pub(super) fn axes(levels: &[Vec<usize>]) -> usize {
+    Kernel::new(levels).axes()
+}
+
+/// Standard errors behind the leader from which further repeats are not worth their time: a
+/// screen that has each configuration once learns more of them than a race does. Chosen by
+/// simulation: `docs/strategy-model.md`.
+const BEHIND: f64 = 3.0;
+
+/// Launches of a screen at the least, by each configuration's levels: all of them where no axis
+/// joins any.
+pub(super) fn least_screen(levels: &[Vec<usize>]) -> usize {
+    let kernel = Kernel::new(levels);
+    let first = screen::looks(&kernel, levels.len()).next().filter(|_| kernel.axes() > 0);
+    first.unwrap_or(levels.len())
+}
 
 /// A screen by a model, then a race.
 #[derive(Clone, Debug)]
@@ -35,8 +57,10 @@ pub struct Modelled {
     kernel: Kernel,
     /// All configurations, levels spread over them.
     order: Vec<usize>,
-    /// Whether the task's prediction counts.
-    uses_prediction: bool,
+    /// The task's prediction where it counts, of which smaller values are better.
+    predicted: Option<Vec<f64>>,
+    /// What was fitted and decided before.
+    memo: Arc<Memo>,
 }
 
 /// Those of a second block, in its order.
@@ -44,7 +68,6 @@ struct Finalists {
     members: Vec<usize>,
     /// What they were chosen by; `None` where every configuration was launched.
     belief: Option<Process>,
-    guard: Option<Guard>,
 }
 
 impl Modelled {
@@ -52,7 +75,9 @@ impl Modelled {
     pub fn new(spec: ModelStrategy, task: Task) -> Self {
         let kernel = Kernel::new(&task.levels);
         let order = screen::spread(&kernel, task.configurations, task.baseline, spec.racing.seed);
-        Self { race: Race::new(spec.racing, task), kernel, order, uses_prediction: spec.predicted }
+        let predicted = reading::predicted(&task).filter(|_| spec.predicted);
+        let race = Race::new(spec.racing, task);
+        Self { race, kernel, order, predicted, memo: Arc::default() }
     }
 
     /// Whether the axes predict too little, so that every configuration is launched; `None`
@@ -79,12 +104,17 @@ impl Modelled {
             }
             known
         } else {
-            let Finalists { members, belief, .. } = self.finalists(&before(&known, begin));
-            let runs = |it: &&Observation| belief.is_none() || members.contains(&it.configuration);
+            let Finalists { members, belief } = self.finalists(&before(&known, begin));
+            let is_lost = is_lost(&members, &self.race.eligible(&known));
+            let runs = |it: &&Observation| {
+                is_lost
+                    || belief.is_none()
+                    || it.purpose == Purpose::Final
+                    || members.contains(&it.configuration)
+            };
             known.into_iter().filter(runs).collect()
         };
-        let standing = self.race.standing(&own)?;
-        Some(Leader { configuration: standing.leader, probability: standing.probability })
+        Some(self.race.standing(&own)?.held())
     }
 
     /// What is launched in the screen; `None` where it is over.
@@ -113,10 +143,9 @@ impl Modelled {
 
     /// Those that may be the best by the screen.
     fn finalists(&self, screened: &[&Observation]) -> Finalists {
-        let (belief, guard) = match self.reading(screened) {
-            Reading::Seen => (self.belief(screened), None),
-            Reading::Whole(guard) => (None, Some(guard)),
-            Reading::Open => (None, None),
+        let belief = match self.reading(screened) {
+            Reading::Seen => self.belief(screened),
+            Reading::Whole(_) | Reading::Open => None,
         };
         let mut members = if let Some(belief) = &belief {
             self.field(screened, &[]).survivors(belief)
@@ -131,14 +160,14 @@ impl Modelled {
         random.set_stream(1);
         let places = order::shuffled(members.len(), last, None, &mut random);
         let members = places.into_iter().map(|place| members[place]).collect();
-        Finalists { members, belief, guard }
+        Finalists { members, belief }
     }
 
     /// The second block, from the trial `start` on, and the duels.
     fn race(&self, situation: &Situation<'_>, start: u32) -> Action {
         let known: Vec<&Observation> = situation.observations.iter().collect();
         let screened = before(&known, start);
-        let Finalists { members, belief, guard } = self.finalists(&screened);
+        let Finalists { members, belief } = self.finalists(&screened);
         let eligible = self.race.eligible(&known);
         let from = last(situation).map_or(0, |last| (last + 1).saturating_sub(start));
         let mut places = (from..).zip(members.iter().skip(from as usize));
@@ -148,16 +177,56 @@ impl Modelled {
             }
             return self.launch(start + place, configuration, Purpose::Final);
         }
+        let is_lost = is_lost(&members, &eligible);
+        if let Some(action) = self.anew(situation, &known).filter(|_| is_lost) {
+            return action;
+        }
         // What was launched once and is believed to be behind is no rival.
         let runs = |c: usize| {
-            belief.is_none() || members.contains(&c) || self.race.task.baseline == Some(c)
+            is_lost
+                || belief.is_none()
+                || members.contains(&c)
+                || self.race.task.baseline == Some(c)
         };
         // What was launched as one of the last is never hidden: its number is taken.
         let counts = |it: &&Observation| it.purpose == Purpose::Final || runs(it.configuration);
         let observations: Vec<Observation> =
             situation.observations.iter().filter(counts).cloned().collect();
         let own = Situation { observations: &observations, ..*situation };
-        self.race.next(&own, start + members.len() as u32).said(guard)
+        let action = self.race.next(&own, start + members.len() as u32);
+        self.with_remark(action, situation.observations)
+    }
+
+    /// The screen once more, with all launches: what may be the best of those that were not
+    /// launched. `None` where they are hardly better than what is left.
+    fn anew(&self, situation: &Situation<'_>, known: &[&Observation]) -> Option<Action> {
+        let field = self.field(known, &[]);
+        let belief = self.belief(known)?;
+        let leader = field.leader(&belief)?;
+        let chosen = if field.open.contains(&leader) {
+            leader
+        } else if field.is_seen(&belief) {
+            return None;
+        } else {
+            field.next(&belief)?
+        };
+        if !situation.in_flight.is_empty() {
+            return Some(Action::Wait);
+        }
+        let trial = last(situation).map_or(0, |last| last + 1);
+        Some(self.launch(trial, chosen, Purpose::Final))
+    }
+
+    fn decide(&self, situation: &Situation<'_>) -> Action {
+        if let Some(action) = self.race.is_spent(situation) {
+            return self.with_remark(action, situation.observations);
+        }
+        match begun(situation) {
+            Some(start) => self.race(situation, start),
+            None => self.screen(situation).unwrap_or_else(|| {
+                self.race(situation, last(situation).map_or(0, |last| last + 1))
+            }),
+        }
     }
 
     fn launch(&self, trial: u32, configuration: usize, purpose: Purpose) -> Action {
@@ -165,33 +234,37 @@ impl Modelled {
     }
 }
 
-impl Action {
-    /// Says at the end why every configuration was launched.
-    fn said(self, guard: Option<Guard>) -> Self {
-        match (self, guard) {
-            (Self::Finish { why }, Some(Guard { r2, launched })) => Self::Finish {
-                why: format!(
-                    "{why}; every configuration was launched, since the axes predicted {:.0} % of \
-                     the differences between {launched} launches",
-                    100.0 * r2.max(0.0)
-                ),
-            },
-            (action, _) => action,
+impl Modelled {
+    /// The end with what else is to be known of it.
+    fn with_remark(&self, action: Action, observations: &[Observation]) -> Action {
+        match action {
+            Action::Finish { why } => Action::Finish { why: self.remarked(why, observations) },
+            action => action,
+        }
+    }
+
+    /// The end, and why every configuration was launched, or what those may be that never were.
+    fn remarked(&self, why: Finished, observations: &[Observation]) -> Finished {
+        let known: Vec<&Observation> = observations.iter().collect();
+        let open = self.field(&known, &[]).open;
+        if let Some(guard) = self.guard(observations) {
+            return Finished::Whole { then: Box::new(why), guard, never: open.len() };
+        }
+        let leader = self.leader(observations).map(|it| it.configuration);
+        let believed = leader.zip(self.belief(&known)).filter(|_| !open.is_empty());
+        let Some((leader, belief)) = believed else { return why };
+        Finished::Untried {
+            then: Box::new(why),
+            never: open.len(),
+            of: self.race.task.configurations,
+            doubt: screen::doubt(&belief, leader, &open).min(1.0),
         }
     }
 }
 
 impl Strategy for Modelled {
     fn next(&self, situation: Situation<'_>) -> Action {
-        if let Some(action) = self.race.is_spent(&situation) {
-            return action.said(self.guard(situation.observations));
-        }
-        match begun(&situation) {
-            Some(start) => self.race(&situation, start),
-            None => self.screen(&situation).unwrap_or_else(|| {
-                self.race(&situation, last(&situation).map_or(0, |last| last + 1))
-            }),
-        }
+        self.memo.action(&situation, || self.decide(&situation))
     }
 
     fn trials(&self) -> u32 {
@@ -212,72 +285,17 @@ impl Strategy for Modelled {
         }
     }
 
-    fn dropped(&self, observations: &[Observation]) -> Vec<Dropped> {
-        let known: Vec<&Observation> = observations.iter().collect();
-        let mut dropped = Vec::new();
-        for (configuration, eligible) in self.race.eligible(&known).into_iter().enumerate() {
-            let own = known.iter().filter(|it| it.configuration == configuration);
-            if let (Eligible::No(out), Some(after_trial)) = (eligible, own.map(|it| it.trial).max())
-            {
-                dropped.push(Dropped { configuration, after_trial, why: out.why() });
-            }
-        }
-        dropped.extend(self.behind(observations));
-        dropped.sort_by_key(|it| it.configuration);
-        dropped
-    }
-
     fn bar(&self, observations: &[Observation], configuration: usize) -> Option<Bar> {
         let known: Vec<&Observation> = observations.iter().collect();
         // In the second block and in duels each repeat counts.
         let screens = start(observations) == u32::MAX;
-        screens.then(|| bar(&self.race.task, &known, configuration))?
+        screens.then(|| bar(&self.race.task, &known, configuration, BEHIND))?
     }
 }
 
-impl Modelled {
-    /// Those that the screen left behind, and those that the duels did.
-    fn behind(&self, observations: &[Observation]) -> Vec<Dropped> {
-        let begin = start(observations);
-        if begin == u32::MAX {
-            return Vec::new();
-        }
-        let known: Vec<&Observation> = observations.iter().collect();
-        let screened = before(&known, begin);
-        let Finalists { members, belief, .. } = self.finalists(&screened);
-        let eligible = self.race.eligible(&known);
-        let last = known.iter().map(|it| it.trial).max().unwrap_or_default();
-        let mut dropped = Vec::new();
-        let mut push = |configuration: usize, after_trial, leader, gap: f64, error| {
-            if eligible[configuration].is_in() && gap > 0.0 && configuration != leader {
-                let why = WhyDropped::Behind { leader, gap, error };
-                dropped.push(Dropped { configuration, after_trial, why });
-            }
-        };
-        let outside = (0..eligible.len()).filter(|it| !members.contains(it));
-        if let Some(belief) = belief {
-            if let Some(leader) = self.field(&screened, &[]).leader(&belief) {
-                for c in outside {
-                    let gap = belief.means[c] - belief.means[leader];
-                    push(c, begin - 1, leader, gap, belief.variance(c, leader).sqrt());
-                }
-            }
-        } else if let Some(standing) = self.race.standing(&screened) {
-            for c in outside {
-                if let Some(rival) = standing.rival(c) {
-                    push(c, begin - 1, standing.leader, rival.gap, rival.error);
-                }
-            }
-        }
-        let own: Vec<&Observation> =
-            known.iter().copied().filter(|it| members.contains(&it.configuration)).collect();
-        if let Some(standing) = self.race.standing(&own) {
-            for rival in standing.rivals.iter().filter(|it| !it.is_near()) {
-                push(rival.configuration, last, standing.leader, rival.gap, rival.error);
-            }
-        }
-        dropped
-    }
+/// Whether none of the last ones is left.
+fn is_lost(members: &[usize], eligible: &[Eligible]) -> bool {
+    members.iter().all(|it| !eligible[*it].is_in())
 }
 
 /// The first trial after the screen; the greatest number while there is none.

@@ -3,11 +3,14 @@
 //! at after fixed numbers of launches, so that every session finds the same.
 
 use super::Modelled;
+use super::memo::Look;
 use super::process::{self, Launch, Process};
 use super::screen::{self, Field};
-use crate::strategy::Observation;
+use crate::metric::Goal;
 use crate::strategy::adaptive::eligible::Eligible;
 use crate::strategy::adaptive::observed::{Launches, Scale};
+use crate::strategy::finished::Guard;
+use crate::strategy::{Observation, Task};
 
 /// Share of the differences that axes must predict, of launches that were left out: below it
 /// every configuration is launched. Chosen by simulation: `docs/strategy-model.md`.
@@ -19,16 +22,6 @@ const GOOD: f64 = 0.55;
 /// Repeat SD that is assumed while launches have one repeat each, and what it counts for.
 const REPEAT_SD: f64 = 0.05;
 const REPEAT_DF: f64 = 1.0;
-
-/// The model predicts too little: every configuration is launched.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Guard {
-    /// Share of the variance that was predicted of launches that were left out, at most 1; 0
-    /// where nothing can be predicted: no axes, or values that are not positive.
-    pub r2: f64,
-    /// Launches after which that was found.
-    pub launched: u32,
-}
 
 /// How far a screen is.
 pub(super) enum Reading {
@@ -54,32 +47,39 @@ impl Modelled {
         let is_late = known.len() > 3 * opening;
         let looks = looks.skip_while(|size| is_late && *size < 2 * opening);
         for size in looks.take_while(|size| *size <= known.len()) {
-            let known = &known[..size];
-            let Some((belief, r2)) = self.prediction(known) else { continue };
+            let Some(Look { r2, is_seen }) = self.look(&known[..size]) else { continue };
             let is_early = size < 2 * opening;
             if r2 < POOR && !is_early {
                 return Reading::Whole(Guard { r2, launched: size as u32 });
             }
             let least = if is_early { GOOD } else { POOR };
-            if r2 >= least && self.field(known, &[]).is_seen(&belief) {
+            if r2 >= least && is_seen {
                 return Reading::Seen;
             }
         }
         Reading::Open
     }
 
-    /// What is believed, and how much of it the axes predict.
-    fn prediction(&self, known: &[&Observation]) -> Option<(Process, f64)> {
-        let launches = self.launches(known)?;
-        let configurations = self.race.task.configurations;
-        process::predictive_share(&self.kernel, configurations, &launches, self.predicted())
+    /// What the axes predict of these launches, and whether the others may be better.
+    fn look(&self, known: &[&Observation]) -> Option<Look> {
+        self.memo.look(known, || {
+            let launches = self.launches(known)?;
+            let configurations = self.race.task.configurations;
+            let predicted = self.predicted.as_deref();
+            let found =
+                process::predictive_share(&self.kernel, configurations, &launches, predicted);
+            let (belief, r2) = found?;
+            Some(Look { r2, is_seen: self.field(known, &[]).is_seen(&belief) })
+        })
     }
 
     /// What is believed of all configurations; `None` while nothing is known.
     pub(super) fn belief(&self, known: &[&Observation]) -> Option<Process> {
         let launches = self.launches(known)?;
-        let configurations = self.race.task.configurations;
-        Process::fit(&self.kernel, configurations, &launches, self.predicted())
+        self.memo.belief(&launches, || {
+            let configurations = self.race.task.configurations;
+            Process::fit(&self.kernel, configurations, &launches, self.predicted.as_deref())
+        })
     }
 
     /// Which configurations are left; `flying` ones are launched already.
@@ -124,12 +124,17 @@ impl Modelled {
         }
         Some(launches)
     }
+}
 
-    /// The prediction, where it is asked for and there is one of every configuration.
-    fn predicted(&self) -> Option<&[f64]> {
-        let task = &self.race.task;
-        let predicted = task.predicted.as_deref().filter(|_| self.uses_prediction)?;
-        let is_whole = predicted.len() == task.configurations;
-        (is_whole && predicted.iter().all(|it| it.is_finite())).then_some(predicted)
-    }
+/// The prediction where smaller is better, as costs of launches are; `None` where it is not of
+/// every configuration.
+pub(super) fn predicted(task: &Task) -> Option<Vec<f64>> {
+    let predicted = task.predicted.as_deref()?;
+    let is_whole = predicted.len() == task.configurations;
+    let sign = match task.goal {
+        Goal::Minimize => 1.0,
+        Goal::Maximize => -1.0,
+    };
+    (is_whole && predicted.iter().all(|it| it.is_finite()))
+        .then(|| predicted.iter().map(|it| sign * it).collect())
 }

@@ -29,11 +29,12 @@ impl Sweep {
             (self.scope.observations(&self.record), self.scope.in_flight(&self.record))
         };
         let begun = (observations.len() + in_flight.len()) as u32;
-        let remaining = context.strategy.remaining(Situation {
+        let remaining = self.strategy(context).remaining(Situation {
             observations: &observations,
             in_flight: &in_flight,
             budget_left: self.budget_left(),
             launches_left: self.launches_left(),
+            host: None,
         });
         (begun.saturating_add(remaining.low), begun.saturating_add(remaining.high))
     }

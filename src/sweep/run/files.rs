@@ -85,8 +85,9 @@ impl Sweep {
             in_flight: &[],
             budget_left: None,
             launches_left: None,
+            host: None,
         };
-        let finishes = matches!(context.strategy.next(situation), Action::Finish { .. });
+        let finishes = matches!(self.strategy(context).next(situation), Action::Finish { .. });
         finishes && self.scope.undone(&self.record).is_empty()
     }
 

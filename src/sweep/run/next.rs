@@ -43,7 +43,8 @@ impl Sweep {
         let mut by_strategy = matches!(action, Action::Skip { .. });
         let (mut trial, reason) = match action {
             Action::Finish { why } => {
-                self.finished = Some(why);
+                let configurations = &self.record.manifest.configurations;
+                self.finished = Some(why.said(&|it| configurations[it].name.clone()));
                 return Ok(Next::End(Ending::Complete));
             }
             Action::Wait => return Ok(Next::Wait),
@@ -104,11 +105,12 @@ impl Sweep {
         if let Some(trial) = running.undone.pop_front() {
             return trial.into();
         }
-        let action = context.strategy.next(Situation {
+        let action = self.strategy(context).next(Situation {
             observations: &self.scope.observations(&self.record),
             in_flight: &self.scope.in_flight(&self.record),
             budget_left: self.budget_left(),
             launches_left: self.launches_left(),
+            host: None,
         });
         let action = self.scope.journalled(&self.record, action);
         match (action, self.scope.reopened(&self.record).pop_front()) {

@@ -130,10 +130,7 @@ impl Sweep {
     /// confirmation is not of two of its configurations.
     #[must_use]
     pub fn confirming(self, asked: Confirmation) -> Option<Self> {
-        let configurations = self.record.manifest.configurations.iter();
-        let names: Vec<&str> = configurations.map(|known| known.name.as_str()).collect();
-        let rule = asked.strategy(&names, self.record.manifest.machine_pace())?;
-        Some(Self { scope: Scope::Confirmation { asked, rule }, ..self })
+        Some(Self { scope: Scope::confirmation(&self.record, asked)?, ..self })
     }
 
     fn open(
@@ -179,6 +176,7 @@ impl Sweep {
             owner: None,
             host,
             finished: None,
+            has_decided: false,
             journal_failed: false,
             disturbed: false,
             events: Events::nowhere(),

@@ -72,7 +72,7 @@ impl Sweep {
             return None;
         }
         let observations = self.scope.observations(&self.record);
-        let bar = context.strategy.bar(&observations, trial.configuration);
+        let bar = self.strategy(context).bar(&observations, trial.configuration);
         // No journal has a number that is none.
         bar.filter(|bar| bar.value.is_finite())
     }

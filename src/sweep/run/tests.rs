@@ -13,6 +13,7 @@ use super::super::fakes::{
 };
 use super::super::launch::FIRST_LOG;
 use super::super::launch::TrialOrder;
+use super::super::part::Decide;
 use super::super::scope;
 use super::*;
 use crate::engine::LaunchOrder;
@@ -26,7 +27,10 @@ use crate::history::production::{PendingRestore, pending_restore};
 use crate::history::record::Manifest;
 use crate::secret::Secrets;
 use crate::server::proof::Proof;
-use crate::strategy::{Action, InFlight, Observation, Situation, Strategy, Task, TrialOutcome};
+use crate::strategy::{
+    Action, Finished, InFlight, Observation, Situation, Strategy, Task, TrialOutcome,
+};
+use crate::workload::SUITE_VERSION;
 
 mod blocks;
 mod breaker;
@@ -39,6 +43,7 @@ mod files;
 mod gates;
 mod infeasible;
 mod nights;
+mod parts;
 mod production;
 mod proof;
 mod several;
@@ -72,6 +77,7 @@ struct Setup {
     free: Option<fn(&std::path::Path) -> std::io::Result<Free>>,
     clock: Clock,
     owner: Option<Owner>,
+    next: Option<Decide>,
     window: Option<crate::grid::Window>,
     /// How the machine is read again before a further night.
     machine: Option<super::super::measured_with::ReadMachine>,
@@ -98,6 +104,7 @@ impl Setup {
             free: None,
             clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
             owner: None,
+            next: None,
             window: None,
             machine: None,
         }
@@ -175,6 +182,7 @@ impl Setup {
             cancel: self.cancel,
             clock: self.clock,
             foreknown: Foreknown::default(),
+            next: self.next,
             window: self.window,
             machine: self.machine,
         };
@@ -259,6 +267,7 @@ fn short(entry: &Entry) -> String {
         Entry::ConfirmationEnded { confirmation, ended } => {
             format!("confirmed {confirmation}: {ended:?}")
         }
+        Entry::NothingToConfirm { why } => format!("nothing to confirm: {why}"),
         Entry::SessionEnded { reason, .. } => format!("session ended: {reason}"),
         Entry::Unknown => "unknown".to_owned(),
     }

@@ -32,7 +32,7 @@ const WORDS: [&str; 13] = [
 /// What each room may import, besides itself. A row of an inner room (`engine/simulated`)
 /// adds to that of its room; an inner room on the right (`history/launch`) allows no more
 /// than that.
-const ARROWS: [(&str, &str); 16] = [
+const ARROWS: [(&str, &str); 17] = [
     ("words", "words"),
     ("strategy", "words"),
     ("grid", "strategy, simulator/drift, simulator/fault_plan, words"),
@@ -48,6 +48,7 @@ const ARROWS: [(&str, &str); 16] = [
         "history/launch, history/journal, history/production, ownership, grid, server, words",
     ),
     ("engine/simulated", "simulator"),
+    ("prediction", "engine/service_flags, engine/service_view, simulator, grid, strategy, words"),
     (
         "sweep",
         "engine, bench, telemetry, client, history, ownership, strategy, grid, server, words",

@@ -49,8 +49,10 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             },
             strategy: StrategySpec::Grid(GridStrategy::default()),
             order: Order::Separated,
+            predicted: None,
             budget_seconds: None,
             budget: vllm_grid::grid::Budget::default(),
+            confirm: None,
             host: "a test".to_owned(),
             machine: None,
             image_id: None,
@@ -66,6 +68,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
         replaced: Vec::new(),
         unproven: None,
         ended: None,
+        not_confirmed: None,
     }
 }
 

@@ -59,11 +59,14 @@ fn opened(mut record: SweepRecord, number: u32, ended: Option<Ended>) -> SweepRe
         seed: 1,
         repeats: 2,
         budget_seconds: None,
+        of_grid: false,
     };
     let session = (at, at);
     record.confirmations.push(ConfirmationRecord {
         asked,
         ended,
+        of_grid: false,
+        by_person: Vec::new(),
         earlier: None,
         open: false,
         session,

@@ -7,6 +7,7 @@ use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::Goal;
 use vllm_grid::report::{comparison, comparison_markdown};
 use vllm_grid::results::comparison::{Comparison, Outcome, Run, WorseThan, compare_within};
+use vllm_grid::strategy::{AdaptiveStrategy, StrategySpec};
 
 use crate::results::builder::{Building, around, sweep};
 use crate::results::noise::normal;
@@ -204,6 +205,51 @@ fn what_cannot_be_answered_is_not_called_not_shown() {
     let worse = judged(&first, &night(&[("a", 200.0)]), 0.05);
     assert_eq!((worse.outcome, worse.judged.len()), (Outcome::NotShown, 1));
     assert_eq!(worse.not_judged[0].configuration, "b");
+}
+
+/// The same launches, chosen by what was measured.
+fn chosen(mut record: SweepRecord) -> SweepRecord {
+    record.manifest.strategy = StrategySpec::Adaptive(AdaptiveStrategy::default());
+    record
+}
+
+#[test]
+fn of_launches_that_were_chosen_fewer_than_three_claim_nothing() {
+    // `a` has three launches in both nights, `b` two in the last one.
+    let first = night(&[("a", 200.0), ("b", 300.0)]);
+    let mut last = night(&[("a", 201.0), ("b", 600.0)]);
+    last.launches.pop();
+    assert_eq!(judged(&first, &last, 0.05).outcome, Outcome::Worse, "two are enough for `grid`");
+    let comparison = comparison_of(&first, &chosen(last.clone()), 0.05);
+    let worse = comparison.worse_than.as_ref().unwrap();
+    assert_eq!((worse.outcome, worse.judged.len()), (Outcome::NotShown, 1), "{worse:?}");
+    let expected = "not enough launches: 2 in the last sweep, claims need 3 where launches are \
+                    chosen";
+    assert_eq!(worse.not_judged[0].reason, expected);
+    assert!(!worse.not_judged[0].missing);
+    // Nor is it called worse in the table, although its change stands there.
+    let b = comparison.configurations.iter().find(|it| it.configuration == "b").unwrap();
+    let change = b.change.unwrap();
+    assert!(change.value > 1.9 && change.p.is_none() && change.shown.is_none(), "{change:?}");
+    let text = comparison::render(&comparison, 100);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(&format!("not judged: b: {expected}")), "{text}");
+    let said = "nothing is claimed of b: a sweep chose its launches, and has fewer than 3 of them";
+    assert!(text.contains(said), "{text}");
+    // A first sweep that chose is no better, and with none left there is no answer.
+    let (one, two) = (night(&[("a", 200.0)]), night(&[("a", 400.0)]));
+    let few = |record: &SweepRecord, count: usize| {
+        let mut record = record.clone();
+        record.launches.truncate(count);
+        chosen(record)
+    };
+    let worse = judged(&few(&one, 1), &few(&two, 2), 0.05);
+    assert_eq!(worse.outcome, Outcome::NotComparable);
+    let reason = &worse.not_judged[0].reason;
+    let said = "not enough launches: 1 in the first sweep and 2 in the last sweep, claims need 3";
+    assert!(reason.starts_with(said), "{reason}");
+    // With three each it is judged as any other.
+    assert_eq!(judged(&chosen(one), &chosen(two), 0.05).outcome, Outcome::Worse);
 }
 
 #[test]

@@ -143,6 +143,7 @@ async fn a_confirmation_of_an_earlier_block_is_not_continued_but_made_anew() {
         seed: 7,
         repeats: 1,
         budget_seconds: None,
+        of_grid: false,
     };
     let first = Setup::new(2, 1).run().await;
     let confirming = |number, setup: Setup| Setup {

@@ -18,6 +18,7 @@ fn asked(number: u32, candidate: &str) -> Confirmation {
         seed: 7,
         repeats: 1,
         budget_seconds: None,
+        of_grid: false,
     }
 }
 

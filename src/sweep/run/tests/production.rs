@@ -157,7 +157,7 @@ struct Late(Mutex<u32>);
 impl Strategy for Late {
     fn next(&self, situation: Situation<'_>) -> Action {
         let mut left = self.0.lock().expect("no panic");
-        let why = "nothing to do".to_owned();
+        let why = Finished::AllLaunched;
         if !situation.observations.is_empty() {
             return Action::Finish { why };
         }

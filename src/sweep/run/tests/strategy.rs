@@ -37,7 +37,7 @@ impl Strategy for Scripted {
 }
 
 fn finish() -> Action {
-    Action::Finish { why: "nothing is left".to_owned() }
+    Action::Finish { why: Finished::AllLaunched }
 }
 
 fn launch(trial: u32, configuration: usize, purpose: Purpose) -> Action {
@@ -97,7 +97,10 @@ async fn a_strategy_sees_figures_what_is_in_flight_and_what_is_left_of_the_budge
     assert_eq!(skipped.purpose, Purpose::Final);
     assert_eq!((second.trial, second.purpose), (5, Purpose::Confirm));
     assert_eq!(second.repeats, [one(3, 301.0, 41)]);
-    assert_eq!(ran.entries().last().expect("an end"), "session ended: nothing is left");
+    assert_eq!(
+        ran.entries().last().expect("an end"),
+        "session ended: every configuration had its launches"
+    );
     assert_eq!(
         second.started_at.expect("a time").duration_since(first.started_at.expect("a time")),
         jiff::SignedDuration::from_secs(took.cast_signed())

@@ -112,7 +112,7 @@ impl Strategy for ShortAndLong {
                 purpose: Purpose::Screen,
                 repeats: if trial == 0 { 2 } else { 40 },
             },
-            _ => Action::Finish { why: "both are over".to_owned() },
+            _ => Action::Finish { why: Finished::AllLaunched },
         }
     }
 
