@@ -188,7 +188,10 @@ fn assert_says_how_it_chose(one: &Swept, strategy: &str) {
     let reason = &one.record.ended.as_ref().unwrap().reason;
     let expected = "pair is within 5 % of the best of those launched with probability ";
     assert!(reason.starts_with(expected), "{reason}");
-    assert!(said.contains(&format!("Why it ended, by its own reckoning then: {reason}.")), "{said}");
+    assert!(
+        said.contains(&format!("Why it ended, by its own reckoning then: {reason}.")),
+        "{said}"
+    );
     // Who had one of the last launches was in the race when it ended.
     let finals = one.record.launches.iter().rev().filter(|it| it.purpose == Purpose::Final);
     let mut racing: Vec<&str> = finals.take(4).map(|it| it.configuration.as_str()).collect();

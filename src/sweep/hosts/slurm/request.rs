@@ -157,7 +157,29 @@ mod tests {
             exclude: &["n1".to_owned(), "n3".to_owned()],
         };
         let words = submit(&request);
-        insta::assert_snapshot!(words.join("\n"));
+        let expected = [
+            "sbatch",
+            "--parsable",
+            "--hold",
+            "--no-requeue",
+            "--nodes=1",
+            "--ntasks=1",
+            "--job-name=vllm-grid",
+            "--comment=vllm-grid:0123:7",
+            "--chdir=/share/runs/a b/launches/007-seqs8",
+            "--output=/share/runs/a b/launches/007-seqs8/job.log",
+            "--open-mode=append",
+            "--signal=B:TERM@60",
+            "--time=0-00:40:00",
+            "--partition=gpu",
+            "--gres=gpu:rtx4090:2",
+            "--exclusive",
+            "--exclude=n1,n3",
+            "--account=lab",
+            "--qos=night",
+            "/share/runs/a b/launches/007-seqs8/job.sh",
+        ];
+        assert_eq!(words, expected);
         let bare = SlurmBlock {
             partition: None,
             gres: None,
