@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 /// How long a command may take: one that cannot reach the controller gives up by itself after
 /// about as long.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What a command answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
