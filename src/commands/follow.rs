@@ -3,7 +3,7 @@
 
 use vllm_grid::grid::plan::spoken;
 use vllm_grid::history::confirmation::Confirmation;
-use vllm_grid::history::record::{LaunchRecord, SweepRecord};
+use vllm_grid::history::record::SweepRecord;
 use vllm_grid::results::confirmable::{self, Outlook, Pair, Refusal, RepeatsFrom};
 use vllm_grid::results::ranking::{self, Ranking};
 use vllm_grid::strategy::confirm::{CLAIM, MAX_PAIRS};
@@ -113,13 +113,9 @@ fn announce(
     let launches = outlook.expected.map_or(MAX_PAIRS, |it| it.pairs) * 2;
     let launches = left.launches.map_or(launches, |left| launches.min(left));
     let own = record.launches.iter().filter(|it| it.confirmation == Some(asked.number));
-    let done = own.filter(|it| it.is_over()).map(trial).collect();
+    let done = own.filter(|it| it.is_over()).map(|it| it.trial).collect();
     progress.confirms(how(record, asked));
     progress.begins_part((launches, launches), done);
-}
-
-fn trial(launch: &LaunchRecord) -> u32 {
-    launch.trial
 }
 
 /// `2.0 h, 10 launches`; `None` where nothing is limited.

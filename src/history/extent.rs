@@ -266,7 +266,7 @@ mod tests {
     use crate::history::launch::LaunchOutcome;
     use crate::history::record::LaunchRecord;
     use crate::history::replay::tests::manifest;
-    use crate::strategy::{AdaptiveStrategy, GridStrategy, Order, StrategySpec};
+    use crate::strategy::{AdaptiveStrategy, GridStrategy, ModelStrategy, Order, StrategySpec};
 
     fn line(sequence: u64, entry: Entry) -> Line {
         Line { sequence, at: jiff::Timestamp::UNIX_EPOCH, elapsed_ms: None, entry }
@@ -426,6 +426,22 @@ mod tests {
         };
         record.launches = (0..launches).map(launch).collect();
         Extent::of(&record, &ended(complete, reason), &now(0), || false)
+    }
+
+    #[test]
+    fn the_least_of_a_model_is_what_its_axes_ask_for() {
+        let mut manifest = manifest();
+        let one = manifest.configurations[0].clone();
+        let varied = |at: i64| {
+            let axes = [("a", at % 4), ("b", at / 4 % 3), ("c", at / 12)];
+            axes.into_iter().map(|(name, level)| (name.to_owned(), level.into())).collect()
+        };
+        let named =
+            |at| Configuration { name: format!("c{at}"), varied: varied(at), ..one.clone() };
+        manifest.configurations = (0..48).map(named).collect();
+        manifest.strategy = StrategySpec::Model(ModelStrategy::default());
+        // 3 + 2 + 3 levels beyond the first ones, and 4; a third more; and one of the last ones.
+        assert_eq!(manifest.expected_launches().low, 17);
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Manifest {
         let named = self.baseline.as_deref();
         let baseline =
             named.and_then(|name| self.configurations.iter().position(|it| it.answers_to(name)));
-        let sizes = Task::plain(self.configurations.len(), baseline);
+        let sizes = Task::sized(&self.configurations, baseline);
         self.strategy.expected_launches(&Task { order: self.order, ..sizes })
     }
 

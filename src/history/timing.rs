@@ -16,7 +16,7 @@ use crate::gate::{Gate, GateVerdict, Gates};
 use crate::grid::Grid;
 use crate::metric::MetricRef;
 use crate::statistics::median;
-use crate::strategy::{Order, StrategySpec, Task};
+use crate::strategy::{Order, StrategySpec};
 use crate::workload::Workload;
 
 /// Sweeps that are looked at, newest first: a journal can have thousands of lines, and
@@ -230,7 +230,7 @@ impl Timing {
             sum = (sum.0 + each, sum.1 + once);
             unknown += usize::from(!self.knows(&configuration.id));
         }
-        let launches = strategy.expected_launches(&Task::plain(all, grid.baseline_index()));
+        let launches = strategy.expected_launches(&grid.sizes());
         let mean = |launches: u32| {
             let share = f64::from(launches) / all.max(1) as f64;
             sum.0 * share + sum.1 * share.min(1.0)

@@ -276,13 +276,10 @@ pub struct Expected {
 }
 
 /// What a confirmation of `claim` (a fraction) takes with `repeats` in each launch.
-///
-/// Of launches that alternate, the machine's drift adds 0.3 of what it does in one
-/// launch to the variance of each (`docs/figures.md`).
 pub fn expected(cost: Cost, noise: Noise, repeats: u32, claim: f64) -> Expected {
     let launch_seconds = cost.of(repeats);
     let own = own_variance(noise, repeats);
-    let variance = own + 0.3 * noise.drift * launch_seconds;
+    let variance = variance(cost, noise, repeats);
     let enough = |variance: f64| {
         (FIRST_LOOK..=MAX_PAIRS).find(|pairs| half_width_of(variance, *pairs) <= claim / 2.0)
     };
@@ -299,13 +296,19 @@ pub fn expected(cost: Cost, noise: Noise, repeats: u32, claim: f64) -> Expected 
 /// Half of the 95 % interval that so many pairs, two or more, are expected to come to, on log
 /// scale.
 pub fn half_width(cost: Cost, noise: Noise, repeats: u32, pairs: u32) -> f64 {
-    half_width_of(own_variance(noise, repeats) + 0.3 * noise.drift * cost.of(repeats), pairs)
+    half_width_of(variance(cost, noise, repeats), pairs)
 }
 
 /// The same where the mean of a launch has this variance.
 fn half_width_of(variance: f64, pairs: u32) -> f64 {
     let pairs = f64::from(pairs);
     LOOKS * t_quantile(0.975, 2.0 * pairs - 2.0) * (2.0 * variance / pairs).sqrt()
+}
+
+/// Variance of a launch's mean where launches alternate: the machine's drift adds 0.3 of what it
+/// does in one launch (`docs/figures.md`).
+fn variance(cost: Cost, noise: Noise, repeats: u32) -> f64 {
+    own_variance(noise, repeats) + 0.3 * noise.drift * cost.of(repeats)
 }
 
 /// Variance of a launch's mean on a machine that is calm.

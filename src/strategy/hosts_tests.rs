@@ -86,6 +86,16 @@ struct Step {
     action: Action,
 }
 
+fn flying(it: &Running) -> InFlight {
+    InFlight {
+        trial: it.trial,
+        configuration: it.configuration,
+        purpose: it.purpose,
+        host: it.host.to_owned(),
+        started_at: None,
+    }
+}
+
 /// Runs a strategy on all hosts of a world, each with one place; launches take from four to
 /// eight minutes.
 fn run(strategy: &dyn Chooses, world: &World, seed: u64) -> (Vec<Observation>, Vec<Step>) {
@@ -94,13 +104,6 @@ fn run(strategy: &dyn Chooses, world: &World, seed: u64) -> (Vec<Observation>, V
     let (mut running, mut steps): (Vec<Running>, Vec<Step>) = (Vec::new(), Vec::new());
     let mut now = 0.0;
     loop {
-        let flying = |it: &Running| InFlight {
-            trial: it.trial,
-            configuration: it.configuration,
-            purpose: it.purpose,
-            host: it.host.to_owned(),
-            started_at: None,
-        };
         let in_flight: Vec<InFlight> = running.iter().map(flying).collect();
         let hosts = world.hosts.iter().map(|it| it.0);
         let mut free: Vec<&'static str> =
@@ -187,13 +190,6 @@ fn three_blocks_on_three_equally_fast_hosts_are_a_latin_square() {
     for block in 0..3 {
         let mut running = Vec::new();
         for host in ["b", "c", "a"] {
-            let flying = |it: &Running| InFlight {
-                trial: it.trial,
-                configuration: it.configuration,
-                purpose: it.purpose,
-                host: it.host.to_owned(),
-                started_at: None,
-            };
             let in_flight: Vec<InFlight> = running.iter().map(flying).collect();
             let (known, host_asks) = (&observations, Some(host));
             let action = strategy.next(Situation {

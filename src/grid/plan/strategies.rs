@@ -138,8 +138,8 @@ impl PlannedStrategy {
 
 /// Every strategy that there is.
 pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy> {
+    let sizes = grid.sizes();
     let of = |spec: StrategySpec| {
-        let sizes = grid.sizes();
         let is_chosen = spec == grid.strategy;
         // A bound that suits the grid's own strategy may be too low for another one.
         let spec = if is_chosen { spec } else { spec.within_reach(&sizes) };

@@ -46,8 +46,7 @@ const BEHIND: f64 = 3.0;
 /// joins any.
 pub(super) fn least_screen(levels: &[Vec<usize>]) -> usize {
     let kernel = Kernel::new(levels);
-    let first = screen::looks(&kernel, levels.len()).next().filter(|_| kernel.axes() > 0);
-    first.unwrap_or(levels.len())
+    if kernel.axes() == 0 { levels.len() } else { screen::first_look(&kernel, levels.len()) }
 }
 
 /// A screen by a model, then a race.
@@ -178,7 +177,8 @@ impl Modelled {
             return self.launch(start + place, configuration, Purpose::Final);
         }
         let is_lost = is_lost(&members, &eligible);
-        if let Some(action) = self.anew(situation, &known).filter(|_| is_lost) {
+        // What is believed by all launches costs a fit: it is asked for where it is needed.
+        if is_lost && let Some(action) = self.anew(situation, &known) {
             return action;
         }
         // What was launched once and is believed to be behind is no rival.
@@ -274,8 +274,7 @@ impl Strategy for Modelled {
     fn remaining(&self, situation: Situation<'_>) -> Remaining {
         let over = (situation.observations.len() + situation.in_flight.len()) as u32;
         let high = self.trials().saturating_sub(over);
-        let screen = screen::looks(&self.kernel, self.race.task.configurations).next();
-        let screen = screen.unwrap_or(self.race.task.configurations) as u32;
+        let screen = screen::first_look(&self.kernel, self.race.task.configurations) as u32;
         if begun(&situation).is_none() && over < screen {
             return Remaining { low: (screen - over).min(high), high };
         }

@@ -71,6 +71,11 @@ pub(super) fn looks(kernel: &Kernel, configurations: usize) -> impl Iterator<Ite
     (0..).map(move |look| opening + (look + 1) * step).take_while(move |it| *it < configurations)
 }
 
+/// The first of them; all configurations where there is none.
+pub(super) fn first_look(kernel: &Kernel, configurations: usize) -> usize {
+    looks(kernel, configurations).next().unwrap_or(configurations)
+}
+
 /// The configurations of a screen.
 #[derive(Clone, Debug)]
 pub(super) struct Field {
