@@ -222,10 +222,7 @@ impl Script {
             }
         }
         if !appended.is_empty() {
-            // Digits right before a redirection would be its descriptor: `8<file`.
-            let redirects = self.source[self.end..].starts_with(['<', '>']);
-            let space = if redirects { " " } else { "" };
-            replaced.push((self.end..self.end, format!(" {}{space}", quoted(appended))));
+            replaced.push((self.end..self.end, format!(" {}", quoted(appended))));
         }
         (self.with_replaced(replaced), positional)
     }
@@ -259,6 +256,10 @@ impl Script {
         for (span, with) in replaced {
             text.push_str(&self.source[kept..span.start]);
             text.push_str(&with);
+            // Digits right before a redirection would be its descriptor: `8<file`.
+            if !with.is_empty() && self.source[span.end..].starts_with(['<', '>']) {
+                text.push(' ');
+            }
             kept = span.end;
         }
         text.push_str(&self.source[kept..]);
