@@ -154,6 +154,29 @@ impl Machine {
             })
             .collect()
     }
+
+    /// What keeps figures of this machine and of another one of a cluster from being pooled:
+    /// other kinds of GPU, another driver. What else differs moves the machine's level alone.
+    pub fn other_kind(&self, other: &Self) -> Vec<MachineDifference> {
+        const KIND: [&str; 6] =
+            ["GPU", "GPU memory", "compute capability", "driver", "CUDA version", "architecture"];
+        let mut all = self.kind().differences(&other.kind());
+        all.retain(|it| it.decides && KIND.contains(&it.what));
+        all
+    }
+
+    /// The same with one GPU of each kind: how many a machine has, and which, is not its kind.
+    fn kind(&self) -> Self {
+        let mut kinds: Vec<Gpu> = Vec::new();
+        for gpu in self.gpus.iter().flatten() {
+            let gpu = Gpu { index: 0, uuid: None, power_limit_w: None, ..gpu.clone() };
+            if !kinds.contains(&gpu) {
+                kinds.push(gpu);
+            }
+        }
+        kinds.sort_by(|a, b| a.name.cmp(&b.name));
+        Self { gpus: self.gpus.is_some().then_some(kinds), ..self.clone() }
+    }
 }
 
 impl Gpu {
@@ -234,6 +257,25 @@ mod tests {
             assert_eq!(found[0].decides, what != "container runtime", "{what}");
         }
         assert!(machine().differences(&machine()).is_empty());
+    }
+
+    #[test]
+    fn a_machine_is_of_another_kind_by_its_gpus_model_or_driver_alone() {
+        let of = |change: &dyn Fn(&mut Machine)| {
+            let mut now = machine();
+            change(&mut now);
+            machine().other_kind(&now).iter().map(|it| it.what).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&|it| it.gpus.as_mut().unwrap()[0].uuid = Some("GPU-9".to_owned())), [""; 0]);
+        assert_eq!(of(&|it| drop(it.gpus.as_mut().unwrap().pop())), [""; 0], "one more or less");
+        assert_eq!(of(&|it| it.cpu = Some("Xeon".to_owned())), [""; 0]);
+        assert_eq!(of(&|it| it.driver = Some("560.28.03".to_owned())), ["driver"]);
+        assert_eq!(of(&|it| it.gpus.as_mut().unwrap()[1].name = Some("L4".to_owned())), ["GPU"]);
+        assert_eq!(
+            of(&|it| it.gpus = Some(Vec::new())),
+            ["GPU", "GPU memory", "compute capability"]
+        );
+        assert_eq!(of(&|it| it.gpus = None), [""; 0], "not known");
     }
 
     #[test]

@@ -24,7 +24,6 @@ use crate::engine::{Engine, LaunchOrder, Launched};
 use crate::event::{Emit, Phase};
 use crate::gate::{Gate, GateOrder, GateReport, GateVerdict};
 use crate::history::HistoryError;
-use crate::history::folder::Folder;
 use crate::history::gates::is_own_death;
 use crate::history::journal::Entry;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
@@ -79,6 +78,14 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// When the launch is to end: it stops its server and measures nothing more.
     async fn put(&self, entry: Entry) -> Result<Entry, Refused>;
+
+    /// The same of an entry that another machine wrote, at this time by its clock.
+    ///
+    /// # Errors
+    /// As for [`Self::put`].
+    async fn put_at(&self, entry: Entry, _happened: jiff::Timestamp) -> Result<Entry, Refused> {
+        self.put(entry).await
+    }
 }
 
 /// The sink takes no more entries of this launch.
@@ -131,11 +138,11 @@ pub trait MeasureSession: Send {
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError>;
 }
 
-/// Makes one launch. A stop, or a sink that refuses, ends it as interrupted;
+/// Makes one launch, whose folder is there. A stop, or a sink that refuses, ends it as interrupted;
 /// whatever ends it, the server is stopped before this returns, or the sweep ends.
 ///
 /// # Errors
-/// When its folder or its records cannot be written, or this process lacks something itself: no
+/// When its records cannot be written, or this process lacks something itself: no
 /// conclusion about the configuration, and the next launch would fail in the same way. Or when
 /// its server cannot be stopped.
 pub async fn run(
@@ -147,8 +154,6 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<LaunchOutcome, SweepError> {
     let emit = &emit.of_launch(order.launch.launch);
-    let folder = &order.launch.folder;
-    Folder::create_launch(folder)?;
     let (outcome, left) = match boot(engine, &order.launch, emit, cancel).await {
         Err(failure) => {
             let left = failure.left.then(|| failure.clone());

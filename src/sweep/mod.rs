@@ -16,6 +16,7 @@ mod fakes;
 pub mod gates;
 pub mod hosts;
 pub mod launch;
+mod losses;
 pub mod measure;
 pub mod measured_with;
 pub(crate) mod observations;

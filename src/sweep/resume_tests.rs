@@ -62,6 +62,7 @@ async fn production_is_compared_with_what_the_latest_block_saw() {
         sequence,
         at: jiff::Timestamp::UNIX_EPOCH,
         elapsed_ms: None,
+        happened_at: None,
         entry,
     };
     let facts = serde_json::from_value(serde_json::json!({

@@ -54,7 +54,7 @@ impl Sweep {
             passes,
             early,
         };
-        running.start(trial, order, context);
+        running.start(trial, order, None, context);
         Ok(())
     }
 

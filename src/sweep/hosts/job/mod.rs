@@ -153,5 +153,6 @@ pub fn spoken(phase: &Phase) -> String {
             format!("{workload}{case} {repeat}")
         }
         Phase::Stopping => "stopping".to_owned(),
+        Phase::Elsewhere(what) => what.clone(),
     }
 }
