@@ -8,7 +8,7 @@ use super::budget::Part;
 use super::duration::spoken;
 use super::error::Findings;
 use super::estimate::{Estimate, mean_gpus};
-use super::{Grid, inert_flags, plan, some, unmeasured};
+use super::{Grid, hosts, inert_flags, plan, some, unmeasured};
 
 use crate::configuration::Configuration;
 use crate::metric::Scale;
@@ -25,6 +25,7 @@ pub(super) fn all(grid: &Grid, findings: &mut Findings) {
     budget(grid, findings);
     confirmation(grid, findings);
     window(grid, findings);
+    hosts::advise(grid, findings);
 }
 
 /// Without chunking vLLM refuses a batch that is smaller than the longest prompt.

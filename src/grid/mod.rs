@@ -43,7 +43,7 @@ pub use duration::read as duration_seconds;
 pub use error::{GridError, GridErrors};
 pub use estimate::mean_gpus;
 pub use file::GridFile;
-pub use hosts::SlurmBlock;
+pub use hosts::{SlurmBlock, gpus as gpus_of_gres};
 use node::Span;
 pub use service::ServiceBase;
 pub use window::Window;
@@ -101,6 +101,8 @@ pub struct Grid {
     pub gates: Gates,
     /// Times of the day in which it may launch; always where it names none.
     pub window: Option<Window>,
+    /// The cluster whose jobs its launches are; this machine where it names none.
+    pub hosts: Option<SlurmBlock>,
     /// What a person should read before the night.
     pub warnings: Vec<Warning>,
     places: Places,
@@ -123,6 +125,7 @@ struct Places {
     budget: Option<Span>,
     window: Option<Span>,
     confirm: Option<Span>,
+    hosts: Option<Span>,
 }
 
 /// What in a grid file asks for a stack.
