@@ -22,6 +22,7 @@ pub(crate) mod descriptors;
 mod doctor;
 mod finish;
 mod follow;
+mod hosts;
 mod list;
 mod owning;
 mod plan;

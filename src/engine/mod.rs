@@ -27,6 +27,7 @@ pub mod config_file;
 mod devices;
 pub mod docker;
 pub mod doctor;
+pub mod elsewhere;
 pub mod failure;
 pub mod leftovers;
 pub mod log;

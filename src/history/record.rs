@@ -13,7 +13,7 @@ pub use super::launch_record::LaunchRecord;
 use super::production::{Replaced, Unproven};
 use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::gate::Gates;
-use crate::grid::{Budget, Confirm, EngineBlock, Grid, Window};
+use crate::grid::{Budget, Confirm, EngineBlock, Grid, SlurmBlock, Window};
 use crate::machine::Machine;
 use crate::metric::Objective;
 use crate::strategy::{Order, Prediction, Purpose, Remaining, Strategy, StrategySpec, Task};
@@ -89,7 +89,10 @@ pub struct Manifest {
     pub confirm: Option<Confirm>,
     /// Operating system, kernel and processor of the host: results of different hosts do not mix.
     pub host: String,
-    /// The machine; an older version did not write it.
+    /// The cluster whose jobs make its launches, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<SlurmBlock>,
+    /// The machine; an older version did not write it, and launches on a cluster have their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Machine>,
     /// The image that is launched, where the engine launches one; an older version did not
@@ -204,7 +207,8 @@ impl Manifest {
             budget_seconds: grid.budget_seconds,
             budget: grid.budget,
             confirm: grid.confirm,
-            host: host(),
+            host: grid.hosts.as_ref().map_or_else(host, SlurmBlock::named),
+            hosts: grid.hosts.clone(),
             machine: None,
             image_id: None,
             image: grid.engine.image(),

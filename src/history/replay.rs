@@ -233,16 +233,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
             bar,
             gpus,
         } => {
-            let confirms = record.confirmations.iter_mut().find(|it| it.open);
-            let confirmation = confirms.map(|it| {
-                if !it.asked.of_grid {
-                    it.by_person.push(*launch);
-                }
-                it.asked.number
-            });
-            if confirmation.is_none() {
-                (record.ended, record.not_confirmed) = (None, None);
-            }
+            let confirmation = confirmed_by(record, *launch);
             record.launches.push(LaunchRecord {
                 launch: *launch,
                 trial: *trial,
@@ -315,6 +306,18 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
         }
         Entry::Unknown => {}
     }
+}
+
+/// Number of the confirmation that a launch which begins is made for.
+fn confirmed_by(record: &mut SweepRecord, launch: u32) -> Option<u32> {
+    let Some(open) = record.confirmations.iter_mut().find(|it| it.open) else {
+        (record.ended, record.not_confirmed) = (None, None);
+        return None;
+    };
+    if !open.asked.of_grid {
+        open.by_person.push(launch);
+    }
+    Some(open.asked.number)
 }
 
 /// A confirmation begins, or goes on.

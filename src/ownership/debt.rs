@@ -46,6 +46,8 @@ pub enum Owed {
     Processes,
     /// A process group.
     Group(GroupOwed),
+    /// Jobs of a cluster, as its journal has them.
+    Jobs,
 }
 
 /// Production as it can be started again without any file of the run. No secret is in it.
@@ -110,6 +112,7 @@ impl Owed {
             Self::Production(_) => PRODUCTION.to_owned(),
             Self::Containers { .. } => "containers".to_owned(),
             Self::Processes => "processes".to_owned(),
+            Self::Jobs => "jobs".to_owned(),
             Self::Group(group) => format!("launch-{}", group.launch),
         }
     }

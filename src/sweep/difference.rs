@@ -212,8 +212,9 @@ impl Before<'_> {
         }
         match &manifest.machine {
             Some(before) => {
-                let differences = before.differences(&now.machine);
-                all.extend(differences.into_iter().map(Difference::Machine));
+                let now = now.machine.iter();
+                let differences = now.flat_map(|now| before.differences(now));
+                all.extend(differences.map(Difference::Machine));
             }
             None if manifest.host != now.host => {
                 all.push(Difference::Host { before: manifest.host.clone(), now: now.host.clone() });
@@ -394,7 +395,7 @@ pub(super) fn continues(
         tool_version: now.tool_version.clone(),
         suite_version: now.suite_version,
         host: now.host.clone(),
-        machine: Some(now.machine.clone()),
+        machine: now.machine.clone(),
         image_id: now.image_id.clone(),
         image: asks.image,
         ids: asks.ids,

@@ -93,6 +93,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
         service_parts: None,
         gates: None,
         window: None,
+        hosts: None,
         suite_version: None,
     }
 }

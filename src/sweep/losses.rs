@@ -85,7 +85,7 @@ mod tests {
                 launch: at as u32 + 1,
                 configuration: "c0".to_owned(),
                 outcome: outcome.clone(),
-                ended_at: jiff::Timestamp::from_second(at as i64).ok(),
+                ended_at: jiff::Timestamp::from_second(i64::from(at as u32)).ok(),
                 ..LaunchRecord::default()
             });
         }

@@ -86,7 +86,7 @@ impl Cluster {
     }
 
     /// The folder of a launch, by a path that all nodes see.
-    pub(super) fn folder_of(&self, making: &Making<'_>) -> PathBuf {
+    pub(super) fn folder_of(making: &Making<'_>) -> PathBuf {
         shared(&making.order.launch.folder)
     }
 }

@@ -99,8 +99,8 @@ impl FakeSlurm {
     }
 
     /// The next answer of a command.
-    pub(in crate::sweep) fn answers(&self, command: &'static str, with: Result<Answer, ToolError>) {
-        self.with(|state| state.scripted.push((command, with)));
+    pub(in crate::sweep) fn answers(&self, command: &'static str, with: Answer) {
+        self.with(|state| state.scripted.push((command, Ok(with))));
     }
 
     /// The next submission is accepted, and nobody learns its id.
@@ -109,8 +109,8 @@ impl FakeSlurm {
     }
 
     /// What a refused command answers.
-    pub(in crate::sweep) fn refusal(why: &str) -> Result<Answer, ToolError> {
-        Ok(answer(1, String::new(), &format!("sbatch: error: Batch job submission failed: {why}")))
+    pub(in crate::sweep) fn refusal(why: &str) -> Answer {
+        answer(1, String::new(), &format!("sbatch: error: Batch job submission failed: {why}"))
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {

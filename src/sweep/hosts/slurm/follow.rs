@@ -73,7 +73,7 @@ impl Cluster {
             making,
             emit: making.emit.of_launch(making.order.launch.launch),
             job,
-            reader: Some(Reader::of(&self.folder_of(making))),
+            reader: Some(Reader::of(&Self::folder_of(making))),
             skip: taken_up.map_or(0, |it| it.entries),
             host: taken_up.and_then(|it| it.host.clone()),
             began: None,
@@ -127,7 +127,7 @@ impl Following<'_> {
         })
         .await;
         self.reader = Some(reader);
-        let path = || Files::of(&self.cluster.folder_of(self.making)).lines();
+        let path = || Files::of(&Cluster::folder_of(self.making)).lines();
         let lines = lines.map_err(|error| HistoryError::Io { path: path(), error })?;
         for line in lines {
             match line {
@@ -323,7 +323,7 @@ impl Following<'_> {
     fn is_at_limit(&self) -> bool {
         let Some(began) = &self.began else { return false };
         let passed = jiff::Timestamp::now().duration_since(began.at).as_secs();
-        passed + (GRACE + SLACK) as i64 >= self.cluster.seconds as i64
+        u64::try_from(passed).unwrap_or_default() + GRACE + SLACK >= self.cluster.seconds
     }
 
     /// What a launch came to that we asked to end.
@@ -365,7 +365,7 @@ impl Following<'_> {
 
     /// The last lines that the job printed: only where something is wrong.
     fn printed(&self) -> Option<String> {
-        let path = Files::of(&self.cluster.folder_of(self.making)).output();
+        let path = Files::of(&Cluster::folder_of(self.making)).output();
         let bytes = input::read(&path, 1 << 20).ok()?;
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|it| !it.is_empty()).collect();

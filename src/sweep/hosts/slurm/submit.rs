@@ -54,7 +54,7 @@ impl Cluster {
     /// Writes what the job reads.
     fn write(&self, making: &Making<'_>) -> Result<(), SweepError> {
         let mut order = making.order.clone();
-        let folder = self.folder_of(making);
+        let folder = Self::folder_of(making);
         Folder::create_launch(&folder)?;
         order.launch.folder.clone_from(&folder);
         let order = JobOrder {
@@ -87,7 +87,7 @@ impl Cluster {
         exclude: &[String],
     ) -> Result<Option<String>, SweepError> {
         let launch = making.order.launch.launch;
-        let folder = self.folder_of(making);
+        let folder = Self::folder_of(making);
         let request = JobRequest {
             block: &self.block,
             run_id: &self.run_id,
