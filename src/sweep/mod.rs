@@ -12,7 +12,7 @@ pub mod early;
 pub mod eta;
 pub mod events;
 #[cfg(test)]
-mod fakes;
+pub(crate) mod fakes;
 pub mod gates;
 pub mod hosts;
 pub mod launch;

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::super::job::node::{self, Node};
 use super::super::job::{Began, Files};
 use super::tool::{Answer, Tool, ToolError};
+use crate::engine::Engine;
 use crate::machine::Machine;
-use crate::sweep::fakes::{FakeEngine, FakeMeasure};
+use crate::sweep::launch::Measure;
 
 /// Seconds from a job's start to its program.
 const START: u64 = 1;
@@ -58,10 +59,10 @@ struct State {
 
 /// A cluster of some nodes.
 #[derive(Clone)]
-pub(in crate::sweep) struct FakeSlurm {
+pub(crate) struct FakeSlurm {
     state: Arc<Mutex<State>>,
-    engine: Arc<FakeEngine>,
-    measure: Arc<FakeMeasure>,
+    engine: Arc<dyn Engine>,
+    measure: Arc<dyn Fn(&str) -> Arc<dyn Measure> + Send + Sync>,
     /// What a node is.
     machine: Arc<dyn Fn(&str) -> Machine + Send + Sync>,
     /// Whether its program can be started there.
@@ -73,43 +74,48 @@ fn answer(code: i32, out: String, err: &str) -> Answer {
 }
 
 impl FakeSlurm {
-    pub(in crate::sweep) fn new(nodes: &[&str], engine: FakeEngine, measure: FakeMeasure) -> Self {
+    pub(crate) fn new(nodes: &[&str], engine: Arc<dyn Engine>, measure: Arc<dyn Measure>) -> Self {
         let nodes = nodes.iter().map(|it| ((*it).to_owned(), true)).collect();
         Self {
             state: Arc::new(Mutex::new(State { nodes, ..State::default() })),
-            engine: Arc::new(engine),
-            measure: Arc::new(measure),
+            engine,
+            measure: Arc::new(move |_| Arc::clone(&measure)),
             machine: Arc::new(|_| Machine::default()),
             starts: Arc::new(|_| true),
         }
     }
 
-    pub(in crate::sweep) fn machines(
+    pub(crate) fn machines(
         self,
         machine: impl Fn(&str) -> Machine + Send + Sync + 'static,
     ) -> Self {
         Self { machine: Arc::new(machine), ..self }
     }
 
-    pub(in crate::sweep) fn starts(
+    /// What measures on each node.
+    pub(crate) fn measures(
         self,
-        starts: impl Fn(&str) -> bool + Send + Sync + 'static,
+        measure: impl Fn(&str) -> Arc<dyn Measure> + Send + Sync + 'static,
     ) -> Self {
+        Self { measure: Arc::new(measure), ..self }
+    }
+
+    pub(crate) fn starts(self, starts: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self { starts: Arc::new(starts), ..self }
     }
 
     /// The next answer of a command.
-    pub(in crate::sweep) fn answers(&self, command: &'static str, with: Answer) {
+    pub(crate) fn answers(&self, command: &'static str, with: Answer) {
         self.with(|state| state.scripted.push((command, Ok(with))));
     }
 
     /// The next submission is accepted, and nobody learns its id.
-    pub(in crate::sweep) fn loses_answer(&self) {
+    pub(crate) fn loses_answer(&self) {
         self.with(|state| state.loses_answer = true);
     }
 
     /// What a refused command answers.
-    pub(in crate::sweep) fn refusal(why: &str) -> Answer {
+    pub(crate) fn refusal(why: &str) -> Answer {
         answer(1, String::new(), &format!("sbatch: error: Batch job submission failed: {why}"))
     }
 
@@ -118,31 +124,31 @@ impl FakeSlurm {
     }
 
     /// All commands that begin so.
-    pub(in crate::sweep) fn ran(&self, command: &str) -> Vec<String> {
+    pub(crate) fn ran(&self, command: &str) -> Vec<String> {
         let ran = self.with(|state| state.ran.clone());
         ran.into_iter().filter(|it| it.starts_with(command)).collect()
     }
 
     /// Jobs that are not over.
-    pub(in crate::sweep) fn living(&self) -> usize {
+    pub(crate) fn living(&self) -> usize {
         self.with(|state| state.jobs.values().filter(|it| it.lives()).count())
     }
 
     /// The node takes no jobs any more, or takes them again; what runs there runs on.
-    pub(in crate::sweep) fn takes_jobs(&self, node: &str, takes: bool) {
+    pub(crate) fn takes_jobs(&self, node: &str, takes: bool) {
         self.with(|state| state.nodes.insert(node.to_owned(), takes));
         self.schedule();
     }
 
     /// The node dies, and its job with it.
-    pub(in crate::sweep) fn dies(&self, node: &str) {
+    pub(crate) fn dies(&self, node: &str) {
         self.takes_jobs(node, false);
         self.ends(node, "NODE_FAIL", 0);
     }
 
     /// The job that runs on a node is ended by the cluster, `within` so many seconds after it
     /// was asked to; at once, unasked, where that is 0.
-    pub(in crate::sweep) fn ends(&self, node: &str, state: &'static str, within: u64) {
+    pub(crate) fn ends(&self, node: &str, state: &'static str, within: u64) {
         let on = |it: &FakeJob| it.state == "RUNNING" && it.node.as_deref() == Some(node);
         let id = self.with(|state| state.jobs.iter().find(|(_, it)| on(it)).map(|(id, _)| *id));
         let Some(id) = id else { return };
@@ -150,7 +156,7 @@ impl FakeSlurm {
     }
 
     /// The job on a node is started for the second time.
-    pub(in crate::sweep) fn requeues(&self, node: &str) {
+    pub(crate) fn requeues(&self, node: &str) {
         self.with(|state| {
             let mut all = state.jobs.values_mut();
             let on = |it: &&mut FakeJob| it.lives() && it.node.as_deref() == Some(node);
@@ -234,8 +240,8 @@ impl FakeSlurm {
                 job: Some(id.to_string()),
                 restarts: 0,
             };
-            let node =
-                Node { engine: &*self.engine, measure: &*self.measure, began, cancel: &cancel };
+            let measure = (self.measure)(&began.host);
+            let node = Node { engine: &*self.engine, measure: &*measure, began, cancel: &cancel };
             node::run(&order, node).await.expect("a launch");
             state = "COMPLETED";
         } else {

@@ -4,7 +4,7 @@
 
 pub mod cluster;
 #[cfg(test)]
-pub(in crate::sweep) mod fake;
+pub(crate) mod fake;
 mod follow;
 pub mod loss;
 pub mod nodes;

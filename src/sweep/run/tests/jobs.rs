@@ -11,7 +11,7 @@ use crate::sweep::hosts::slurm::fake::FakeSlurm;
 /// A set-up and the cluster that its launches run on.
 fn on(nodes: &[&str], setup: Setup) -> (Setup, FakeSlurm) {
     let Setup { engine, measure, .. } = setup;
-    let slurm = FakeSlurm::new(nodes, engine, measure);
+    let slurm = FakeSlurm::new(nodes, Arc::new(engine), Arc::new(measure));
     let rest = Setup {
         engine: FakeEngine::new(&setup.actions),
         measure: FakeMeasure::new(&setup.actions),
