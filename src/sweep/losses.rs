@@ -51,7 +51,7 @@ pub(super) fn stops(record: &SweepRecord) -> Option<SweepError> {
         let by_loss = matches!(
             it.outcome,
             Some(LaunchOutcome::Lost {
-                loss: Loss::NoResult | Loss::NodeUnable | Loss::Cancelled | Loss::Requeued,
+                loss: Loss::NoResult | Loss::NodeUnable | Loss::Cancelled,
                 ..
             })
         );
