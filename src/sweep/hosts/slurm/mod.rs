@@ -3,6 +3,7 @@
 //! submitting, following and ending them; what a launch does on its node is `vllm-grid launch`.
 
 pub mod loss;
+pub mod partition;
 pub mod reading;
 pub mod request;
 pub mod state;

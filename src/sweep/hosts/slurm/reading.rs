@@ -125,17 +125,6 @@ pub fn seconds(limit: &str) -> Option<u64> {
     Some(days * 86_400 + rest)
 }
 
-/// GPUs of one node or of one request, as `gpu:rtx4090:2(S:0-1)` and `gpu:2` have them.
-pub fn gpus(gres: &str) -> u32 {
-    let each = gres.split(',').filter_map(|it| {
-        let it = it.split('(').next()?.trim();
-        let mut parts = it.split(':');
-        (parts.next()? == "gpu").then_some(())?;
-        Some(parts.next_back().map_or(1, |last| last.parse().unwrap_or(1)))
-    });
-    each.sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::state::Ended;
@@ -184,10 +173,8 @@ mod tests {
             all.iter().map(|it| it.limit).collect::<Vec<_>>(),
             [None, Some(86_400), Some(1800)]
         );
-        let of = |it: &Node| it.gres.as_deref().map_or(0, gpus);
-        assert_eq!(all.iter().map(of).collect::<Vec<_>>(), [2, 2, 0]);
-        assert_eq!(gpus("gpu:a100:4,gpu:h100:2,license:x:9"), 6);
-        assert_eq!(gpus("gpu"), 1);
+        let gres: Vec<_> = all.iter().map(|it| it.gres.as_deref()).collect();
+        assert_eq!(gres, [Some("gpu:rtx4090:2(S:0-1)"), Some("gpu:rtx4090:2"), None]);
     }
 
     #[test]
