@@ -62,6 +62,8 @@ pub struct SeenPartition {
     pub idle: usize,
     /// Seconds that a job may take; `None` without a limit.
     pub limit_seconds: Option<u64>,
+    /// Whether it takes jobs and starts them.
+    pub is_up: bool,
 }
 
 impl<'a> Plan<'a> {

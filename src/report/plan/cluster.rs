@@ -67,7 +67,8 @@ fn partition(cluster: &PlannedCluster<'_>) -> String {
         let why = cluster.not_seen.as_deref().unwrap_or("nobody asked");
         return format!("{name}: not seen from here ({why})");
     };
-    let SeenPartition { name, nodes, up, fitting, idle, limit_seconds } = seen;
+    let SeenPartition { name, nodes, up, fitting, idle, limit_seconds, is_up } = seen;
+    let down = if *is_up { "" } else { "it is down; " };
     let asked = match cluster.slurm.gres {
         Some(_) => format!("{fitting} of them with that gres, "),
         None => String::new(),
@@ -86,7 +87,7 @@ fn partition(cluster: &PlannedCluster<'_>) -> String {
         String::new()
     };
     format!(
-        "{}: {up} of {nodes} nodes take jobs, {asked}{idle} idle now; {limit}{few}",
+        "{}: {down}{up} of {nodes} nodes take jobs, {asked}{idle} idle now; {limit}{few}",
         of_name(name)
     )
 }

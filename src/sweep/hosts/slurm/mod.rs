@@ -2,6 +2,7 @@
 //! launched and what it means is the loop's. One job a launch, found by its id alone. Here are
 //! submitting, following and ending them; what a launch does on its node is `vllm-grid launch`.
 
+pub mod check;
 pub mod loss;
 pub mod partition;
 pub mod reading;

@@ -39,7 +39,7 @@ pub async fn see(tool: &dyn Tool, block: &SlurmBlock) -> Result<SeenPartition, U
     };
     let own: Vec<Node> = all.into_iter().filter(|node| node.partition == name).collect();
     let Some(first) = own.first() else { return Err(Unseen::NoPartition(name)) };
-    let limit_seconds = first.limit;
+    let (limit_seconds, is_up) = (first.limit, first.is_open);
     let fits = |node: &&Node| {
         let asked = block.gres.as_deref();
         node.is_up() && asked.is_none_or(|asked| has(node.gres.as_deref().unwrap_or(""), asked))
@@ -51,6 +51,7 @@ pub async fn see(tool: &dyn Tool, block: &SlurmBlock) -> Result<SeenPartition, U
         fitting: fitting.len(),
         idle: fitting.iter().filter(|node| node.state == "idle").count(),
         limit_seconds,
+        is_up,
         name,
     })
 }
@@ -121,10 +122,10 @@ mod tests {
         see(&Says(Ok(answer)), block).await
     }
 
-    const NODES: &str = "n1|gpu*|idle|gpu:rtx4090:2(S:0-1)|1:00:00|8|16000\n\
+    const NODES: &str = "n1|gpu*|idle|gpu:rtx4090:2(S:0-1)|1:00:00|8|16000|up\n\
                          n2|gpu*|mixed|gpu:rtx4090:1|1:00:00|8|16000\n\
                          n3|gpu*|drained|gpu:rtx4090:2|1:00:00|8|16000\n\
-                         n1|short|idle|gpu:rtx4090:2|1:00|8|16000\n";
+                         n1|short|idle|gpu:rtx4090:2|1:00|8|16000|down\n";
 
     #[tokio::test]
     async fn nodes_are_counted_by_what_they_have_and_whether_they_take_jobs() {
@@ -136,10 +137,12 @@ mod tests {
             fitting: 1,
             idle: 1,
             limit_seconds: Some(3600),
+            is_up: true,
         };
         assert_eq!(seen(NODES, &asks).await, Ok(expected));
         let any = seen(NODES, &block(Some("short"), None)).await.expect("a partition");
         assert_eq!((any.nodes, any.fitting, any.limit_seconds), (1, 1, Some(60)));
+        assert!(!any.is_up);
     }
 
     #[tokio::test]
