@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Recover(RecoverArgs),
     /// Check for what would prevent a sweep
     #[command(after_help = examples::DOCTOR)]
-    Doctor(GridArgs),
+    Doctor(DoctorArgs),
     /// Print what a sweep showed, what to do next, and the ranking; also while it runs
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
@@ -151,6 +151,20 @@ pub(crate) struct PlanArgs {
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+}
+
+/// `doctor`.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// The grid.
+    #[command(flatten)]
+    pub(crate) grid: GridArgs,
+    /// Of a cluster: for how long the check's job may wait for a node
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub(crate) wait: u64,
+    /// On a node of a cluster: where the job of such a check answers
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) on_node: Option<PathBuf>,
 }
 
 /// `resume`.

@@ -11,7 +11,8 @@ Examples:
 pub(crate) const PLAN: &str = "\
 Examples:
   vllm-grid plan grids/quickstart.yaml
-  vllm-grid plan grids/qwen3-overnight.yaml --engine simulated --format json";
+  vllm-grid plan grids/qwen3-overnight.yaml --engine simulated --format json
+  vllm-grid plan grids/slurm.yaml";
 
 pub(crate) const RESUME: &str = "\
 Examples:
@@ -31,7 +32,8 @@ Examples:
 pub(crate) const DOCTOR: &str = "\
 Examples:
   vllm-grid doctor grids/quickstart.yaml
-  vllm-grid doctor grids/qwen3-overnight.yaml --engine docker";
+  vllm-grid doctor grids/qwen3-overnight.yaml --engine docker
+  vllm-grid doctor grids/slurm.yaml --wait 30m";
 
 pub(crate) const REPORT: &str = "\
 Examples:

@@ -19,10 +19,12 @@ const LATE: &str = "VLLM_GRID_SLURM_LATE";
 
 /// The cluster that a grid names.
 pub(super) fn of(grid: &Grid, sweep: &Sweep) -> Result<Option<Arc<dyn Hosts>>, CommandError> {
-    let Some(block) = &grid.hosts else { return Ok(None) };
+    let Some((block, seconds)) = grid.hosts.as_ref().zip(grid.job_seconds()) else {
+        return Ok(None);
+    };
     let setting = Setting {
         block: block.clone(),
-        seconds: block.seconds.unwrap_or(3600),
+        seconds,
         run_id: sweep.record().manifest.run_id(),
         run: shared(sweep.folder().path()),
         program: program()?,

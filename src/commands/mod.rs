@@ -57,7 +57,7 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
         Command::Confirm(args) => Box::pin(confirm::confirm(&args, shutdown)).await,
         Command::Apply(args) => Box::pin(apply::apply(&args)).await,
         Command::Recover(args) => recover::recover(&args, shutdown).await,
-        Command::Doctor(args) => doctor::doctor(&args).await,
+        Command::Doctor(args) => Box::pin(doctor::doctor(&args, shutdown)).await,
         Command::Plan(args) => Box::pin(plan::plan(&args)).await,
         Command::Report(args) => report::report(&args).await,
         Command::List(args) => list::list(&args),

@@ -144,12 +144,11 @@ fn slurm(slow: &'static str, by: f64) -> FakeSlurm {
 /// One session, on a cluster or on this host, for so many seconds at most; whether it ended.
 async fn session(grid: &Grid, run: &Path, on: Option<&FakeSlurm>, seconds: u64) -> bool {
     let secrets = Secrets::default();
-    let mut sweep = match Folder::existing(run) {
-        Ok(folder) => Sweep::resume(folder, &secrets).expect("a sweep").with_configurations(grid),
-        Err(_) => {
-            let now = jiff::Timestamp::UNIX_EPOCH;
-            Sweep::begin_with(grid, Some(run), now, &secrets, None).expect("a new sweep")
-        }
+    let mut sweep = if let Ok(folder) = Folder::existing(run) {
+        Sweep::resume(folder, &secrets).expect("a sweep").with_configurations(grid)
+    } else {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        Sweep::begin_with(grid, Some(run), now, &secrets, None).expect("a new sweep")
     };
     let engine = Arc::new(FakeEngine::new(&Actions::default()));
     let nowhere = |_: &Path| Box::new(NoRecords) as Box<dyn RecordSink>;

@@ -209,11 +209,12 @@ fn too_short(
         let ends = format!("the budget of {limit} ends the sweep before its {launches}{never}");
         return (most < fewest).then_some(ends);
     }
+    let beside = if part == Part::Time { estimate.beside } else { 1.0 };
     if most < fewest {
         return Some(format!(
             "{launches} launches take at least {}, by assumption: the budget of {limit} ends the \
              sweep before that, after {}",
-            spoken(estimate.low_seconds),
+            spoken(estimate.low_seconds / beside),
             plan::range((least, most))
         ));
     }
@@ -221,7 +222,7 @@ fn too_short(
         format!(
             "{launches} launches may take up to {}, by assumption: the budget of {limit} may end the sweep \
              after {least} of them{never}",
-            spoken(estimate.high_seconds)
+            spoken(estimate.high_seconds / beside)
         )
     })
 }

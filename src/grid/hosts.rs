@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::{self, spoken};
 use super::error::Findings;
+use super::estimate::Estimate;
 use super::fields::Fields;
 use super::node::{Content, Node, Span};
 use super::{EngineBlock, Grid, some};
 use crate::configuration::Configuration;
+use crate::strategy::StrategySpec;
 
 mod options;
 
@@ -22,6 +24,9 @@ pub(super) const AT_ONCE: (i64, i64) = (1, 1000);
 
 /// Seconds of one launch that a grid can allow: Slurm counts in minutes.
 const TIMES: (u64, u64) = (60, 30 * 86_400);
+
+/// What a boot may last beyond what is assumed: a download, or a slow compilation.
+const BOOT: f64 = 900.0;
 
 /// The least that is allowed to a launch of which the grid does not say how long it may take.
 const LEAST: f64 = 600.0;
@@ -73,8 +78,17 @@ impl SlurmBlock {
     }
 }
 
+impl Grid {
+    /// Seconds that the job of one launch may take on the grid's cluster, where it names one.
+    pub fn job_seconds(&self) -> Option<u64> {
+        let is_simulated = matches!(self.engine, EngineBlock::Simulated(_));
+        let boot = if is_simulated { 0.0 } else { BOOT };
+        self.hosts.as_ref().map(|it| it.seconds_or(Estimate::of(self).longest_seconds, boot))
+    }
+}
+
 /// GPUs of one node or of one request, as `gpu:rtx4090:2(S:0-1)` and `gpu:2` have them.
-pub fn gpus(gres: &str) -> u32 {
+fn gpus(gres: &str) -> u32 {
     let each = gres.split(',').filter_map(|it| {
         let it = it.split('(').next()?.trim();
         let mut parts = it.split([':', '=']);
@@ -215,6 +229,14 @@ pub(super) fn advise(grid: &Grid, findings: &mut Findings) {
         EngineBlock::Process(_) => true,
         EngineBlock::Simulated(_) => false,
     };
+    let once = matches!(&grid.strategy, StrategySpec::Grid(spec) if spec.launches == 1);
+    if once && block.at_once > 1 && grid.configurations.len() > 1 {
+        let message = "each configuration is launched once: on several nodes nothing distinguishes \
+                       a configuration from its node, and those of different nodes are not \
+                       compared; give `grid` two `launches` or more, or write `at-once: 1` and one \
+                       node in `options` (`--nodelist=NODE`)";
+        findings.warning(place, message);
+    }
     let Some(gpus) = block.gpus().filter(|gpus| *gpus > 0) else {
         if wants_gpu {
             let message = "no `gres` names GPUs: the cluster gives a launch none of its own, and \

@@ -6,6 +6,7 @@
 use super::super::error::Findings;
 use super::super::fields::list;
 use super::super::node::{Content, Node};
+use crate::secret::is_in_arguments;
 
 /// Options that a key of the grid says, with the key.
 const OF_KEYS: [(&str, &str); 13] = [
@@ -121,7 +122,10 @@ pub(super) fn read(node: &Node, findings: &mut Findings) -> Vec<String> {
             findings.error(&item.span, message).help("write for example `--account=lab`");
             continue;
         };
-        if let Some((message, help)) = refusal(word, words.last().map(String::as_str)) {
+        let before = words.last().map(String::as_str);
+        // A secret is reported with the others, and not shown.
+        let is_secret = is_in_arguments(before.into_iter().chain([word.as_str()]));
+        if let Some((message, help)) = refusal(word, before).filter(|_| !is_secret) {
             findings.error(&item.span, message).help(help);
         }
         words.push(word.clone());

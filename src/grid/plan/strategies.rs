@@ -55,6 +55,9 @@ pub struct PlannedStrategy {
     /// Launches in all.
     #[serde(skip)]
     in_all: Remaining,
+    /// Launches that run beside each other, on average.
+    #[serde(skip)]
+    pub(super) beside: f64,
 }
 
 /// From the least to the most; the same where it is known.
@@ -124,7 +127,7 @@ impl PlannedStrategy {
     pub(super) fn took(&mut self, (least, most): (f64, f64), ends: Ends) {
         self.hours = Range { low: least / 3600.0, high: most / 3600.0 };
         self.measured = true;
-        let begun = ends.begun(most, self.launches.high);
+        let begun = ends.begun(most, self.launches.high, self.beside);
         self.begun_within_budget = begun.map(|it| Begun { least: it, most: it });
     }
 
@@ -158,6 +161,7 @@ pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy
             begun_within_budget: Begun::of(&estimate.begun_within(grid)),
             of_best: spec.launches_of_best(&sizes),
             in_all: spec.expected_launches(&sizes),
+            beside: estimate.beside,
             spec,
         };
         planned.differ_by(differences);

@@ -108,7 +108,10 @@ pub(super) fn hosts() -> Value {
         "options" => json!({
             "type": ["array", "null"], "items": {"type": "string", "pattern": "^--[A-Za-z0-9]"},
         }),
-        _ => json!({"type": ["string", "null"], "pattern": r"^\S+$"}),
+        "gres" => {
+            json!({"type": ["string", "null"], "pattern": r"^[^\s:=,]([^\s,]*[^\s:=,])?(,[^\s,]+)*$"})
+        }
+        _ => json!({"type": ["string", "null"], "pattern": r"^[^\s,]+$"}),
     };
     let entries: Vec<(&str, Value)> =
         SLURM_KEYS.iter().map(|key| (*key, key_of_slurm(key))).collect();

@@ -57,16 +57,19 @@ struct State {
     ran: Vec<String>,
 }
 
+/// Something of a node, by its name.
+type OnNode<T> = dyn Fn(&str) -> T + Send + Sync;
+
 /// A cluster of some nodes.
 #[derive(Clone)]
 pub(crate) struct FakeSlurm {
     state: Arc<Mutex<State>>,
     engine: Arc<dyn Engine>,
-    measure: Arc<dyn Fn(&str) -> Arc<dyn Measure> + Send + Sync>,
+    measure: Arc<OnNode<Arc<dyn Measure>>>,
     /// What a node is.
-    machine: Arc<dyn Fn(&str) -> Machine + Send + Sync>,
+    machine: Arc<OnNode<Machine>>,
     /// Whether its program can be started there.
-    starts: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    starts: Arc<OnNode<bool>>,
 }
 
 fn answer(code: i32, out: String, err: &str) -> Answer {

@@ -119,7 +119,7 @@ pub fn cancel(job: &str) -> Vec<String> {
 
 /// `sinfo` of a partition: nodes, their states, what each has, and the limit of a job.
 pub fn partition(name: Option<&str>) -> Vec<String> {
-    let mut all = words(&["sinfo", "--noheader", "--Node", "--format=%N|%P|%T|%G|%l|%c|%m"]);
+    let mut all = words(&["sinfo", "--noheader", "--Node", "--format=%N|%P|%T|%G|%l|%c|%m|%a"]);
     all.extend(name.map(|it| format!("--partition={it}")));
     all
 }
