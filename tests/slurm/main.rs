@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use rig::{NODES, Rig};
 use support::{Ran, numbers, signal, texts, until};
 
+mod campaign;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;

@@ -58,6 +58,13 @@ impl Rig {
         done(words[0], &self.with(command).output().unwrap())
     }
 
+    /// The same where it may fail: the cluster is disturbed.
+    pub(crate) fn slurm_may_fail(&self, words: &[&str]) {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        let _ = self.with(command).output().unwrap();
+    }
+
     /// One of the scripts.
     pub(crate) fn script(&self, name: &str, words: &[&str]) {
         let mut command = script(name);
