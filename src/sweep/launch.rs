@@ -146,9 +146,23 @@ pub async fn run(
     emit: &Emit,
     cancel: &CancellationToken,
 ) -> Result<LaunchOutcome, SweepError> {
+    Folder::create_launch(&order.launch.folder)?;
+    run_in_folder(order, engine, measure, sink, emit, cancel).await
+}
+
+/// The same in a folder that was made for it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_in_folder(
+    order: &TrialOrder,
+    engine: &dyn Engine,
+    measure: &dyn Measure,
+    sink: &dyn Sink,
+    emit: &Emit,
+    cancel: &CancellationToken,
+) -> Result<LaunchOutcome, SweepError> {
     let emit = &emit.of_launch(order.launch.launch);
-    let folder = &order.launch.folder;
-    Folder::create_launch(folder)?;
     let (outcome, left) = match boot(engine, &order.launch, emit, cancel).await {
         Err(failure) => {
             let left = failure.left.then(|| failure.clone());
