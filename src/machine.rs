@@ -141,6 +141,30 @@ impl Machine {
         known.then(|| all.into_iter().map(text).collect::<Vec<_>>().join(", "))
     }
 
+    /// The same with these of its GPUs alone.
+    #[must_use]
+    pub fn with_gpus(self, is_given: impl Fn(&Gpu) -> bool) -> Self {
+        let gpus = self.gpus.map(|all| all.into_iter().filter(|it| is_given(it)).collect());
+        Self { gpus, ..self }
+    }
+
+    /// In what this machine and another node differ so that figures of both are not pooled:
+    /// kinds of GPU, whichever they are, and what drives them. All else is a node's own level.
+    pub fn apart(&self, node: &Self) -> Vec<MachineDifference> {
+        let kinds = |machine: &Self| {
+            let of = |gpu: &Gpu| Gpu { uuid: None, index: 0, ..gpu.clone() };
+            let gpus = machine.gpus.as_ref().map(|all| all.iter().map(of).collect());
+            Self {
+                gpus,
+                driver: machine.driver.clone(),
+                cuda: machine.cuda.clone(),
+                ..Self::default()
+            }
+        };
+        let all = kinds(self).differences(&kinds(node));
+        all.into_iter().filter(|it| it.decides).collect()
+    }
+
     /// Everything in which this machine and what it is `now` differ.
     pub fn differences(&self, now: &Self) -> Vec<MachineDifference> {
         let pairs = self.facts().into_iter().zip(now.facts());
@@ -153,29 +177,6 @@ impl Machine {
                 now: now.value,
             })
             .collect()
-    }
-
-    /// What keeps figures of this machine and of another one of a cluster from being pooled:
-    /// other kinds of GPU, another driver. What else differs moves the machine's level alone.
-    pub fn other_kind(&self, other: &Self) -> Vec<MachineDifference> {
-        const KIND: [&str; 6] =
-            ["GPU", "GPU memory", "compute capability", "driver", "CUDA version", "architecture"];
-        let mut all = self.kind().differences(&other.kind());
-        all.retain(|it| it.decides && KIND.contains(&it.what));
-        all
-    }
-
-    /// The same with one GPU of each kind: how many a machine has, and which, is not its kind.
-    fn kind(&self) -> Self {
-        let mut kinds: Vec<Gpu> = Vec::new();
-        for gpu in self.gpus.iter().flatten() {
-            let gpu = Gpu { index: 0, uuid: None, power_limit_w: None, ..gpu.clone() };
-            if !kinds.contains(&gpu) {
-                kinds.push(gpu);
-            }
-        }
-        kinds.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { gpus: self.gpus.is_some().then_some(kinds), ..self.clone() }
     }
 }
 
@@ -260,23 +261,6 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_of_another_kind_by_its_gpus_model_or_driver_alone() {
-        let of = |change: &dyn Fn(&mut Machine)| {
-            let mut now = machine();
-            change(&mut now);
-            machine().other_kind(&now).iter().map(|it| it.what).collect::<Vec<_>>()
-        };
-        assert_eq!(of(&|it| it.gpus.as_mut().unwrap()[0].uuid = Some("GPU-9".to_owned())), [""; 0]);
-        assert_eq!(of(&|it| drop(it.gpus.as_mut().unwrap().pop())), [""; 0], "one more or less");
-        assert_eq!(of(&|it| it.cpu = Some("Xeon".to_owned())), [""; 0]);
-        assert_eq!(of(&|it| it.driver = Some("560.28.03".to_owned())), ["driver"]);
-        let other = ["GPU", "GPU memory", "compute capability"];
-        assert_eq!(of(&|it| it.gpus.as_mut().unwrap()[1].name = Some("L4".to_owned())), other);
-        assert_eq!(of(&|it| it.gpus = Some(Vec::new())), other);
-        assert_eq!(of(&|it| it.gpus = None), [""; 0], "not known");
-    }
-
-    #[test]
     fn another_set_of_gpus_decides_and_one_that_is_not_known_does_not() {
         let mut less = machine();
         less.gpus.as_mut().unwrap().pop();
@@ -291,6 +275,26 @@ mod tests {
         let found = machine().differences(&unknown);
         assert!(!found.is_empty() && found.iter().all(|it| !it.decides), "{found:?}");
         assert!(found[0].to_string().ends_with("-> not known"), "{}", found[0]);
+    }
+
+    #[test]
+    fn nodes_are_apart_by_their_gpus_kind_and_driver_and_by_nothing_else() {
+        let mut node = machine();
+        for gpu in node.gpus.as_mut().unwrap() {
+            gpu.uuid = Some(format!("GPU-of-another-{}", gpu.index));
+            gpu.index += 4;
+        }
+        (node.kernel, node.cores) = (Some("6.8".to_owned()), Some(64));
+        assert_eq!(machine().apart(&node), []);
+        let what = |node: &Machine| {
+            machine().apart(node).into_iter().map(|it| it.what).collect::<Vec<_>>()
+        };
+        node.driver = Some("560.28.03".to_owned());
+        node.gpus.as_mut().unwrap()[1].name = Some("NVIDIA A100".to_owned());
+        assert_eq!(what(&node), ["GPU", "driver"]);
+        let half = machine().with_gpus(|gpu| gpu.index == 1);
+        assert_eq!(half.gpus.as_ref().map(Vec::len), Some(1));
+        assert!(what(&half).contains(&"GPU"), "another number of them");
     }
 
     #[test]

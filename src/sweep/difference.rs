@@ -275,7 +275,7 @@ pub(super) fn seen_engine_version(record: &SweepRecord) -> Option<Difference> {
 }
 
 /// The image of the latest block: that of its launches, else the one that it began with.
-fn image_id(record: &SweepRecord) -> Option<String> {
+pub(super) fn image_id(record: &SweepRecord) -> Option<String> {
     let launched = record.launches.iter().rev().filter_map(|launch| launch.facts.as_ref());
     let launched = launched.into_iter().find_map(|facts| facts.image_id.clone());
     launched.or_else(|| record.manifest.image_id.clone())

@@ -24,6 +24,7 @@ use crate::engine::{Engine, LaunchOrder, Launched};
 use crate::event::{Emit, Phase};
 use crate::gate::{Gate, GateOrder, GateReport, GateVerdict};
 use crate::history::HistoryError;
+use crate::history::folder::Folder;
 use crate::history::gates::is_own_death;
 use crate::history::journal::Entry;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
@@ -146,6 +147,22 @@ pub trait MeasureSession: Send {
 /// conclusion about the configuration, and the next launch would fail in the same way. Or when
 /// its server cannot be stopped.
 pub async fn run(
+    order: &TrialOrder,
+    engine: &dyn Engine,
+    measure: &dyn Measure,
+    sink: &dyn Sink,
+    emit: &Emit,
+    cancel: &CancellationToken,
+) -> Result<LaunchOutcome, SweepError> {
+    Folder::create_launch(&order.launch.folder)?;
+    run_in_folder(order, engine, measure, sink, emit, cancel).await
+}
+
+/// The same in a folder that was made for it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_in_folder(
     order: &TrialOrder,
     engine: &dyn Engine,
     measure: &dyn Measure,

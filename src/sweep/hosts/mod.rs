@@ -12,7 +12,6 @@ use super::SweepError;
 use super::launch::{self, Measure, Sink, TrialOrder};
 use crate::engine::Engine;
 use crate::event::Emit;
-use crate::history::folder::Folder;
 use crate::history::launch::LaunchOutcome;
 
 pub mod job;
@@ -112,7 +111,6 @@ impl Hosts for Here {
 
     async fn make(&self, making: Making<'_>) -> Result<Made, SweepError> {
         let Making { order, taken_up: _, sink, emit, cancel } = making;
-        Folder::create_launch(&order.launch.folder)?;
         let made = launch::run(order, &*self.engine, &*self.measure, sink, emit, cancel).await;
         made.map(Made::from)
     }

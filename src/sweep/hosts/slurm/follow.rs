@@ -58,6 +58,8 @@ struct Following<'a> {
     may_go_anywhere: bool,
     /// What the cluster says of it, in words.
     said: String,
+    /// The node, as the cluster has it.
+    node: Option<String>,
 }
 
 impl Cluster {
@@ -84,6 +86,7 @@ impl Cluster {
             requeued: false,
             may_go_anywhere: false,
             said: String::new(),
+            node: None,
         };
         following.run().await
     }
@@ -234,6 +237,7 @@ impl Following<'_> {
             self.requeued = true;
             self.cluster.cancel(&self.job).await;
         }
+        self.node.clone_from(&job.node);
         match job.state {
             State::Ended(ended) => self.over = Some((Instant::now(), Some(ended))),
             State::Waits => {
@@ -274,13 +278,16 @@ impl Following<'_> {
 
     /// The launch came to its end on the node.
     async fn ended(&mut self, at: jiff::Timestamp, end: End) -> Result<Made, SweepError> {
-        let host = self.host.clone().unwrap_or_default();
+        let host = self.host.clone().or_else(|| self.node.clone()).unwrap_or_default();
         let outcome = match end {
             End::Outcome(LaunchOutcome::Interrupted) => return Ok(self.interrupted().await),
             End::Outcome(outcome) => outcome,
             End::Unable { message, log_lines } => {
                 let lines = log_lines.iter().map(|line| format!("\n  {line}"));
-                let message = format!("{host}: {message}{}", lines.collect::<String>());
+                let place = format!("{host}: ");
+                // A node that could not even begin says its name itself.
+                let message = message.strip_prefix(&place).unwrap_or(&message);
+                let message = format!("{place}{message}{}", lines.collect::<String>());
                 self.cluster.nodes().refuse(&host, &message);
                 LaunchOutcome::Lost { loss: Loss::NodeUnable, message }
             }

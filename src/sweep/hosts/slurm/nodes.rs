@@ -55,8 +55,7 @@ impl Nodes {
     /// What differs, in words.
     pub fn same_machine(&mut self, machine: &Machine) -> Result<(), String> {
         let known = self.machine.get_or_insert_with(|| machine.clone());
-        let differs: Vec<String> =
-            known.other_kind(machine).iter().map(ToString::to_string).collect();
+        let differs: Vec<String> = known.apart(machine).iter().map(ToString::to_string).collect();
         if differs.is_empty() { Ok(()) } else { Err(differs.join("; ")) }
     }
 
