@@ -243,8 +243,10 @@ impl Following<'_> {
             State::Waits => {
                 let reason = job.reason.clone().unwrap_or_default();
                 if let Some(advice) = never_starts(&reason).filter(|_| self.asked.is_none()) {
+                    let asked = request::asked(&self.cluster.block);
                     return Err(environment(format!(
-                        "job {} of launch {launch} never starts ({reason}): {advice}",
+                        "job {} of launch {launch} never starts ({reason}): {advice}. It asks for: \
+                         {asked}",
                         self.job
                     )));
                 }
@@ -355,7 +357,9 @@ impl Following<'_> {
         if let Some(made) = self.ended_by_us() {
             return made;
         }
-        if self.asked.is_some() {
+        // What was cancelled while nobody followed it was a person's stop, or `recover`.
+        let is_stopped = self.making.taken_up.is_some() && ended == Some(Ended::Cancelled);
+        if self.asked.is_some() || is_stopped {
             return LaunchOutcome::Interrupted.into();
         }
         let loss = if self.requeued { Loss::Requeued } else { loss::of(ended) };

@@ -76,6 +76,17 @@ pub fn submit(request: &JobRequest<'_>) -> Vec<String> {
     words
 }
 
+/// What the grid asks for, as options: for a person.
+pub fn asked(block: &SlurmBlock) -> String {
+    let named =
+        |name: &str, value: &Option<String>| value.as_ref().map(|it| format!("--{name}={it}"));
+    let of_keys = [named("partition", &block.partition), named("gres", &block.gres)];
+    let exclusive = block.exclusive.then(|| "--exclusive".to_owned());
+    let all = of_keys.into_iter().flatten().chain(exclusive).chain(block.options.iter().cloned());
+    let all: Vec<String> = all.collect();
+    if all.is_empty() { "nothing in particular".to_owned() } else { all.join(" ") }
+}
+
 /// Seconds as `days-hours:minutes:seconds`: whole minutes, as Slurm counts them.
 pub fn limit(seconds: u64) -> String {
     let minutes = seconds.div_ceil(60).max(1);
