@@ -363,11 +363,15 @@ fn reasons(choice: &Choice) -> String {
     let near = near.map(|p| format!("within 5% of the best with probability {p:.2}"));
     let why = if let Some(PassedOver { configuration, launches }) = &choice.passed_over {
         let ahead = spoken::name_of(configuration);
-        let launches =
-            glued(&format!("{launches} launch{}", if *launches == 1 { "" } else { "es" }));
+        let plural = if *launches == 1 { "" } else { "es" };
+        let launches = glued(&format!("{launches} launch{plural}"));
+        let how = choice.gain.as_ref().map(|_| {
+            format!(" ({} confirms it)", glued(&format!("`--configuration {configuration}`")))
+        });
         Some(format!(
             "the best mean of those in the last duels; {ahead} is ahead by {launches} alone, which \
-             may be chance"
+             may be chance{}",
+            how.unwrap_or_default()
         ))
     } else if choice.within_1_percent > 1 {
         let among = choice.within_1_percent;

@@ -101,7 +101,7 @@ pub(super) fn chosen(
         probability: objective.p_good_enough(&led, manifest.objective.goal),
         asked,
         ended: evidence.sweep.ended.clone(),
-        spent: trials.len() >= manifest.build_strategy().trials() as usize,
+        spent: trials.len() >= manifest.expected_launches().high as usize,
     })
 }
 

@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::arm::{self, Arm};
-use super::bounded::{Bounded, ConstraintVerdict, constrained};
+use super::bounded::{Bounded, ConstraintVerdict};
+use super::bounds::constrained;
 use super::estimate::Ratio;
 use super::evidence::Evidence;
 use super::level::{Level, SEPARABLE};
 use super::machine::MachineReport;
 use super::measured::Measured;
 use super::number;
-use super::ranked::RankedConfiguration;
 use super::sheet;
 use crate::configuration::Configuration;
 use crate::history::confirmation::ConfirmationRecord;
@@ -78,24 +78,23 @@ pub struct OfBoth {
     pub baseline: usize,
 }
 
-/// The gains of a sweep's confirmations, in the order of their numbers. `rows`: what its own
-/// launches show.
-pub(super) fn confirmed(sweep: &SweepRecord, rows: &[RankedConfiguration]) -> Vec<ConfirmedGain> {
-    sweep.confirmations.iter().filter_map(|it| gain(sweep, it, rows)).collect()
+/// The gains of a sweep's confirmations, in the order of their numbers. `own`: what its own
+/// launches show of the bounds, by configuration.
+pub(super) fn confirmed(sweep: &SweepRecord, own: &[Vec<Bounded>]) -> Vec<ConfirmedGain> {
+    sweep.confirmations.iter().filter_map(|it| gain(sweep, it, own)).collect()
 }
 
 fn gain(
     sweep: &SweepRecord,
     confirmation: &ConfirmationRecord,
-    rows: &[RankedConfiguration],
+    own: &[Vec<Bounded>],
 ) -> Option<ConfirmedGain> {
     let asked = &confirmation.asked;
     let number = asked.number;
-    let of = |name: &str| {
-        let known = sweep.manifest.configurations.iter().find(|it| it.name == name)?;
-        Some(arm_of(sweep, known, number))
-    };
-    let arms = [of(&asked.candidate)?, of(&asked.baseline)?];
+    let known = &sweep.manifest.configurations;
+    let place = |name: &str| known.iter().position(|it| it.name == name);
+    let (candidate, baseline) = (place(&asked.candidate)?, place(&asked.baseline)?);
+    let arms = [candidate, baseline].map(|it| arm_of(sweep, &known[it], number));
     let metric = &sweep.manifest.objective.metric;
     let case = case_of(&sweep.manifest, metric);
     let level = case.as_deref().and_then(|case| Level::new(&arms, metric, case, sweep));
@@ -137,22 +136,18 @@ fn gain(
         ended: confirmation.ended,
         earlier: confirmation.earlier,
         machine: level.map(|level| level.report(&[0, 1], Some(1))),
-        bounds: bounds(sweep, &arms, rows.iter().find(|row| row.name == asked.candidate)),
+        bounds: bounds(sweep, &arms, own.get(candidate).map_or(&[], Vec::as_slice)),
     })
 }
 
 /// The bounded metrics of the first of these arms. Both arms say what launches differ by.
-fn bounds(
-    sweep: &SweepRecord,
-    arms: &[Arm<'_>; 2],
-    row: Option<&RankedConfiguration>,
-) -> Vec<Bounded> {
+fn bounds(sweep: &SweepRecord, arms: &[Arm<'_>; 2], own: &[Bounded]) -> Vec<Bounded> {
     let metrics = constrained(&sweep.manifest.objective);
     let read = sheet::read(&sweep.manifest, arms, &metrics).into_iter();
     let measured: Vec<Measured> = read.map(|it| Measured::new(arms, it)).collect();
     let evidence = Evidence { sweep, arms, metrics: &metrics, measured: &measured };
     let broken = |metric: &MetricRef| {
-        let mut own = row.into_iter().flat_map(|row| &row.constraints);
+        let mut own = own.iter();
         own.find(|it| it.metric == *metric && it.verdict == ConstraintVerdict::Violated)
     };
     let fresh = evidence.constraints(0, &metrics).into_iter();

@@ -19,8 +19,8 @@ use std::collections::BTreeSet;
 
 pub use super::arm::OverriddenFlag;
 use super::arm::{self, Arm};
-use super::bounded::constrained;
 pub use super::bounded::{Bounded, ConstraintVerdict};
+use super::bounds::constrained;
 use super::chosen::{CLAIMED_FROM, chosen, claimed_from};
 use super::confirmed::confirmed;
 use super::decision::{Candidate, Claim, Decision, PassedOver};
@@ -137,7 +137,7 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
         constrained,
         verdict,
         decision,
-        confirmed: confirmed(sweep, &rows),
+        confirmed: confirmed(sweep, &bounded),
         not_counted: not_counted(sweep),
         replaced: sweep.replaced.clone(),
         environment_works: environment_works(sweep),

@@ -4,11 +4,13 @@
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::report::reading::render;
 use vllm_grid::results::applicable::{Refusal, chosen};
+use vllm_grid::results::confirmable::{self, pair};
 use vllm_grid::results::confirmed::ConfirmedGain;
 use vllm_grid::results::ranking::{ConstraintVerdict, rank};
 use vllm_grid::results::reading::next::{Change, NextStep};
 use vllm_grid::results::reading::{Place, Reading, Statement};
 use vllm_grid::strategy::confirm::Ended;
+use vllm_grid::strategy::{AdaptiveStrategy, StrategySpec};
 
 use crate::results::builder::Building;
 use crate::results::confirmed::{confirming, repeats};
@@ -95,6 +97,21 @@ fn a_bound_that_fresh_launches_leave_open_is_named_and_measured_further() {
     let ranking = rank(&record);
     let applied = chosen(&record, &ranking, &reading(&record), None).unwrap();
     assert!(applied.warnings[0].contains("keeps the bound of"), "{applied:?}");
+}
+
+/// The command that is advised may not be refused.
+#[test]
+fn a_bound_that_the_sweep_s_few_launches_leave_open_is_no_refusal_after_a_confirmation() {
+    let mut record = bounded(995.0, 995.0);
+    record.manifest.strategy = StrategySpec::Adaptive(AdaptiveStrategy::default());
+    // Two launches of each are left of the sweep.
+    record.launches.drain(..2);
+    let continued = pair(&record, &rank(&record), None, None).unwrap();
+    assert_eq!(continued.candidate, "a");
+    record.launches.retain(|it| it.confirmation.is_none());
+    record.confirmations.clear();
+    let refused = pair(&record, &rank(&record), None, None).unwrap_err();
+    assert!(matches!(refused[..], [confirmable::Refusal::BoundOpen { .. }]), "{refused:?}");
 }
 
 #[test]

@@ -58,8 +58,8 @@ fn what_the_duels_ended_on_is_taken_and_not_the_best_mean_of_one_launch() {
     assert_eq!(ranking.rows[0].name, "lucky", "the ranking is that of the means");
     let candidate = &ranking.decision.as_ref().unwrap().candidate;
     assert_eq!((candidate.configuration.as_str(), candidate.rank), ("c2", 2));
-    let over = candidate.passed_over.as_ref().unwrap();
-    assert_eq!((over.configuration.as_str(), over.launches), ("lucky", 1));
+    let lucky = candidate.passed_over.as_ref().unwrap();
+    assert_eq!((lucky.configuration.as_str(), lucky.launches), ("lucky", 1));
     let why = &ranking.rows[0].not_again().unwrap().why;
     let expected = WhyNotAgain::AheadByFew { leader: "c2".to_owned(), launches: 1 };
     assert_eq!(*why, expected);

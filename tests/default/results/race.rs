@@ -205,7 +205,7 @@ fn reasons(record: &SweepRecord) -> Vec<(String, u32, WhyNotAgain)> {
     let of = |row: &vllm_grid::results::ranking::RankedConfiguration| {
         row.remarks.iter().find_map(|it| match it {
             Remark::NotLaunchedAgain(it) => {
-                Some((row.name.clone(), it.after_launch, it.why.clone()))
+                Some((row.name.clone(), it.dropped.after_launch, it.why.clone()))
             }
             _ => None,
         })
