@@ -213,8 +213,9 @@ fn assert_says_how_it_chose(one: &Swept, strategy: &str) {
             "{}",
             row.name
         );
-        let why = format!("{}: {out}", row.name);
-        assert!(why.ends_with("than pair by all launches"), "{why}");
+        // On a loaded machine another remark may stand before it.
+        let why = out.to_string();
+        assert!(why.ends_with("than pair by all launches"), "{}: {why}", row.name);
         assert!(said.contains(&why), "{why} is not in {said}");
     }
 }
