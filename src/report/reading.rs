@@ -116,13 +116,6 @@ fn waits(extent: &Extent) -> String {
 
 fn statement(reading: &Reading) -> String {
     let name = |name: &str| spoken::name_of(name);
-    let better = |metric| {
-        if spoken::is_speed(metric) {
-            "faster than".to_owned()
-        } else {
-            format!("better on {} than", spoken::metric(metric))
-        }
-    };
     let best = |candidate: &str| format!("Best estimate: {}.", name(candidate));
     match &reading.result {
         Statement::Better { configuration, baseline, confirmed, open } => {
@@ -220,6 +213,14 @@ fn statement(reading: &Reading) -> String {
         }
         Statement::NoClaim { .. } => no_claim::sentence(&reading.result).unwrap_or_default(),
         Statement::NoDecision { cause } => format!("No decision: {}.", undecided(cause)),
+    }
+}
+
+fn better(metric: &MetricRef) -> String {
+    if spoken::is_speed(metric) {
+        "faster than".to_owned()
+    } else {
+        format!("better on {} than", spoken::metric(metric))
     }
 }
 
