@@ -185,7 +185,8 @@ fn a_job_makes_its_launch_and_leaves_what_the_controller_needs() {
     for needed in ["engine.log", "telemetry.parquet", "job.heartbeat", "records"] {
         assert!(names.iter().any(|it| it == needed), "{needed}: {names:?}");
     }
-    assert!(!names.iter().any(|it| it == "job.reserve" || it.ends_with(".tmp")), "{names:?}");
+    let is_passing = |it: &String| it == "job.reserve" || it.starts_with("job.heartbeat.");
+    assert!(!names.iter().any(is_passing), "{names:?}");
     let journal = ordered.place.journal("run");
     assert!(
         journal.iter().all(|line| !line.to_string().contains("repeat_finished")),
@@ -375,4 +376,26 @@ fn a_disk_that_fills_up_ends_a_launch_as_unable_and_one_that_is_read_only_is_nam
     assert!(said_here.contains("job.taken cannot be written"), "{said_here}");
     assert!(said_here.contains("can be read only"), "{said_here}");
     assert_eq!(lines_in(&copies), []);
+}
+
+#[test]
+fn a_simulated_node_may_be_slower_by_a_factor() {
+    let of = |hosts: &str| {
+        let engine = format!(
+            "engine: {{simulated: {{model: Qwen/Qwen3-0.6B, gpu: rtx-4090, hosts: {hosts}}}}}"
+        );
+        crate::grid_errors::read_text(&format!(
+            "name: g\n{engine}\nparameters: {{max-num-seqs: [8, 16]}}\nworkloads: {{kv-cache: }}\n\
+             objective: {{minimize: kv_cache.ttft_resent_ms}}\n"
+        ))
+    };
+    of("{n2: 1.3, gpu-07.cluster: 1}").unwrap();
+    for (hosts, said) in [
+        ("{n2: 0}", "`hosts.n2` must be a factor from 0.01 to 100, not 0"),
+        ("{n2: fast}", "`hosts.n2`"),
+        ("[n2]", "`hosts`"),
+    ] {
+        let errors = of(hosts).unwrap_err();
+        assert!(errors.errors[0].message.contains(said), "{hosts}: {:?}", errors.errors);
+    }
 }
