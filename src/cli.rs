@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::commands::launch::LaunchArgs;
 use crate::examples;
 
 /// Columns of a help at most.
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     /// Serve a simulated vLLM: takes vLLM's own arguments, and `--sim-*`
     #[command(after_help = simulator_options())]
     Simulate(SimulateArgs),
+    /// Make one launch of a sweep over a cluster: run by the cluster's job; not by hand
+    #[command(after_help = examples::LAUNCH)]
+    Launch(LaunchArgs),
     /// List every metric with unit, direction and definition
     #[command(after_help = examples::METRICS)]
     Metrics(MetricsArgs),
@@ -95,6 +99,7 @@ impl Command {
             | Self::Confirm(_)
             | Self::Recover(_)
             | Self::Bench(_)
+            | Self::Launch(_)
             | Self::Simulate(_) => true,
             Self::Plan(_)
             | Self::Doctor(_)
@@ -108,6 +113,12 @@ impl Command {
             | Self::Schema
             | Self::Completions(_) => false,
         }
+    }
+
+    /// Whether a second signal says no more than the first: a cluster ends a job by several,
+    /// and kills what does not end.
+    pub(crate) fn is_killed_at_last(&self) -> bool {
+        matches!(self, Self::Launch(_))
     }
 }
 

@@ -76,6 +76,14 @@ Examples:
   vllm-grid simulate Qwen/Qwen3-0.6B --port 8000
   vllm-grid simulate Qwen/Qwen3-0.6B --max-num-seqs 64 --sim-gpu rtx-4090 --sim-speed 10";
 
+pub(crate) const LAUNCH: &str = "\
+The exit code: 0 the launch was made, whatever it came to; 3 this node cannot make it; 4 it was
+asked to end; 6 it was begun before, and is not measured twice. What it came to is in the
+launch's folder.
+
+Examples:
+  vllm-grid launch runs/example/launches/7-seqs64/job.json";
+
 pub(crate) const METRICS: &str = "\
 Examples:
   vllm-grid metrics

@@ -141,8 +141,9 @@ impl Shutdown {
 
     /// Listens for Ctrl-C, SIGTERM and SIGHUP from now on; Ctrl-C and SIGHUP stay ignored where
     /// they were when the process was started. A command that has nothing
-    /// to clean up ends with the first one.
-    pub(crate) fn listen(&self, cleans_up: bool) {
+    /// to clean up ends with the first one; one that is `killed_at_last` by whoever asks
+    /// goes on with its cleaning up.
+    pub(crate) fn listen(&self, cleans_up: bool, killed_at_last: bool) {
         self.cleans_up.fetch_or(cleans_up, Ordering::SeqCst);
         // A file that reaches its limit (`ulimit -f`) is an error of the write, not the end of
         // the process, which would leave production stopped: who listens is not killed.
@@ -165,7 +166,13 @@ impl Shutdown {
                     match shutdown.heard(Instant::now()) {
                         Heard::First => {}
                         Heard::Again => continue,
+                        Heard::Second if killed_at_last => continue,
                         Heard::Second => shutdown.exit_at_once(),
+                    }
+                    if killed_at_last {
+                        let _ = writeln!(std::io::stderr(), "asked to end: stopping");
+                        shutdown.token.cancel();
+                        continue;
                     }
                     let down = if shutdown.production_down().is_some() {
                         ", and leaves production down"

@@ -22,6 +22,8 @@ pub(crate) mod descriptors;
 mod doctor;
 mod finish;
 mod follow;
+mod hosts;
+pub(crate) mod launch;
 mod list;
 mod owning;
 mod plan;
@@ -67,6 +69,7 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
         Command::Schema => show::schema(),
         Command::Completions(args) => show::completions(args.shell),
         Command::Bench(args) => bench::bench(&args, shutdown).await,
+        Command::Launch(args) => launch::launch(&args, shutdown).await,
         Command::Simulate(args) => simulate::simulate(&args, shutdown).await,
     }
 }

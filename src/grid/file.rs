@@ -131,6 +131,13 @@ impl GridFile {
         self.grid
     }
 
+    /// The same with the configurations of one stack alone: what others start is not read.
+    #[must_use]
+    pub fn of_stack(mut self, stack: &Stack) -> Self {
+        self.grid.configurations.retain(|it| it.stack == *stack);
+        self
+    }
+
     /// The same with the strategy that a sweep of it began with, whatever the default is now.
     #[must_use]
     pub fn with_strategy(mut self, strategy: StrategySpec) -> Self {

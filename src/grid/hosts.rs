@@ -64,6 +64,14 @@ impl SlurmBlock {
         self.seconds.unwrap_or_else(slack)
     }
 
+    /// The cluster as the place of launches, for a person.
+    pub fn named(&self) -> String {
+        match &self.partition {
+            Some(partition) => format!("nodes of a Slurm cluster, partition {partition}"),
+            None => "nodes of a Slurm cluster".to_owned(),
+        }
+    }
+
     /// GPUs that a launch gets; `None` where no `gres` says it.
     pub fn gpus(&self) -> Option<u32> {
         self.gres.as_deref().map(gpus)

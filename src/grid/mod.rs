@@ -508,6 +508,8 @@ pub struct SimulatedBlock {
     pub seed: u64,
     /// All times are divided by it, boot included.
     pub speed: f64,
+    /// By what all times are multiplied on a host of this name; 1 on the others.
+    pub hosts: BTreeMap<String, f64>,
     /// How the machine's speed moves over the sweep; it does not where `None`.
     pub drift: Option<Drift>,
     /// Faults of some configurations; none where it is empty.

@@ -35,6 +35,7 @@ mod hostile_files;
 mod journal;
 mod limits;
 mod listed;
+mod node;
 mod outage;
 mod owed;
 mod ownership;

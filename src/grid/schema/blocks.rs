@@ -92,6 +92,10 @@ fn simulated() -> Value {
     let mut simulated = block(SIMULATED_KEYS);
     simulated["properties"]["gpus"] =
         json!({"type": ["integer", "null"], "minimum": 1, "maximum": 64});
+    simulated["properties"]["hosts"] = json!({
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "number", "minimum": 0.01, "maximum": 100},
+    });
     for needed in ["model", "gpu"] {
         simulated["properties"][needed] = text_schema();
     }

@@ -3,10 +3,16 @@
 //! submitting, following and ending them; what a launch does on its node is `vllm-grid launch`.
 
 pub mod check;
+pub mod cluster;
+#[cfg(test)]
+pub(crate) mod fake;
+mod follow;
 pub mod loss;
+pub mod nodes;
 pub mod partition;
 pub mod reading;
 pub mod request;
 pub mod state;
+mod submit;
 pub mod tool;
 pub mod watch;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::loss::{Loss, may_be_accepted, never_starts};
+use super::loss::{self, may_be_accepted, never_starts};
 use super::partition::{self, Unseen};
 use super::reading::{self, Job};
 use super::request::{self, JobRequest};
@@ -421,7 +421,7 @@ fn no_answer(check: Check<'_>, probe: &Probe, job: Option<Job>, findings: &mut F
             let text = format!("{place}: what the job on {node} wrote is not seen here");
             return findings.problem("shared folder", text, SHARED);
         }
-        ended => Loss::of(ended).as_str(),
+        ended => loss::of(ended).as_str(),
     };
     findings.problem("job", format!("on {node}: {why}"), "check again, or ask the administrator");
 }
