@@ -253,7 +253,7 @@ impl Following<'_> {
                 if is_short_of_nodes(&reason) && !std::mem::replace(&mut self.may_go_anywhere, true)
                 {
                     let refused: Vec<String> = self.cluster.nodes().refused().cloned().collect();
-                    let words = request::exclude_only(&self.job, &refused);
+                    let words = request::exclude_only(&self.cluster.block, &self.job, &refused);
                     let _ = self.cluster.tool.run(&words).await;
                 }
                 self.says(match reason.as_str() {

@@ -68,10 +68,8 @@ pub fn submit(request: &JobRequest<'_>) -> Vec<String> {
     if block.exclusive {
         words.push("--exclusive".to_owned());
     }
-    if !request.exclude.is_empty() {
-        words.push(option("exclude", &request.exclude.join(",")));
-    }
-    words.extend(block.options.iter().cloned());
+    words.extend(excluded(block, request.exclude).map(|it| option("exclude", &it)));
+    words.extend(block.other_options().cloned());
     words.push(request.script.display().to_string());
     words
 }
@@ -106,9 +104,17 @@ pub fn release(job: &str) -> Vec<String> {
     words(&["scontrol", "release", job])
 }
 
-/// `scontrol update`: a job that waits must not run on these nodes, and may on all others.
-pub fn exclude_only(job: &str, nodes: &[String]) -> Vec<String> {
-    let (job, nodes) = (format!("JobId={job}"), format!("ExcNodeList={}", nodes.join(",")));
+/// These nodes with those that a grid excludes; `None` without any.
+fn excluded(block: &SlurmBlock, nodes: &[String]) -> Option<String> {
+    let all: Vec<&str> = block.excluded().chain(nodes.iter().map(String::as_str)).collect();
+    (!all.is_empty()).then(|| all.join(","))
+}
+
+/// `scontrol update`: a job that waits must not run on these nodes and those that the grid
+/// excludes, and may on all others.
+pub fn exclude_only(block: &SlurmBlock, job: &str, nodes: &[String]) -> Vec<String> {
+    let nodes = excluded(block, nodes).unwrap_or_default();
+    let (job, nodes) = (format!("JobId={job}"), format!("ExcNodeList={nodes}"));
     words(&["scontrol", "update", &job, &nodes])
 }
 
@@ -197,6 +203,16 @@ mod tests {
             "/share/runs/a b/launches/007-seqs8/job.sh",
         ];
         assert_eq!(words, expected);
+        let own = SlurmBlock {
+            options: vec!["--exclude=n[7-9]".to_owned(), "--mem=0".to_owned()],
+            ..block.clone()
+        };
+        let words = submit(&JobRequest { block: &own, ..request.clone() });
+        let excludes: Vec<&String> =
+            words.iter().filter(|it| it.starts_with("--exclude")).collect();
+        assert_eq!(excludes, ["--exclude=n[7-9],n1,n3"], "sbatch takes the last one only");
+        assert_eq!(exclude_only(&own, "7", &["n1".to_owned()])[3], "ExcNodeList=n[7-9],n1");
+        assert_eq!(exclude_only(&block, "7", &[])[3], "ExcNodeList=");
         let bare = SlurmBlock {
             partition: None,
             gres: None,
