@@ -170,8 +170,7 @@ impl Following<'_> {
         }
         match same {
             Ok(()) => {
-                let name = &self.making.order.launch.configuration.name;
-                self.cluster.nodes().has(name, &host);
+                self.cluster.nodes().has_order(self.making.order, &host);
             }
             Err(why) => {
                 self.cluster.nodes().refuse(&host, &why);

@@ -31,6 +31,8 @@ pub struct JobRequest<'a> {
     pub script: &'a Path,
     /// Nodes that it must not run on.
     pub exclude: &'a [String],
+    /// The node that it must run on, where it is one of a pair.
+    pub only: Option<&'a str>,
 }
 
 /// The comment of a job: a cross-check only.
@@ -68,6 +70,7 @@ pub fn submit(request: &JobRequest<'_>) -> Vec<String> {
     if block.exclusive {
         words.push("--exclusive".to_owned());
     }
+    words.extend(request.only.map(|it| option("nodelist", &it)));
     words.extend(excluded(block, request.exclude).map(|it| option("exclude", &it)));
     words.extend(block.other_options().cloned());
     words.push(request.script.display().to_string());
@@ -111,11 +114,11 @@ fn excluded(block: &SlurmBlock, nodes: &[String]) -> Option<String> {
 }
 
 /// `scontrol update`: a job that waits must not run on these nodes and those that the grid
-/// excludes, and may on all others.
+/// excludes, and may on all others, also where it was to run on one of them alone.
 pub fn exclude_only(block: &SlurmBlock, job: &str, nodes: &[String]) -> Vec<String> {
     let nodes = excluded(block, nodes).unwrap_or_default();
     let (job, nodes) = (format!("JobId={job}"), format!("ExcNodeList={nodes}"));
-    words(&["scontrol", "update", &job, &nodes])
+    words(&["scontrol", "update", &job, &nodes, "ReqNodeList="])
 }
 
 /// `squeue` of all jobs of this user, those that ended a moment ago among them: one call for all.
@@ -178,6 +181,7 @@ mod tests {
             output: &folder.join("job.log"),
             script: &script_path(folder),
             exclude: &["n1".to_owned(), "n3".to_owned()],
+            only: Some("n2"),
         };
         let words = submit(&request);
         let expected = [
@@ -197,6 +201,7 @@ mod tests {
             "--partition=gpu",
             "--gres=gpu:rtx4090:2",
             "--exclusive",
+            "--nodelist=n2",
             "--exclude=n1,n3",
             "--account=lab",
             "--qos=night",
@@ -220,7 +225,7 @@ mod tests {
             options: Vec::new(),
             ..block.clone()
         };
-        let words = submit(&JobRequest { block: &bare, exclude: &[], ..request });
+        let words = submit(&JobRequest { block: &bare, exclude: &[], only: None, ..request });
         let asks = |name: &str| words.iter().any(|it| it.starts_with(name));
         assert!(!["--partition", "--gres", "--exclusive", "--exclude"].iter().any(|it| asks(it)));
     }

@@ -235,6 +235,7 @@ async fn submit(
         output: &probe.output(),
         script: &probe.script(),
         exclude: &[],
+        only: None,
     });
     let why = match done(tool, &words).await {
         Ok(answer) => match reading::submitted(&answer.out) {
