@@ -1,6 +1,7 @@
 //! A Slurm cluster as it is set up for a run: what the grid asks for, where the run's folder and
 //! this program are for all nodes, and what is known of the nodes. Launches are made in `place`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub struct Cluster {
     pub(super) secrets: Secrets,
     pub(super) late: Duration,
     nodes: Mutex<Nodes>,
+    /// Warnings of nodes that a person has read.
+    said: Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -63,13 +66,20 @@ impl Cluster {
         let Setting { block, seconds, run_id, run, program, secrets } = setting;
         let nodes = Mutex::new(Nodes::of(launches));
         let watch = Watch::new(Arc::clone(&tool));
-        Self { tool, watch, block, seconds, run_id, run, program, secrets, late: LATE, nodes }
+        let said = Mutex::default();
+        Self { tool, watch, block, seconds, run_id, run, program, secrets, late: LATE, nodes, said }
     }
 
     /// The same, where what a job wrote comes at most so long after its end.
     #[must_use]
     pub fn late_by(self, late: Duration) -> Self {
         Self { late, ..self }
+    }
+
+    /// Whether a node's warning is new: most are of all launches.
+    pub(super) fn is_new(&self, warning: &str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(warning.to_owned())
     }
 
     pub(super) fn nodes(&self) -> MutexGuard<'_, Nodes> {

@@ -143,7 +143,10 @@ impl Following<'_> {
                     }
                 }
                 Line::Phase { phase } => self.emit.phase(Phase::Elsewhere(self.at_host(&phase))),
-                Line::Warning { text } => self.emit.warn(self.at_host(&text)),
+                Line::Warning { text } if self.cluster.is_new(&text) => {
+                    self.emit.warn(self.at_host(&text));
+                }
+                Line::Warning { .. } => {}
                 Line::Ended { at, end } => return self.ended(at, end).await.map(Step::Made),
             }
         }

@@ -155,8 +155,15 @@ impl Cluster {
                 Err(error) => error.to_string(),
             };
             // One that was cancelled meanwhile is followed to its end.
-            if !loss::is_passing(&why) && !why.contains("did not answer") {
+            if ["Invalid job id", "already complet"].iter().any(|it| why.contains(it)) {
                 return Ok(true);
+            }
+            if !loss::is_passing(&why) && !why.contains("did not answer") {
+                self.cancel(job).await;
+                let asked = request::asked(&self.block);
+                return Err(environment(format!(
+                    "job {job} cannot be released: {why}. It asks for: {asked}"
+                )));
             }
             let wait = AGAIN[attempt.min(AGAIN.len() - 1)];
             emit.warn(format!("job {job} is not released: {why}; tried again in {wait} s"));
