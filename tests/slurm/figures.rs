@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use vllm_grid::sweep::hosts::slurm::reading::{jobs, submitted};
 
 use crate::rig::Rig;
 use crate::support::{Ran, Workplace, signal, until};
@@ -179,7 +180,6 @@ fn stand_ins_answer_as_the_real_commands_do() {
             .unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    use vllm_grid::sweep::hosts::slurm::reading::{jobs, submitted};
     let read = |run: &dyn Fn(&[&str]) -> String| {
         let id = submitted(&run(&submit)).unwrap();
         let held = jobs(&run(&states))[&id].clone();
