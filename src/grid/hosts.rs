@@ -81,6 +81,12 @@ impl SlurmBlock {
         self.options.iter().filter_map(|it| it.strip_prefix(EXCLUDE))
     }
 
+    /// Whether `options` say which nodes may be used.
+    pub fn chooses_nodes(&self) -> bool {
+        const CHOOSING: [&str; 3] = ["--nodelist=", "--constraint=", EXCLUDE];
+        self.options.iter().any(|it| CHOOSING.iter().any(|start| it.starts_with(start)))
+    }
+
     /// The other words of `options`.
     pub fn other_options(&self) -> impl Iterator<Item = &String> {
         self.options.iter().filter(|it| !it.starts_with(EXCLUDE))

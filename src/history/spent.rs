@@ -46,7 +46,12 @@ pub fn launches(record: &SweepRecord, whose: Whose) -> u32 {
 /// counts until the journal's last entry, one whose process died until its own last one.
 pub fn gpu_hours(record: &SweepRecord, whose: Whose) -> f64 {
     let now = record.launches.iter().filter_map(last).max();
+    let on_cluster = record.manifest.hosts.is_some();
     let of = |launch: &LaunchRecord| {
+        // A job that waits uses nothing.
+        if on_cluster && launch.machine.is_none() {
+            return 0.0;
+        }
         let end = match &launch.outcome {
             None => now,
             Some(_) => launch.ended_at.or_else(|| last(launch)),

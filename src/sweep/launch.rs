@@ -65,6 +65,9 @@ pub struct TrialOrder {
     pub gates: GateOrder,
     /// What is measured, in this order.
     pub passes: Vec<Pass>,
+    /// The host of the launch that it is compared with directly, where that ran already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
     /// By which it finds out that it is clearly behind: then it leaves out passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early: Option<EarlyStop>,

@@ -40,32 +40,48 @@ pub(super) fn counted(
     LaunchOutcome::Failed(LaunchFailure::new(class, message))
 }
 
-/// Why nothing more is launched, where the last launches that ended all came to nothing for
-/// reasons that the next one would meet, too.
-pub(super) fn stops(record: &SweepRecord) -> Option<SweepError> {
-    let mut ended: Vec<&LaunchRecord> =
-        record.launches.iter().filter(|it| it.outcome.is_some()).collect();
-    ended.sort_by_key(|it| it.ended_at);
-    let last = ended.get(ended.len().checked_sub(IN_A_ROW)?..)?;
-    let is_hopeless = |it: &&LaunchRecord| {
-        let by_loss = matches!(
-            it.outcome,
-            Some(LaunchOutcome::Lost {
-                loss: Loss::NoResult | Loss::NodeUnable | Loss::Cancelled,
-                ..
-            })
-        );
-        by_loss && it.measurements.is_empty()
-    };
-    let Some(LaunchOutcome::Lost { message, .. }) = &last.last()?.outcome else { return None };
-    last.iter().all(is_hopeless).then(|| SweepError::Stopped {
-        message: format!(
-            "{IN_A_ROW} launches in a row were lost, the last so: {message}. `vllm-grid resume` \
-             continues when that is put right"
-        ),
-        log_lines: Vec::new(),
-        environment: true,
-    })
+/// Launches of a session that came to nothing, one after the other, for reasons that the next
+/// one would meet, too.
+#[derive(Debug, Default)]
+pub(super) struct InARow(usize);
+
+impl InARow {
+    /// A launch of `record` ended.
+    ///
+    /// # Errors
+    /// When nothing more is to be launched.
+    pub(super) fn after(&mut self, record: &SweepRecord, launch: u32) -> Result<(), SweepError> {
+        let Some(ended) = record.launches.iter().rfind(|it| it.launch == launch) else {
+            return Ok(());
+        };
+        match &ended.outcome {
+            Some(LaunchOutcome::Lost { loss, message }) => {
+                let is_hopeless =
+                    matches!(loss, Loss::NoResult | Loss::NodeUnable | Loss::Cancelled);
+                // What a cluster took for its own reasons says nothing of the next one.
+                if !is_hopeless || !ended.measurements.is_empty() {
+                    return Ok(());
+                }
+                self.0 += 1;
+                if self.0 < IN_A_ROW {
+                    return Ok(());
+                }
+                Err(SweepError::Stopped {
+                    message: format!(
+                        "{IN_A_ROW} launches in a row were lost, the last so: {message}. `vllm-grid \
+                         resume` continues when that is put right"
+                    ),
+                    log_lines: Vec::new(),
+                    environment: true,
+                })
+            }
+            Some(LaunchOutcome::Interrupted | LaunchOutcome::Skipped { .. }) | None => Ok(()),
+            Some(_) => {
+                self.0 = 0;
+                Ok(())
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -115,16 +131,18 @@ mod tests {
 
     #[test]
     fn three_launches_in_a_row_without_a_result_stop_the_sweep_and_preemption_never_does() {
-        let of = |losses: &[Loss]| {
-            let outcomes: Vec<_> = losses.iter().map(|it| Some(lost(*it))).collect();
-            stops(&record(&outcomes)).is_some()
+        let stops = |outcomes: &[LaunchOutcome]| {
+            let all: Vec<_> = outcomes.iter().cloned().map(Some).collect();
+            let (record, mut row) = (record(&all), InARow::default());
+            let mut launches = record.launches.iter();
+            launches.any(|it| row.after(&record, it.launch).is_err())
         };
+        let of = |losses: &[Loss]| stops(&losses.iter().map(|it| lost(*it)).collect::<Vec<_>>());
         assert!(of(&[Loss::NoResult, Loss::Cancelled, Loss::NoResult]));
         assert!(!of(&[Loss::NoResult, Loss::NoResult]));
         assert!(!of(&[Loss::Preempted; 9]));
-        assert!(!of(&[Loss::NoResult, Loss::NoResult, Loss::NodeFailed]));
-        let between = [Some(lost(Loss::NoResult)), Some(LaunchOutcome::Measured)];
-        let all = [&between[..], &between[..], &between[..]].concat();
-        assert!(stops(&record(&all)).is_none());
+        assert!(of(&[Loss::NoResult, Loss::NodeFailed, Loss::NoResult, Loss::NoResult]));
+        let between = [lost(Loss::NoResult), LaunchOutcome::Measured];
+        assert!(!stops(&[&between[..], &between[..], &between[..]].concat()));
     }
 }

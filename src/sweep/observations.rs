@@ -37,7 +37,7 @@ pub(crate) fn observations(
                 trial,
                 configuration: *indices.get(first.configuration.as_str())?,
                 purpose: first.purpose,
-                host: record.host_of(first).to_owned(),
+                host: record.host_of(measured_by(&launches).unwrap_or(first)).to_owned(),
                 started_at: first.started_at,
                 duration: launches.iter().map(|launch| duration(launch)).sum(),
                 repeat_seconds: repeat_seconds(&launches),
@@ -46,6 +46,12 @@ pub(crate) fn observations(
             })
         })
         .collect()
+}
+
+/// The launch that measured most of a trial: it may have been cut, and made again elsewhere.
+fn measured_by<'a>(launches: &[&'a LaunchRecord]) -> Option<&'a LaunchRecord> {
+    let kept = |it: &&LaunchRecord| it.measurements.iter().filter(|one| one.repeat > 0).count();
+    launches.iter().copied().filter(|it| kept(it) > 0).max_by_key(kept)
 }
 
 /// The trials of launches that count which run.

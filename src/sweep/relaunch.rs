@@ -42,7 +42,7 @@ pub(super) fn measures_rest(record: &SweepRecord, trial: u32, repeats: u32) -> b
         |launch: &&LaunchRecord| launch.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
     let is_first = of_trial().filter(settled).count() == 1;
     let Some(last) = of_trial().next_back() else { return false };
-    if matches!(last.outcome, Some(LaunchOutcome::Lost { .. })) {
+    if last.outcome.as_ref().is_some_and(LaunchOutcome::is_cut) {
         return !pass::missing(record, trial, repeats).is_empty();
     }
     let may_pass = match &last.outcome {

@@ -14,7 +14,7 @@ use super::clock::{Clock, Reading};
 use super::context::SweepContext;
 use super::events::Events;
 use super::launch::void;
-use super::losses;
+use super::losses::{self, InARow};
 use super::measured_with::see_production;
 use super::production::{self, Guard, GuardError};
 use super::relaunch::{self, Breaker};
@@ -251,7 +251,7 @@ impl Sweep {
         context: &SweepContext,
         running: &mut Running,
     ) -> Result<Ending, SweepError> {
-        let mut breaker = Breaker::default();
+        let (mut breaker, mut lost) = (Breaker::default(), InARow::default());
         let mut ending = None;
         let mut closing = self.closing(context);
         let places = context.hosts().places();
@@ -307,7 +307,7 @@ impl Sweep {
                         self.tell_eta(context);
                     }
                     let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
-                    losses::stops(&self.record).map_or(Ok(()), Err)?;
+                    lost.after(&self.record, launch)?;
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);
                     } else {

@@ -48,6 +48,19 @@ impl Trial {
 }
 
 impl Trial {
+    /// The trial that it is compared with directly, where it is one of a duel, or of a pair of
+    /// a confirmation.
+    pub(super) fn partner(&self, record: &SweepRecord) -> Option<u32> {
+        match self.purpose {
+            Purpose::Confirm => Some(self.number ^ 1),
+            Purpose::Final => {
+                let place = self.duel(record)?;
+                Some(self.number - place + (place ^ 1))
+            }
+            _ => None,
+        }
+    }
+
     /// Its place among the trials of duels, itself included.
     fn duel(&self, record: &SweepRecord) -> Option<u32> {
         let manifest = &record.manifest;

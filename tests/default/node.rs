@@ -69,6 +69,7 @@ impl Ordered {
                 seed: 1,
                 gates: GateOrder::default(),
                 passes: passes.collect(),
+                beside: None,
                 early: None,
             },
         };

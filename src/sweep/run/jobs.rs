@@ -71,6 +71,7 @@ impl Sweep {
             seed: manifest.strategy.seed(),
             gates: GateOrder::default(),
             passes: Vec::new(),
+            beside: None,
             early: None,
         }
     }

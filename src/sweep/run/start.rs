@@ -12,7 +12,7 @@ use crate::engine::LaunchOrder;
 use crate::history::behind;
 use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
-use crate::history::record::LaunchRecord;
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::replay;
 use crate::strategy::{Bar, Purpose};
 
@@ -52,6 +52,7 @@ impl Sweep {
             seed: manifest.strategy.seed(),
             gates,
             passes,
+            beside: trial.partner(&self.record).and_then(|it| placed(&self.record, it)),
             early,
         };
         running.start(trial, order, None, context);
@@ -102,4 +103,10 @@ impl Sweep {
         })?;
         Ok(launch)
     }
+}
+
+/// The node that a trial was launched on last, where one did.
+fn placed(record: &SweepRecord, trial: u32) -> Option<String> {
+    let mut launches = record.launches.iter().rev().filter(|it| it.trial == trial);
+    launches.find(|it| it.machine.is_some())?.host.clone()
 }

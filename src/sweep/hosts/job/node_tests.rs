@@ -36,6 +36,7 @@ fn ordered(folder: &Path) -> JobOrder {
             seed: 1,
             gates: GateOrder::default(),
             passes: vec![pass(1), pass(2)],
+            beside: None,
             early: None,
         },
     };

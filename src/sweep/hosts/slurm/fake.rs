@@ -162,6 +162,15 @@ impl FakeSlurm {
         self.end(id, state, within);
     }
 
+    /// All jobs that wait are cancelled.
+    pub(crate) fn cancels_waiting(&self) {
+        self.with(|state| {
+            for job in state.jobs.values_mut().filter(|it| it.state == "PENDING") {
+                job.state = "CANCELLED";
+            }
+        });
+    }
+
     /// The job on a node is started for the second time.
     pub(crate) fn requeues(&self, node: &str) {
         self.with(|state| {

@@ -29,8 +29,12 @@ const LOOK: Duration = Duration::from_secs(1);
 const ENDS_WITHIN: Duration = Duration::from_secs(GRACE + 30);
 /// For how long a job may be missing from the cluster's answers after its submission.
 const UNSEEN: Duration = Duration::from_secs(30);
-/// How late a cluster may enforce a limit of time, or ask for an end because of it.
-const SLACK: u64 = 60;
+/// How much sooner than it was asked to a cluster may ask for an end because of a limit of time.
+const EARLY: u64 = 15;
+/// How often a cluster is asked again to cancel a job.
+const CANCEL_AGAIN: Duration = Duration::from_secs(10);
+/// For how long a node may say nothing while its job runs.
+const SILENT: Duration = Duration::from_mins(10);
 /// Last lines of a job's own output that explain why it gave nothing.
 const LINES: usize = 5;
 
@@ -49,9 +53,15 @@ struct Following<'a> {
     /// When it was followed first, and when the cluster said that it is over.
     since: Instant,
     over: Option<(Instant, Option<Ended>)>,
-    /// When it was asked to end, and whether the cluster was.
+    /// Why its node is not to be used, where that is so: nothing of it counts.
+    refused: Option<String>,
+    /// When it was asked to end, and when the cluster was last.
     asked: Option<Instant>,
-    cancelled: bool,
+    cancelled: Option<Instant>,
+    /// What the node said last of being alive, and when that was new.
+    beat: (String, Instant),
+    /// Since when its lines cannot be read.
+    unread: Option<Instant>,
     /// Whether the cluster started it more than once.
     requeued: bool,
     /// Whether it may run where its configuration ran already: the other nodes are down.
@@ -60,6 +70,8 @@ struct Following<'a> {
     said: String,
     /// The node, as the cluster has it.
     node: Option<String>,
+    /// Whether it was let start once more: the session that submitted it died before it could.
+    released: bool,
 }
 
 impl Cluster {
@@ -81,12 +93,16 @@ impl Cluster {
             began: None,
             since: Instant::now(),
             over: None,
+            refused: None,
             asked: None,
-            cancelled: false,
+            cancelled: None,
+            beat: (String::new(), Instant::now()),
+            unread: None,
             requeued: false,
             may_go_anywhere: false,
             said: String::new(),
             node: None,
+            released: false,
         };
         following.run().await
     }
@@ -124,17 +140,34 @@ impl Following<'_> {
     /// Passes on what the node wrote since the last look.
     async fn lines(&mut self) -> Result<Step, SweepError> {
         let Some(mut reader) = self.reader.take() else { return Ok(Step::GoesOn) };
-        let (reader, lines) = aside(move || {
+        let files = Files::of(&Cluster::folder_of(self.making));
+        let heartbeat = files.heartbeat();
+        let (reader, lines, beat) = aside(move || {
             let lines = reader.more();
-            (reader, lines)
+            let beat = std::fs::read_to_string(heartbeat).unwrap_or_default();
+            (reader, lines, beat)
         })
         .await;
         self.reader = Some(reader);
-        let path = || Files::of(&Cluster::folder_of(self.making)).lines();
-        let lines = lines.map_err(|error| HistoryError::Io { path: path(), error })?;
+        if beat != self.beat.0 {
+            self.beat = (beat, Instant::now());
+        }
+        let lines = match lines {
+            Ok(lines) => lines,
+            // A file system that is shared may have a part of it for a moment.
+            Err(error) => {
+                let since = *self.unread.get_or_insert_with(Instant::now);
+                if since.elapsed() < self.cluster.late {
+                    return Ok(Step::GoesOn);
+                }
+                return Err(HistoryError::Io { path: files.lines(), error }.into());
+            }
+        };
+        self.unread = None;
         for line in lines {
             match line {
                 Line::Began(began) => self.begins(began).await,
+                Line::Entry { .. } if self.refused.is_some() => {}
                 Line::Entry { .. } if self.skip > 0 => self.skip -= 1,
                 // After a refusal the launch is over, whatever else was measured.
                 Line::Entry { at, entry } => {
@@ -173,10 +206,12 @@ impl Following<'_> {
         }
         match same {
             Ok(()) => {
-                self.cluster.nodes().has_order(self.making.order, &host);
+                let name = &self.making.order.launch.configuration.name;
+                self.cluster.nodes().has(name, &host);
             }
             Err(why) => {
                 self.cluster.nodes().refuse(&host, &why);
+                self.refused = Some(format!("{host}: {why}"));
                 self.asked.get_or_insert_with(Instant::now);
             }
         }
@@ -185,28 +220,30 @@ impl Following<'_> {
     /// Ends the job: one that waits is cancelled, one that runs is asked to end, and cancelled
     /// where it does not.
     async fn end(&mut self) {
+        let is_first = self.asked.is_none_or(|it| it.elapsed() < LOOK);
         let asked = *self.asked.get_or_insert_with(Instant::now);
-        let first = asked.elapsed() < LOOK && !self.cancelled;
-        if self.host.is_none() {
+        let is_due = self.cancelled.is_none_or(|at| at.elapsed() >= CANCEL_AGAIN);
+        if self.host.is_none() || asked.elapsed() > ENDS_WITHIN {
             // It may have started a moment ago: a cancelled batch script gets a SIGTERM as well.
-            if !self.cancelled {
-                self.cancelled = true;
+            // Again and again: the cluster may not have heard it.
+            if is_due && self.over.is_none() {
+                if self.host.is_some() && self.cancelled.is_none() {
+                    self.emit.warn(format!("job {} does not end: it is cancelled", self.job));
+                }
+                self.cancelled = Some(Instant::now());
                 self.cluster.cancel(&self.job).await;
             }
-        } else if first {
+        } else if is_first {
             let _ = self.cluster.tool.run(&request::ask_to_end(&self.job)).await;
-        } else if asked.elapsed() > ENDS_WITHIN && !self.cancelled {
-            self.cancelled = true;
-            self.emit.warn(format!("job {} does not end: it is cancelled", self.job));
-            self.cluster.cancel(&self.job).await;
         }
     }
 
     /// What follows from what the cluster says of the job.
     async fn state(&mut self, seen: &Seen) -> Result<Step, SweepError> {
         if let Some((since, ended)) = self.over {
-            // What never began on a node writes nothing late.
-            let writes = self.host.is_some() || ended == Some(Ended::Completed);
+            // What never came to a node writes nothing late.
+            let ran = self.host.is_some() || self.node.is_some() || ended.is_none();
+            let writes = ran && self.asked.is_none();
             let late = if writes { self.cluster.late } else { LOOK };
             if since.elapsed() >= late {
                 return Ok(Step::Made(self.lost(ended)));
@@ -239,11 +276,21 @@ impl Following<'_> {
             self.requeued = true;
             self.cluster.cancel(&self.job).await;
         }
-        self.node.clone_from(&job.node);
+        self.node = job.node.clone().or_else(|| self.node.take());
         match job.state {
             State::Ended(ended) => self.over = Some((Instant::now(), Some(ended))),
             State::Waits => {
                 let reason = job.reason.clone().unwrap_or_default();
+                let is_held = reason == "JobHeldUser" && self.making.taken_up.is_some();
+                if is_held && !std::mem::replace(&mut self.released, true) {
+                    let _ = self.cluster.tool.run(&request::release(&self.job)).await;
+                }
+                if reason.starts_with("launch failed requeued held") {
+                    // A node that cannot start jobs.
+                    self.cluster.cancel(&self.job).await;
+                    self.over = Some((Instant::now(), Some(Ended::NodeFailed)));
+                    return Ok(Step::GoesOn);
+                }
                 if let Some(advice) = never_starts(&reason).filter(|_| self.asked.is_none()) {
                     let asked = request::asked(&self.cluster.block);
                     return Err(environment(format!(
@@ -267,6 +314,12 @@ impl Following<'_> {
                 let node = job.node.clone().unwrap_or_else(|| "a node".to_owned());
                 self.says(format!("starts on {node}"));
             }
+            State::Runs if self.beat.1.elapsed() > SILENT && self.over.is_none() => {
+                let what = format!("nothing was heard of it for {} s", SILENT.as_secs());
+                self.emit.warn(self.at_host(&format!("{what}: job {} is cancelled", self.job)));
+                self.cluster.cancel(&self.job).await;
+                self.over = Some((Instant::now(), Some(Ended::NodeFailed)));
+            }
             State::Runs | State::Ending | State::Unknown => {}
         }
         Ok(Step::GoesOn)
@@ -283,11 +336,18 @@ impl Following<'_> {
     /// The launch came to its end on the node.
     async fn ended(&mut self, at: jiff::Timestamp, end: End) -> Result<Made, SweepError> {
         let host = self.host.clone().or_else(|| self.node.clone()).unwrap_or_default();
+        if let Some(made) = self.of_refused() {
+            return Ok(made);
+        }
         let outcome = match end {
-            End::Outcome(LaunchOutcome::Interrupted) => return Ok(self.interrupted().await),
+            End::Outcome(LaunchOutcome::Interrupted) => return Ok(self.interrupted(at).await),
             End::Outcome(outcome) => outcome,
             End::Unable { message, log_lines } => {
                 let lines = log_lines.iter().map(|line| format!("\n  {line}"));
+                // Its first line may be read before the cluster says where it runs.
+                let named = message.split_once(": ").map(|it| it.0.to_owned());
+                let named = named.filter(|it| !it.contains(char::is_whitespace));
+                let host = if host.is_empty() { named.unwrap_or_default() } else { host };
                 let place = format!("{host}: ");
                 // A node that could not even begin says its name itself.
                 let message = message.strip_prefix(&place).unwrap_or(&message);
@@ -307,7 +367,7 @@ impl Following<'_> {
 
     /// The launch ended early in good order: by our own stop, because its node is refused, or
     /// because the cluster asked for it.
-    async fn interrupted(&mut self) -> Made {
+    async fn interrupted(&mut self, at: jiff::Timestamp) -> Made {
         if let Some(made) = self.ended_by_us() {
             return made;
         }
@@ -323,35 +383,34 @@ impl Following<'_> {
         };
         let loss = match loss::of(ended) {
             // It left when it was asked to: why is not in its state.
-            Loss::NoResult if self.is_at_limit() => Loss::TimedOut,
+            Loss::NoResult if self.is_at_limit(at) => Loss::TimedOut,
             Loss::NoResult => Loss::Cancelled,
             loss => loss,
         };
+        // While nobody followed it, that was a person's stop, or `recover`.
+        if loss == Loss::Cancelled && self.making.taken_up.is_some() {
+            return LaunchOutcome::Interrupted.into();
+        }
         self.lost_by(loss, None)
     }
 
-    /// Whether so much time has passed that its limit is near.
-    fn is_at_limit(&self) -> bool {
+    /// Whether it ended when its limit was near, by its node's clock.
+    fn is_at_limit(&self, at: jiff::Timestamp) -> bool {
         let Some(began) = &self.began else { return false };
-        let passed = jiff::Timestamp::now().duration_since(began.at).as_secs();
-        u64::try_from(passed).unwrap_or_default() + GRACE + SLACK >= self.cluster.seconds
+        let passed = u64::try_from(at.duration_since(began.at).as_secs()).unwrap_or_default();
+        passed + GRACE + EARLY >= self.cluster.seconds
+    }
+
+    /// What a launch came to whose node is not to be used.
+    fn of_refused(&self) -> Option<Made> {
+        let message = self.refused.clone()?;
+        Some(LaunchOutcome::Lost { loss: Loss::OtherMachine, message }.into())
     }
 
     /// What a launch came to that we asked to end.
     fn ended_by_us(&self) -> Option<Made> {
         self.asked?;
-        let host = self.host.as_deref()?;
-        let refused = self
-            .began
-            .as_ref()
-            .and_then(|began| self.cluster.nodes().same_machine(&began.machine).err());
-        let outcome = match refused {
-            Some(why) => {
-                LaunchOutcome::Lost { loss: Loss::OtherMachine, message: format!("{host}: {why}") }
-            }
-            None => LaunchOutcome::Interrupted,
-        };
-        Some(outcome.into())
+        self.of_refused().or_else(|| Some(LaunchOutcome::Interrupted.into()))
     }
 
     /// The job is over, and the node wrote no end.
@@ -360,12 +419,15 @@ impl Following<'_> {
             return made;
         }
         // What was cancelled while nobody followed it was a person's stop, or `recover`.
-        let is_stopped = self.making.taken_up.is_some() && ended == Some(Ended::Cancelled);
-        if self.asked.is_some() || is_stopped {
+        if self.making.taken_up.is_some() && ended == Some(Ended::Cancelled) {
             return LaunchOutcome::Interrupted.into();
         }
         let loss = if self.requeued { Loss::Requeued } else { loss::of(ended) };
         let printed = (loss == Loss::NoResult).then(|| self.printed()).flatten();
+        if let (Loss::NoResult, None, Some(node)) = (loss, &self.host, &self.node) {
+            // It could not even begin there.
+            self.cluster.nodes().refuse(node, loss.as_str());
+        }
         self.lost_by(loss, printed)
     }
 

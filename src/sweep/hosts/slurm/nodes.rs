@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::LaunchRecord;
 use crate::machine::Machine;
-use crate::strategy::Purpose;
 use crate::sweep::launch::TrialOrder;
 
 /// Where a launch is to run.
@@ -19,12 +18,6 @@ pub struct Placed {
     pub exclude: Vec<String>,
 }
 
-/// The pair that an order is one of: a duel, or a pair of a confirmation.
-fn pair(order: &TrialOrder) -> Option<(Purpose, u32)> {
-    let is_one = matches!(order.purpose, Purpose::Final | Purpose::Confirm);
-    is_one.then_some((order.purpose, order.round))
-}
-
 /// Nodes, as far as a run knows them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Nodes {
@@ -32,8 +25,6 @@ pub struct Nodes {
     had: BTreeMap<String, BTreeSet<String>>,
     /// Nodes that are not used again, with the reason.
     refused: BTreeMap<String, String>,
-    /// The node of the first launch of each pair that is compared directly.
-    pairs: BTreeMap<(Purpose, u32), String>,
     /// The kind of machine that all have to be: that of the first one.
     machine: Option<Machine>,
 }
@@ -49,7 +40,9 @@ impl Nodes {
                     nodes.refuse(host, message);
                 }
                 _ => {
-                    nodes.machine.get_or_insert_with(|| (**machine).clone());
+                    if !launch.measurements.is_empty() {
+                        nodes.machine.get_or_insert_with(|| (**machine).clone());
+                    }
                     nodes.has(&launch.configuration, host);
                 }
             }
@@ -60,14 +53,6 @@ impl Nodes {
     /// A launch of this configuration runs on a node.
     pub fn has(&mut self, configuration: &str, host: &str) {
         self.had.entry(configuration.to_owned()).or_default().insert(host.to_owned());
-    }
-
-    /// The same of what an order asks for: where it is one of a pair, the other one follows it.
-    pub fn has_order(&mut self, order: &TrialOrder, host: &str) {
-        self.has(&order.launch.configuration.name, host);
-        if let Some(pair) = pair(order) {
-            self.pairs.entry(pair).or_insert_with(|| host.to_owned());
-        }
     }
 
     /// A node is not used again.
@@ -86,17 +71,21 @@ impl Nodes {
         if differs.is_empty() { Ok(()) } else { Err(differs.join("; ")) }
     }
 
-    /// Where a launch is to run, out of the nodes that take jobs: both of a pair on one node, all
-    /// others on nodes that did not have their configuration.
+    /// Where a launch is to run, out of the nodes that take jobs: on that of the launch that it
+    /// is compared with directly, all others on nodes that did not have their configuration.
     ///
     /// # Errors
     /// Why no node is left.
     pub fn placed(&self, order: &TrialOrder, up: &[String]) -> Result<Placed, String> {
         let spread = self.exclude(&order.launch.configuration.name, up)?;
-        let Some(pair) = pair(order) else { return Ok(Placed { only: None, exclude: spread }) };
-        let only =
-            self.pairs.get(&pair).filter(|it| up.contains(it) && !self.refused.contains_key(*it));
-        Ok(Placed { only: only.cloned(), exclude: self.refused.keys().cloned().collect() })
+        let usable = |it: &&String| up.contains(it) && !self.refused.contains_key(*it);
+        match order.beside.as_ref().filter(usable) {
+            Some(only) => {
+                let exclude = self.refused.keys().cloned().collect();
+                Ok(Placed { only: Some(only.clone()), exclude })
+            }
+            None => Ok(Placed { only: None, exclude: spread }),
+        }
     }
 
     /// Nodes that a launch of a configuration must not run on, out of those that take jobs:
@@ -135,6 +124,8 @@ mod tests {
     use crate::engine::LaunchOrder;
     use crate::gate::GateOrder;
     use crate::history::loss::Loss;
+    use crate::metric::{Measurement, MetricReasons, Status};
+    use crate::strategy::Purpose;
 
     fn up(all: &[&str]) -> Vec<String> {
         all.iter().map(|&it| it.to_owned()).collect()
@@ -158,7 +149,7 @@ mod tests {
         assert_eq!(nodes.exclude("a", &[]), Ok(Vec::new()));
     }
 
-    fn order(configuration: &str, purpose: Purpose, round: u32) -> TrialOrder {
+    fn order(configuration: &str, beside: Option<&str>) -> TrialOrder {
         TrialOrder {
             launch: LaunchOrder {
                 sweep: "s".to_owned(),
@@ -171,12 +162,13 @@ mod tests {
                 worked: std::time::Duration::ZERO,
             },
             trial: 0,
-            purpose,
-            round,
+            purpose: Purpose::Final,
+            round: 0,
             salt: String::new(),
             seed: 0,
             gates: GateOrder::default(),
             passes: Vec::new(),
+            beside: beside.map(str::to_owned),
             early: None,
         }
     }
@@ -186,16 +178,15 @@ mod tests {
         let mut nodes = Nodes::default();
         nodes.has("b", "n1");
         let all = up(&["n1", "n2"]);
-        let (first, second) = (order("a", Purpose::Final, 3), order("b", Purpose::Final, 3));
-        let anywhere = Placed::default();
-        assert_eq!(nodes.placed(&first, &all), Ok(anywhere.clone()));
-        nodes.has_order(&first, "n1");
         let only = Placed { only: Some("n1".to_owned()), exclude: Vec::new() };
-        assert_eq!(nodes.placed(&second, &all), Ok(only));
-        assert_eq!(nodes.placed(&order("b", Purpose::Final, 4), &all), Ok(anywhere.clone()));
-        assert_eq!(nodes.placed(&second, &up(&["n2"])), Ok(anywhere), "n1 is down");
+        assert_eq!(nodes.placed(&order("b", Some("n1")), &all), Ok(only));
         let spread = Placed { only: None, exclude: up(&["n1"]) };
-        assert_eq!(nodes.placed(&order("b", Purpose::Screen, 3), &all), Ok(spread));
+        assert_eq!(nodes.placed(&order("b", None), &all), Ok(spread.clone()));
+        let elsewhere = nodes.placed(&order("b", Some("n1")), &up(&["n2"]));
+        assert_eq!(elsewhere, Ok(spread), "n1 is down");
+        nodes.refuse("n1", "its disk is full");
+        let other = Placed { only: None, exclude: up(&["n1"]) };
+        assert_eq!(nodes.placed(&order("a", Some("n1")), &all), Ok(other));
     }
 
     #[test]
@@ -210,6 +201,18 @@ mod tests {
         assert_eq!(none, Err("n1: another driver; n2: its disk is full".to_owned()));
     }
 
+    fn measurement() -> Measurement {
+        Measurement {
+            workload: "kv-cache".to_owned(),
+            case: String::new(),
+            repeat: 1,
+            status: Status::Ok,
+            reason: None,
+            metrics: BTreeMap::new(),
+            metric_reasons: MetricReasons::new(),
+        }
+    }
+
     #[test]
     fn the_first_node_says_what_machines_are_and_a_journal_says_the_same_again() {
         let mut nodes = Nodes::default();
@@ -222,6 +225,7 @@ mod tests {
             host: Some(host.to_owned()),
             machine: Some(Box::new(driver(version))),
             outcome: Some(outcome),
+            measurements: vec![measurement()],
             ..LaunchRecord::default()
         };
         let lost = LaunchOutcome::Lost { loss: Loss::OtherMachine, message: other };

@@ -40,10 +40,7 @@ pub async fn see(tool: &dyn Tool, block: &SlurmBlock) -> Result<SeenPartition, U
     let own: Vec<Node> = all.into_iter().filter(|node| node.partition == name).collect();
     let Some(first) = own.first() else { return Err(Unseen::NoPartition(name)) };
     let (limit_seconds, is_up) = (first.limit, first.is_open);
-    let fits = |node: &&Node| {
-        let asked = block.gres.as_deref();
-        node.is_up() && asked.is_none_or(|asked| has(node.gres.as_deref().unwrap_or(""), asked))
-    };
+    let fits = |node: &&Node| node.is_up() && has_gres(node, block);
     let fitting: Vec<&Node> = own.iter().filter(fits).collect();
     Ok(SeenPartition {
         nodes: own.len(),
@@ -54,6 +51,12 @@ pub async fn see(tool: &dyn Tool, block: &SlurmBlock) -> Result<SeenPartition, U
         is_up,
         name,
     })
+}
+
+/// Whether a node has what a launch gets.
+pub(super) fn has_gres(node: &Node, block: &SlurmBlock) -> bool {
+    let asked = block.gres.as_deref();
+    asked.is_none_or(|asked| has(node.gres.as_deref().unwrap_or(""), asked))
 }
 
 /// Whether a node with this gres has what is asked for, each part of it.

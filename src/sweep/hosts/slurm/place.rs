@@ -47,6 +47,11 @@ impl Hosts for Cluster {
                 Submitted::Stopped => return Ok(LaunchOutcome::Interrupted.into()),
             },
         };
-        self.follow(&making, job).await
+        let made = self.follow(&making, job.clone()).await;
+        if made.is_err() {
+            // Nobody follows it any more.
+            self.cancel(&job).await;
+        }
+        made
     }
 }

@@ -13,6 +13,7 @@ use super::super::{Making, SweepError};
 use super::cluster::Cluster;
 use super::loss;
 use super::nodes::Placed;
+use super::partition::has_gres;
 use super::reading::{Node, jobs, nodes, submitted};
 use super::request::{self, JobRequest};
 use super::tool::{Answer, ToolError};
@@ -186,13 +187,18 @@ impl Cluster {
     }
 
     /// The nodes of the partition that take jobs; none where the cluster does not say.
+    /// Which of them `options` allow is not known here: then none is kept off by us.
     async fn nodes_up(&self) -> Vec<String> {
+        if self.block.chooses_nodes() {
+            return Vec::new();
+        }
         let words = request::partition(self.block.partition.as_deref());
         let Ok(answer) = self.tool.run(&words).await else { return Vec::new() };
         let (nodes, default) = nodes(&answer.out);
         let ours = self.block.partition.clone().or(default);
         let is_ours = |it: &Node| ours.as_ref().is_none_or(|ours| it.partition == *ours);
-        nodes.into_iter().filter(|it| it.is_up() && is_ours(it)).map(|it| it.name).collect()
+        let fits = |it: &Node| it.is_up() && is_ours(it) && has_gres(it, &self.block);
+        nodes.into_iter().filter(fits).map(|it| it.name).collect()
     }
 
     /// Cancels a job; what the cluster answers is seen in its state.

@@ -277,3 +277,88 @@ async fn where_the_other_nodes_are_down_a_configuration_may_run_where_it_ran() {
     assert_eq!(ran.ending(), Ending::Complete);
     measured_once(&ran, 4);
 }
+
+/// A session that is killed after so many seconds; its folder lives on.
+async fn killed(mut setup: Setup, seconds: u64) -> tempfile::TempDir {
+    let folder = setup.folder.path().to_owned();
+    setup.folder.disable_cleanup(true);
+    let died = tokio::time::timeout(Duration::from_secs(seconds), setup.run()).await;
+    assert!(died.is_err(), "it ended before");
+    let kept = tempfile::tempdir_in(folder.parent().expect("a parent")).expect("a folder");
+    // Jobs that run have the old path.
+    std::os::unix::fs::symlink(folder.join("run"), kept.path().join("run")).expect("linked");
+    kept
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_not_let_start_before_its_controller_died_starts_when_it_is_taken_up() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.answers("scontrol", FakeSlurm::refusal("Unable to contact slurm controller"));
+    let folder = killed(setup, 3).await;
+    assert_eq!(slurm.living(), 1, "it is held");
+    let again = Setup { folder, ..Setup::new(2, 2) };
+    let ran = with(again, &slurm, 1).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(slurm.ran("sbatch").len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_kind_of_node_measured_while_nobody_looked_does_not_count() {
+    let (setup, slurm) = on(&["n1", "n2"], Setup::new(2, 2));
+    let slurm = slurm.machines(|host| Machine {
+        driver: Some(if host == "n2" { "560" } else { "550" }.to_owned()),
+        ..Machine::default()
+    });
+    // Both begin within two seconds; the controller dies before it reads that.
+    let folder = killed(with(setup, &slurm, 2), 1).await;
+    sleep(Duration::from_secs(2 * LAUNCH)).await;
+    assert_eq!(slurm.living(), 0);
+    let again = Setup { folder, ..Setup::new(2, 2) };
+    let ran = with(again, &slurm, 2).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(losses(&ran), [Loss::OtherMachine]);
+    let mut measured = ran.record.launches.iter().filter(|it| !it.measurements.is_empty());
+    assert!(measured.all(|it| it.host.as_deref() == Some("n1")), "{:#?}", ran.entries());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_starts_nothing_is_used_once_and_the_others_go_on() {
+    let (setup, slurm) = on(&["n1", "n2"], Setup::new(2, 2));
+    let slurm = slurm.starts(|host| host != "n1");
+    let ran = with(setup, &slurm, 1).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(losses(&ran), [Loss::NoResult]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_were_cancelled_while_nobody_followed_them_are_made_again() {
+    let (setup, slurm) = sweep(&["n1", "n2", "n3"], 4);
+    // Three run, one waits; `recover` cancels them all, before anything was measured.
+    let folder = killed(setup, 5).await;
+    for node in ["n1", "n2", "n3"] {
+        slurm.ends(node, "CANCELLED", 5);
+    }
+    slurm.cancels_waiting();
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(slurm.living(), 0);
+    let again = Setup { folder, ..Setup::new(2, 2) };
+    let ran = with(again, &slurm, 4).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(losses(&ran), [], "they were stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_the_cluster_did_not_hear_is_asked_again() {
+    let (setup, slurm) = sweep(&["n1"], 2);
+    let cancel = setup.cancel.clone();
+    slurm.answers("scancel", FakeSlurm::refusal("Unable to contact slurm controller"));
+    slurm.answers("scancel", FakeSlurm::refusal("Unable to contact slurm controller"));
+    after(3, &slurm, move |_| cancel.cancel());
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    assert_eq!(slurm.living(), 0);
+}

@@ -190,6 +190,7 @@ async fn an_order_can_be_written_to_a_file() {
         seed: 1,
         gates: GateOrder::default(),
         passes: pass::missing(&record, 0, 2),
+        beside: None,
         early: EarlyStop::of(&record, 0, Bar { value: 0.1, repeats: 1 }),
     };
     assert!(order.early.is_some());
