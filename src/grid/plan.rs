@@ -21,7 +21,7 @@ mod confirmation;
 mod strategies;
 
 pub use confirmation::PlannedConfirmation;
-pub use strategies::{Differences, PlannedStrategy, Range, by_default};
+pub use strategies::{CanShow, Differences, PlannedStrategy, Range, by_default};
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -372,6 +372,7 @@ impl<'a> Plan<'a> {
         for strategy in &mut self.strategies {
             if let Some(seconds) = seconds(&strategy.spec) {
                 strategy.took(seconds, ends);
+                strategy.differ_by(&self.differences);
             }
         }
         let own = self.strategies.iter().find(|it| it.is_chosen);

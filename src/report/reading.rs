@@ -117,7 +117,7 @@ fn waits(extent: &Extent) -> String {
 fn statement(reading: &Reading) -> String {
     let name = |name: &str| spoken::name_of(name);
     let better = |metric| {
-        if spoken::is_speed(metric) {
+        if spoken::is_speed(metric, reading.goal) {
             "faster than".to_owned()
         } else {
             format!("better on {} than", spoken::metric(metric))
@@ -136,7 +136,7 @@ fn statement(reading: &Reading) -> String {
         }
         Statement::NotConfirmed { configuration, baseline, worse: true } => {
             let metric = &reading.metric;
-            let than = if spoken::is_speed(metric) {
+            let than = if spoken::is_speed(metric, reading.goal) {
                 "slower than".to_owned()
             } else {
                 format!("worse on {} than", spoken::metric(metric))

@@ -94,6 +94,11 @@ fn a_plan_has_each_strategy_with_launches_time_and_what_it_can_show() {
         ("one has nothing to be compared with", 1, "strategy: adaptive"),
         ("a budget that may cut duels", 12, "strategy: adaptive\nbudget: 2h"),
         ("a budget that ends in the first block", 12, "strategy: adaptive\nbudget: 10m"),
+        (
+            "a budget that ends in the second block",
+            48,
+            "baseline: seqs1\nstrategy: adaptive\nbudget: {launches: 52}",
+        ),
         ("a budget that cuts nothing", 12, "strategy: adaptive\nbudget: 48h"),
     ];
     let mut text = String::new();
