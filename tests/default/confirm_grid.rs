@@ -248,12 +248,12 @@ fn a_plan_says_that_a_confirmation_follows_and_what_is_kept_for_it() {
         few.starts_with("25% of the budget (3 launches) is enough for 2 launches; 2 show nothing "),
         "{few}"
     );
-    let more = kept(36);
+    let odd = kept(36);
     assert!(
-        more.starts_with(
+        odd.starts_with(
             "25% of the budget (9 launches) is enough for 8 launches; 8 show the gain to ±"
         ),
-        "{more}"
+        "{odd}"
     );
     let one = kept(4);
     assert!(
