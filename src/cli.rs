@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::commands::launch::LaunchArgs;
 use crate::examples;
 
 /// Columns of a help at most.
@@ -42,7 +43,7 @@ pub(crate) enum Command {
     Recover(RecoverArgs),
     /// Check for what would prevent a sweep
     #[command(after_help = examples::DOCTOR)]
-    Doctor(GridArgs),
+    Doctor(DoctorArgs),
     /// Print what a sweep showed, what to do next, and the ranking; also while it runs
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     /// Serve a simulated vLLM: takes vLLM's own arguments, and `--sim-*`
     #[command(after_help = simulator_options())]
     Simulate(SimulateArgs),
+    /// Make one launch of a sweep over a cluster: run by the cluster's job; not by hand
+    #[command(after_help = examples::LAUNCH)]
+    Launch(LaunchArgs),
     /// List every metric with unit, direction and definition
     #[command(after_help = examples::METRICS)]
     Metrics(MetricsArgs),
@@ -95,6 +99,7 @@ impl Command {
             | Self::Confirm(_)
             | Self::Recover(_)
             | Self::Bench(_)
+            | Self::Launch(_)
             | Self::Simulate(_) => true,
             Self::Plan(_)
             | Self::Doctor(_)
@@ -108,6 +113,12 @@ impl Command {
             | Self::Schema
             | Self::Completions(_) => false,
         }
+    }
+
+    /// Whether a second signal says no more than the first: a cluster ends a job by several,
+    /// and kills what does not end.
+    pub(crate) fn is_killed_at_last(&self) -> bool {
+        matches!(self, Self::Launch(_))
     }
 }
 
@@ -151,6 +162,20 @@ pub(crate) struct PlanArgs {
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+}
+
+/// `doctor`.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// The grid.
+    #[command(flatten)]
+    pub(crate) grid: GridArgs,
+    /// Of a cluster: for how long the check's job may wait for a node
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub(crate) wait: u64,
+    /// On a node of a cluster: where the job of such a check answers
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) on_node: Option<PathBuf>,
 }
 
 /// `resume`.

@@ -72,6 +72,8 @@ pub enum Phase {
     },
     /// The engine is being stopped.
     Stopping,
+    /// It is made on another machine, or waits for one: how far it is, in words.
+    Elsewhere(String),
 }
 
 /// How far a boot has come, as the engine's log shows it. Only forwards.

@@ -11,7 +11,8 @@ Examples:
 pub(crate) const PLAN: &str = "\
 Examples:
   vllm-grid plan grids/quickstart.yaml
-  vllm-grid plan grids/qwen3-overnight.yaml --engine simulated --format json";
+  vllm-grid plan grids/qwen3-overnight.yaml --engine simulated --format json
+  vllm-grid plan grids/slurm.yaml";
 
 pub(crate) const RESUME: &str = "\
 Examples:
@@ -31,7 +32,8 @@ Examples:
 pub(crate) const DOCTOR: &str = "\
 Examples:
   vllm-grid doctor grids/quickstart.yaml
-  vllm-grid doctor grids/qwen3-overnight.yaml --engine docker";
+  vllm-grid doctor grids/qwen3-overnight.yaml --engine docker
+  vllm-grid doctor grids/slurm.yaml --wait 30m";
 
 pub(crate) const REPORT: &str = "\
 Examples:
@@ -73,6 +75,14 @@ pub(crate) const SIMULATE: &str = "\
 Examples:
   vllm-grid simulate Qwen/Qwen3-0.6B --port 8000
   vllm-grid simulate Qwen/Qwen3-0.6B --max-num-seqs 64 --sim-gpu rtx-4090 --sim-speed 10";
+
+pub(crate) const LAUNCH: &str = "\
+The exit code: 0 the launch was made, whatever it came to; 3 this node cannot make it; 4 it was
+asked to end; 6 it was begun before, and is not measured twice. What it came to is in the
+launch's folder.
+
+Examples:
+  vllm-grid launch runs/example/launches/7-seqs64/job.json";
 
 pub(crate) const METRICS: &str = "\
 Examples:

@@ -31,6 +31,8 @@ pub(crate) enum Exit {
     Interrupted = 4,
     /// The engine failed.
     Engine = 5,
+    /// A cluster's job was started again: its launch is made once.
+    BegunBefore = 6,
     /// A bug of ours.
     Bug = 70,
     /// A second signal.

@@ -141,6 +141,30 @@ impl Machine {
         known.then(|| all.into_iter().map(text).collect::<Vec<_>>().join(", "))
     }
 
+    /// The same with these of its GPUs alone.
+    #[must_use]
+    pub fn with_gpus(self, is_given: impl Fn(&Gpu) -> bool) -> Self {
+        let gpus = self.gpus.map(|all| all.into_iter().filter(|it| is_given(it)).collect());
+        Self { gpus, ..self }
+    }
+
+    /// In what this machine and another node differ so that figures of both are not pooled:
+    /// kinds of GPU, whichever they are, and what drives them. All else is a node's own level.
+    pub fn apart(&self, node: &Self) -> Vec<MachineDifference> {
+        let kinds = |machine: &Self| {
+            let of = |gpu: &Gpu| Gpu { uuid: None, index: 0, ..gpu.clone() };
+            let gpus = machine.gpus.as_ref().map(|all| all.iter().map(of).collect());
+            Self {
+                gpus,
+                driver: machine.driver.clone(),
+                cuda: machine.cuda.clone(),
+                ..Self::default()
+            }
+        };
+        let all = kinds(self).differences(&kinds(node));
+        all.into_iter().filter(|it| it.decides).collect()
+    }
+
     /// Everything in which this machine and what it is `now` differ.
     pub fn differences(&self, now: &Self) -> Vec<MachineDifference> {
         let pairs = self.facts().into_iter().zip(now.facts());
@@ -251,6 +275,26 @@ mod tests {
         let found = machine().differences(&unknown);
         assert!(!found.is_empty() && found.iter().all(|it| !it.decides), "{found:?}");
         assert!(found[0].to_string().ends_with("-> not known"), "{}", found[0]);
+    }
+
+    #[test]
+    fn nodes_are_apart_by_their_gpus_kind_and_driver_and_by_nothing_else() {
+        let mut node = machine();
+        for gpu in node.gpus.as_mut().unwrap() {
+            gpu.uuid = Some(format!("GPU-of-another-{}", gpu.index));
+            gpu.index += 4;
+        }
+        (node.kernel, node.cores) = (Some("6.8".to_owned()), Some(64));
+        assert_eq!(machine().apart(&node), []);
+        let what = |node: &Machine| {
+            machine().apart(node).into_iter().map(|it| it.what).collect::<Vec<_>>()
+        };
+        node.driver = Some("560.28.03".to_owned());
+        node.gpus.as_mut().unwrap()[1].name = Some("NVIDIA A100".to_owned());
+        assert_eq!(what(&node), ["GPU", "driver"]);
+        let half = machine().with_gpus(|gpu| gpu.index == 1);
+        assert_eq!(half.gpus.as_ref().map(Vec::len), Some(1));
+        assert!(what(&half).contains(&"GPU"), "another number of them");
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn run(cli: cli::Cli, shutdown: &Shutdown) -> Result<Exit, CommandError> {
         .build()
         .map_err(|error| CommandError::new(Exit::Environment, error))?;
     let outcome = runtime.block_on(async {
-        shutdown.listen(cli.command.cleans_up());
+        shutdown.listen(cli.command.cleans_up(), cli.command.is_killed_at_last());
         Box::pin(commands::run(cli.command, shutdown)).await
     });
     // What was cancelled must not keep the process: blocking reads end with it.

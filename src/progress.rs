@@ -273,6 +273,8 @@ impl ProgressView {
             // What was accepted is said before anything is launched.
             Entry::BlockStarted { .. }
             | Entry::LaunchReady { .. }
+            | Entry::JobSubmitted { .. }
+            | Entry::LaunchPlaced { .. }
             // What it lost to is said with it.
             | Entry::LaunchShortened { .. }
             | Entry::Production { .. }
@@ -367,6 +369,7 @@ impl ProgressView {
             }
             Phase::Gate(gate) => self.now(launch, &format!("the gate `{gate}`")),
             Phase::Stopping => self.now(launch, "stopping"),
+            Phase::Elsewhere(what) => self.now(launch, &what),
         }
     }
 
@@ -417,6 +420,7 @@ impl ProgressView {
             }
             LaunchOutcome::Skipped { reason, .. } => format!("skipped: {reason}"),
             LaunchOutcome::Interrupted => "interrupted".to_owned(),
+            LaunchOutcome::Lost { message, .. } => format!("lost: {message}"),
             LaunchOutcome::Unknown => "ended".to_owned(),
         };
         if let Some(sweep) = &mut self.sweep {

@@ -34,6 +34,8 @@ pub(crate) struct Shutdown {
     starved: Arc<AtomicBool>,
     /// When the first signal came.
     asked: Arc<OnceLock<Instant>>,
+    /// Whether there is something to clean up before the process ends.
+    cleans_up: Arc<AtomicBool>,
     /// Folder of the sweep that runs.
     sweep: Arc<OnceLock<PathBuf>>,
     /// Production, while it is down because of us, and how it was when an engine was asked.
@@ -44,6 +46,11 @@ impl Shutdown {
     /// Cancelled when a stop is asked for.
     pub(crate) fn token(&self) -> &CancellationToken {
         &self.token
+    }
+
+    /// From now on there is something to clean up: a signal only asks for a stop.
+    pub(crate) fn waits(&self) {
+        self.cleans_up.store(true, Ordering::SeqCst);
     }
 
     /// A sweep runs in this folder: the message of an immediate exit names it.
@@ -134,8 +141,10 @@ impl Shutdown {
 
     /// Listens for Ctrl-C, SIGTERM and SIGHUP from now on; Ctrl-C and SIGHUP stay ignored where
     /// they were when the process was started. A command that has nothing
-    /// to clean up ends with the first one.
-    pub(crate) fn listen(&self, cleans_up: bool) {
+    /// to clean up ends with the first one; one that is `killed_at_last` by whoever asks
+    /// goes on with its cleaning up.
+    pub(crate) fn listen(&self, cleans_up: bool, killed_at_last: bool) {
+        self.cleans_up.fetch_or(cleans_up, Ordering::SeqCst);
         // A file that reaches its limit (`ulimit -f`) is an error of the write, not the end of
         // the process, which would leave production stopped: who listens is not killed.
         let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
@@ -151,13 +160,19 @@ impl Shutdown {
             let shutdown = self.clone();
             tokio::spawn(async move {
                 while stream.recv().await.is_some() {
-                    if !cleans_up {
+                    if !shutdown.cleans_up.load(Ordering::SeqCst) {
                         std::process::exit(Exit::Interrupted as i32);
                     }
                     match shutdown.heard(Instant::now()) {
                         Heard::First => {}
                         Heard::Again => continue,
+                        Heard::Second if killed_at_last => continue,
                         Heard::Second => shutdown.exit_at_once(),
+                    }
+                    if killed_at_last {
+                        let _ = writeln!(std::io::stderr(), "asked to end: stopping");
+                        shutdown.token.cancel();
+                        continue;
                     }
                     let down = if shutdown.production_down().is_some() {
                         ", and leaves production down"

@@ -220,6 +220,7 @@ impl Sweep {
                 budget: vllm_grid::grid::Budget::default(),
                 confirm: None,
                 host: "a simulated world".to_owned(),
+                hosts: None,
                 machine: None,
                 image_id: None,
                 image: None,

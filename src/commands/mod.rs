@@ -22,6 +22,8 @@ pub(crate) mod descriptors;
 mod doctor;
 mod finish;
 mod follow;
+mod hosts;
+pub(crate) mod launch;
 mod list;
 mod owning;
 mod plan;
@@ -56,7 +58,7 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
         Command::Confirm(args) => Box::pin(confirm::confirm(&args, shutdown)).await,
         Command::Apply(args) => Box::pin(apply::apply(&args)).await,
         Command::Recover(args) => recover::recover(&args, shutdown).await,
-        Command::Doctor(args) => doctor::doctor(&args).await,
+        Command::Doctor(args) => Box::pin(doctor::doctor(&args, shutdown)).await,
         Command::Plan(args) => Box::pin(plan::plan(&args)).await,
         Command::Report(args) => report::report(&args).await,
         Command::List(args) => list::list(&args),
@@ -67,6 +69,7 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
         Command::Schema => show::schema(),
         Command::Completions(args) => show::completions(args.shell),
         Command::Bench(args) => bench::bench(&args, shutdown).await,
+        Command::Launch(args) => launch::launch(&args, shutdown).await,
         Command::Simulate(args) => simulate::simulate(&args, shutdown).await,
     }
 }

@@ -74,6 +74,7 @@ impl Claimed {
         let uses = engine.uses(&grid.configurations);
         let holder = Holder::this().in_state(&state);
         let (production, mark) = match &grid.engine {
+            _ if grid.hosts.is_some() => (None, Some(Owed::Jobs)),
             EngineBlock::Docker(block) => {
                 let docker = owed::socket();
                 let docker = docker.map_err(|error| CommandError::new(Exit::Environment, error))?;
@@ -115,6 +116,10 @@ impl Claimed {
         sweep: &Sweep,
         engine: &dyn Engine,
     ) -> Result<Owning, CommandError> {
+        // What jobs started ends with them.
+        if matches!(self.mark, Some(Owed::Jobs)) {
+            return self.owning(held, sweep, engine);
+        }
         let docker = matches!(self.mark, Some(Owed::Containers { .. }));
         let (done, down) = Box::pin(recover::own(&self.state, sweep.folder().path(), docker)).await;
         if !done.problems.is_empty() {

@@ -1,16 +1,20 @@
 //! `plan`: what would run. Launches nothing.
 
 use std::path::Path;
+use std::time::Duration;
 
+use tokio::time::timeout;
 use vllm_grid::configuration::Stack;
 use vllm_grid::engine::command::Change;
 use vllm_grid::engine::command_view::{Shown, changes};
 use vllm_grid::engine::compose::{Origin, VariableUse};
 use vllm_grid::engine::service::{self, Faults, Need, ReadService, Started};
-use vllm_grid::grid::plan::{Plan, PlannedVariable};
-use vllm_grid::grid::{DockerBlock, EngineBlock, Grid};
+use vllm_grid::grid::plan::{Plan, PlannedVariable, SeenPartition};
+use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, SlurmBlock};
 use vllm_grid::history::timing;
 use vllm_grid::report;
+use vllm_grid::sweep::hosts::slurm::partition;
+use vllm_grid::sweep::hosts::slurm::tool::Commands;
 
 use super::show;
 use crate::cli::{Format, PlanArgs};
@@ -34,6 +38,10 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     super::prediction::of_plan(&mut grid).await;
     super::check_source(&grid)?;
     let plan = expected(Plan::new(&grid), &grid).with_variables(variables(&grid, &started));
+    let plan = match &grid.hosts {
+        Some(block) => plan.with_cluster(&grid, partition(block).await),
+        None => plan,
+    };
     match args.format {
         Format::Json => show::print_json(&plan)?,
         Format::Text => {
@@ -42,6 +50,16 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
         }
     }
     mistakes.map_or(Ok(Exit::Done), |mistakes| Err(mistakes.into()))
+}
+
+/// How long a cluster is waited for: its controller may be down, and a plan needs nobody.
+const CLUSTER: Duration = Duration::from_secs(12);
+
+/// The grid's partition, or why it was not seen.
+async fn partition(block: &SlurmBlock) -> Result<SeenPartition, String> {
+    let seen = timeout(CLUSTER, partition::see(&Commands, block)).await;
+    let silent = || format!("sinfo did not answer within {} s", CLUSTER.as_secs());
+    seen.map_err(|_| silent())?.map_err(|why| why.to_string())
 }
 
 /// The plan with what earlier runs of the same service took, where there are any.

@@ -11,9 +11,9 @@ use vllm_grid::telemetry;
 use crate::progress::Progress;
 
 /// Adds what is expected on the sweep's machine, where the grid asks for it.
-pub(super) fn of_sweep(grid: &mut Grid, machine: &Machine) {
+pub(super) fn of_sweep(grid: &mut Grid, machine: Option<&Machine>) {
     if grid.strategy.is_predicted() {
-        grid.predicted = Some(prediction::of_grid(grid, Some(machine)));
+        grid.predicted = Some(prediction::of_grid(grid, machine));
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
     report("nothing is owed:", &settled.collect::<Vec<_>>());
     report("removed container", &done.removed);
     report("killed the process of", &done.killed);
+    report("cancelled job", &done.cancelled);
     report("production runs and answers again, stopped by", &paths(&done.production));
     report("not touched, it is running:", &done.living);
     report("not touched, it is being recovered:", &done.recovering);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use vllm_grid::engine::compose::ServiceSpec;
 use vllm_grid::engine::docker::{DockerProduction, production_of};
+use vllm_grid::engine::elsewhere::Elsewhere;
 use vllm_grid::engine::production::Production;
 use vllm_grid::engine::service::{self, Need};
 use vllm_grid::engine::{self, Engine, EngineError};
@@ -48,11 +49,16 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
         Ok(claimed) => claimed,
         Err(error) => return Err(owning::with_owed(&grid, None, error).await),
     };
-    super::production::of_sweep(&mut grid, service.as_ref()).await.map_err(unusable)?;
+    if grid.hosts.is_none() {
+        super::production::of_sweep(&mut grid, service.as_ref()).await.map_err(unusable)?;
+    }
     super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
-    let with = MeasuredWith::read(&*engine, None).await;
-    super::prediction::of_sweep(&mut grid, &with.machine);
+    let with = match &grid.hosts {
+        Some(block) => MeasuredWith::on(block),
+        None => MeasuredWith::read(&*engine, None).await,
+    };
+    super::prediction::of_sweep(&mut grid, with.machine.as_ref());
     let sweep = Sweep::begin_with(&grid, args.output.as_deref(), now, secrets(), Some(with))?;
     let owning = claimed.begin(&sweep, &*engine).await?;
     let chosen = by_default(&grid).filter(|_| grid.strategy.chooses());
@@ -157,7 +163,10 @@ async fn may_continue_seen(
         }
     };
     let asked = serves.as_ref().map(|it| it as &dyn Production);
-    let with = MeasuredWith::read(&*engine, asked).await;
+    let with = match &resumable.grid.hosts {
+        Some(block) => MeasuredWith::on(block),
+        None => MeasuredWith::read(&*engine, asked).await,
+    };
     let continues = resumable.continues(&with, accept).map_err(changed)?;
     let (grid, seen) = resumable.into_parts();
     Ok(MayContinue { grid, engine, serves, continues, seen, unproven: None })
@@ -229,6 +238,10 @@ fn changed(error: Changed) -> CommandError {
 
 /// Whether this process may open what the workloads need.
 fn check_descriptors(grid: &Grid) -> Result<(), CommandError> {
+    // On a cluster nothing is measured here.
+    if grid.hosts.is_some() {
+        return Ok(());
+    }
     let in_process = matches!(grid.engine, EngineBlock::Simulated(_));
     descriptors::check(&grid.workloads, in_process)
 }
@@ -245,6 +258,9 @@ async fn complete(file: GridFile) -> Result<(Grid, Option<ServiceSpec>), Command
 
 /// The grid's engine.
 async fn engine(grid: &Grid) -> Result<Arc<dyn Engine>, CommandError> {
+    if grid.hosts.is_some() {
+        return Ok(Arc::new(Elsewhere::new(grid.engine.name())));
+    }
     engine::of_grid(grid, secrets()).await.map_err(|error| match error {
         EngineError::NoKey(_) => {
             let keys = ["engine", grid.engine.name(), "api-key-env"];
@@ -267,5 +283,8 @@ fn unusable(error: EngineError) -> CommandError {
 /// What serves production, where the grid names it.
 async fn production(grid: &Grid) -> Result<Option<DockerProduction>, CommandError> {
     let EngineBlock::Docker(block) = &grid.engine else { return Ok(None) };
+    if grid.hosts.is_some() {
+        return Ok(None);
+    }
     production_of(block).await.map_err(unusable)
 }

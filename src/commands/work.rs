@@ -89,6 +89,7 @@ pub(super) async fn run(
     };
     let serves = owning.as_mut().and_then(|it| it.serves.take());
     let mut context = SweepContext::of(grid, engine, records)
+        .with_hosts(super::hosts::of(grid, &sweep)?)
         .with_strategy(sweep.record().manifest.build_strategy())
         .with_production(serves.map(|it| Box::new(it) as Box<dyn Production>))
         .with_cancel(shutdown.token().clone());

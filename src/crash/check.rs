@@ -352,6 +352,7 @@ mod tests {
             sequence: 1,
             at: jiff::Timestamp::UNIX_EPOCH,
             elapsed_ms: None,
+            happened_at: None,
             entry,
         }))
     }

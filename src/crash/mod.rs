@@ -5,6 +5,7 @@
 
 mod campaign;
 mod check;
+mod cluster;
 mod point;
 mod victim;
 mod world;

@@ -3,6 +3,7 @@
 //! container that shows the GPUs; where the service's user is not root, it makes another one,
 //! which is not started and shows the image's folders.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::command_view::ImageCommand;
@@ -54,7 +55,7 @@ pub struct Finding {
     /// How it is to be taken.
     pub severity: Severity,
     /// What was looked at.
-    pub subject: &'static str,
+    pub subject: Cow<'static, str>,
     /// What was found.
     pub text: String,
     /// What to do, where something is to be done.
@@ -64,7 +65,7 @@ pub struct Finding {
 impl Finding {
     /// Why a service of the grid cannot be started.
     pub fn of_service(text: String) -> Self {
-        Self { severity: Severity::Problem, subject: "service", text, advice: None }
+        Self { severity: Severity::Problem, subject: "service".into(), text, advice: None }
     }
 }
 
@@ -76,7 +77,7 @@ struct Findings(Vec<Finding>);
 impl Findings {
     fn add(&mut self, severity: Severity, subject: &'static str, text: String, advice: &str) {
         let advice = (!advice.is_empty()).then(|| advice.to_owned());
-        self.0.push(Finding { severity, subject, text, advice });
+        self.0.push(Finding { severity, subject: subject.into(), text, advice });
     }
 
     fn ok(&mut self, subject: &'static str, text: impl Into<String>) {
@@ -108,6 +109,13 @@ pub async fn diagnose(grid: &Grid, started: &Started, secrets: &Secrets) -> Vec<
         }
         EngineBlock::Simulated(_) => findings.ok("engine", "simulated: needs nothing"),
     }
+    disk(&mut findings);
+    findings.0
+}
+
+/// What a machine needs on which a sweep runs whose launches are elsewhere: room for results.
+pub fn of_controller() -> Vec<Finding> {
+    let mut findings = Findings(Vec::new());
     disk(&mut findings);
     findings.0
 }

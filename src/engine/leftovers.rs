@@ -218,7 +218,8 @@ pub async fn of_run(run_id: &str, owed: &Owed) -> Option<String> {
         })
     };
     match owed {
-        Owed::Production(_) => None,
+        // Whoever follows jobs follows them to their ends.
+        Owed::Production(_) | Owed::Jobs => None,
         Owed::Group(group) => listed(
             "process",
             Some(group.group.to_string())
@@ -252,7 +253,7 @@ fn processes_owed(debt: &Debt) -> Option<Vec<i32>> {
         Owed::Group(group) if noted::group_lives(group) => Some(vec![group.group]),
         Owed::Group(_) => Some(Vec::new()),
         Owed::Processes => Some(noted::of_run(&debt.run_id)),
-        Owed::Production(_) | Owed::Containers { .. } => None,
+        Owed::Production(_) | Owed::Containers { .. } | Owed::Jobs => None,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::ownership::{Ledger, Uses};
 use crate::secret::Secrets;
 use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Server};
+use place::Place;
 
 pub mod apply;
 pub mod command;
@@ -27,9 +28,12 @@ pub mod config_file;
 mod devices;
 pub mod docker;
 pub mod doctor;
+pub mod elsewhere;
 pub mod failure;
+pub mod haste;
 pub mod leftovers;
 pub mod log;
+pub mod place;
 pub mod process;
 pub mod production;
 pub mod readiness;
@@ -72,21 +76,41 @@ pub enum EngineError {
 pub async fn of_grid(grid: &Grid, secrets: &Secrets) -> Result<Arc<dyn Engine>, EngineError> {
     let stacks: BTreeSet<&Stack> = grid.configurations.iter().map(|it| &it.stack).collect();
     let mut engines: BTreeMap<Stack, Arc<dyn Engine>> = BTreeMap::new();
-    let gates = docker::Gates::default();
+    let (gates, here) = (docker::Gates::default(), Place::default());
     for stack in stacks {
         let block = match grid.stacks.get(stack) {
             Some(block) => block.clone(),
             None => stack::block_of(&grid.engine, stack),
         };
-        engines.insert(stack.clone(), of_block(&block, secrets, &gates).await?);
+        engines.insert(stack.clone(), of_block(&block, secrets, &gates, &here).await?);
     }
     if engines.len() > 1 {
         return Ok(Arc::new(stack::Stacks::new(engines)));
     }
     match engines.into_values().next() {
         Some(engine) => Ok(engine),
-        None => of_block(&grid.engine, secrets, &gates).await,
+        None => of_block(&grid.engine, secrets, &gates, &here).await,
     }
+}
+
+/// The engine of one configuration of a grid, at a place that a cluster gave.
+///
+/// # Errors
+/// What its block asks for and cannot be had there, before anything is started.
+pub async fn at_place(
+    grid: &Grid,
+    configuration: &Configuration,
+    place: &Place,
+    secrets: &Secrets,
+) -> Result<Arc<dyn Engine>, EngineError> {
+    let block = match grid.stacks.get(&configuration.stack) {
+        Some(block) => block.clone(),
+        None => stack::block_of(&grid.engine, &configuration.stack),
+    };
+    if let (EngineBlock::Docker(_), Some(gpus)) = (&block, &place.gpus) {
+        gpus.check(&configuration.environment).map_err(EngineError::Unknown)?;
+    }
+    of_block(&block, secrets, &docker::Gates::default(), place).await
 }
 
 /// The engine of one block.
@@ -94,10 +118,14 @@ async fn of_block(
     block: &EngineBlock,
     secrets: &Secrets,
     gates: &docker::Gates,
+    place: &Place,
 ) -> Result<Arc<dyn Engine>, EngineError> {
     match block {
         EngineBlock::Simulated(block) => {
-            let engine = simulated::SimulatedEngine::new(block.clone())?;
+            let mut engine = simulated::SimulatedEngine::new(block.clone())?;
+            if place.job.is_some() {
+                engine = engine.on_node(&place.node);
+            }
             Ok(Arc::new(engine.without(secrets.clone())))
         }
         EngineBlock::Process(block) => {
@@ -105,10 +133,11 @@ async fn of_block(
             spec.api_key = api_key(block.api_key_env.as_deref())?;
             spec.introspect = block.introspect;
             spec.secrets = secrets.clone();
+            spec.haste = place.haste.clone();
             Ok(Arc::new(process::ProcessEngine::new(spec, readiness::over_http())?))
         }
         EngineBlock::Docker(block) => {
-            Ok(Arc::new(docker::of_block(block, secrets).await?.behind(gates)))
+            Ok(Arc::new(docker::of_block(block, secrets, place).await?.behind(gates)))
         }
     }
 }

@@ -19,6 +19,7 @@ use super::command;
 use super::command_view::CommandView;
 use super::docker::gpus::CUDA;
 use super::failure::Exit;
+use super::haste::Haste;
 use super::log::{EngineLog, Following};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::service_view::of_process;
@@ -60,6 +61,8 @@ pub struct ProcessSpec {
     pub limits: Limits,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// What shortens that time.
+    pub haste: Haste,
     /// What its log is written without.
     pub secrets: Secrets,
 }
@@ -73,6 +76,7 @@ impl ProcessSpec {
             introspect: false,
             limits: Limits::default(),
             grace: Duration::from_mins(1),
+            haste: Haste::default(),
             secrets: Secrets::default(),
         }
     }
@@ -180,6 +184,7 @@ impl ProcessEngine {
             group,
             noted,
             left: Arc::clone(&self.left),
+            haste: self.spec.haste.clone(),
             log,
             following,
             port,
@@ -324,6 +329,7 @@ struct Running {
     group: Group,
     noted: Noted,
     left: Left,
+    haste: Haste,
     log: EngineLog,
     following: Following,
     port: u16,
@@ -359,8 +365,13 @@ impl Running {
 
     async fn stop_all(&mut self, grace: Duration) -> Result<(), LaunchFailure> {
         let _may_have_exited = kill_process_group(self.group.0, Signal::TERM);
-        if timeout(grace, self.child.wait()).await.is_err() {
-            tracing::warn!(group = self.group.0.as_raw_nonzero(), "no end after SIGTERM, killing");
+        tokio::select! {
+            biased;
+            _status = self.child.wait() => {}
+            () = self.haste.grace(grace) => {
+                let group = self.group.0.as_raw_nonzero();
+                tracing::warn!(group, "no end after SIGTERM, killing");
+            }
         }
         let killed_at = Instant::now();
         while self.group.alive() {

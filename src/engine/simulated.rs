@@ -25,6 +25,7 @@ use crate::grid::SimulatedBlock;
 use crate::history::launch::{LaunchFacts, LaunchFailure};
 use crate::secret::Secrets;
 use crate::server::{Endpoint, Server};
+use crate::simulator::drift::Drift;
 use crate::simulator::faults::Faults;
 use crate::simulator::{BootFailure, Ending, Options, boot, profile};
 
@@ -40,6 +41,10 @@ pub struct SimulatedEngine {
     gpu: profile::Gpu,
     secrets: Secrets,
     limits: Limits,
+    /// The node of a cluster that it is: it has a machine of its own.
+    node: Option<String>,
+    /// By what its times are multiplied.
+    slowness: f64,
     /// Starts of each configuration so far.
     starts: Mutex<BTreeMap<String, u32>>,
 }
@@ -62,7 +67,17 @@ impl SimulatedEngine {
             return Err(unknown("model", &block.model, profile::model_names().collect()));
         }
         let (secrets, limits) = (Secrets::default(), Limits::default());
-        Ok(Self { block, gpu, secrets, limits, starts: Mutex::default() })
+        let host = sysinfo::System::host_name().ok().filter(|_| !block.hosts.is_empty());
+        let slowness = host.and_then(|host| block.hosts.get(&host).copied()).unwrap_or(1.0);
+        let starts = Mutex::default();
+        Ok(Self { block, gpu, secrets, limits, node: None, slowness, starts })
+    }
+
+    /// The same on a node of a cluster.
+    #[must_use]
+    pub fn on_node(self, node: &str) -> Self {
+        let slowness = self.block.hosts.get(node).copied().unwrap_or(1.0);
+        Self { node: Some(node.to_owned()), slowness, ..self }
     }
 
     /// The same; its logs are written without these secrets.
@@ -91,15 +106,24 @@ impl SimulatedEngine {
         Options {
             gpus: self.block.gpus,
             seed: self.block.seed,
-            speed: self.block.speed,
+            speed: self.block.speed / self.slowness,
             other_memory_gib: self.block.other_memory_gib,
             launch: u64::from(order.launch),
             environment: order.configuration.environment.clone(),
-            drift: self.block.drift.clone(),
+            drift: self.drift(),
             faults,
             machine_seconds: order.worked.as_secs_f64() * self.block.speed,
             ..Options::new(self.gpu.clone())
         }
+    }
+
+    /// How the machine's speed moves: each node's by itself.
+    fn drift(&self) -> Option<Drift> {
+        let drift = self.block.drift.clone()?;
+        Some(match &self.node {
+            Some(node) => drift.of_host(node, self.block.seed),
+            None => drift,
+        })
     }
 
     fn argv(&self, order: &LaunchOrder, port: u16) -> Vec<String> {
@@ -301,8 +325,7 @@ mod tests {
     use crate::configuration::{Configuration, Flags};
     use crate::simulator::fault_plan::FaultPlan;
 
-    #[test]
-    fn the_machines_time_goes_on_from_launch_to_launch() {
+    fn engine(drift: &str) -> SimulatedEngine {
         let block = SimulatedBlock {
             model: "Qwen/Qwen3-8B".to_owned(),
             gpu: "rtx-4090".to_owned(),
@@ -310,12 +333,16 @@ mod tests {
             other_memory_gib: 0.0,
             seed: 1,
             speed: 20.0,
-            drift: crate::simulator::drift::Drift::parse("step:factor=0.5,at=1h").ok(),
+            hosts: BTreeMap::from([("n2".to_owned(), 1.25)]),
+            drift: Drift::parse(drift).ok(),
             faults: FaultPlan::default(),
             flags: Flags::new(),
         };
-        let engine = SimulatedEngine::new(block).expect("it is known");
-        let order = |launch, worked| LaunchOrder {
+        SimulatedEngine::new(block).expect("it is known")
+    }
+
+    fn order(launch: u32, worked: u64) -> LaunchOrder {
+        LaunchOrder {
             sweep: "s".to_owned(),
             launch,
             configuration: Configuration {
@@ -329,12 +356,37 @@ mod tests {
             },
             folder: std::path::PathBuf::new(),
             worked: Duration::from_secs(worked),
-        };
+        }
+    }
+
+    #[test]
+    fn the_machines_time_goes_on_from_launch_to_launch() {
+        let engine = engine("step:factor=0.5,at=1h");
         let first = engine.options(&order(1, 0), Faults::default());
         assert!(first.drift.is_some() && first.machine_seconds.abs() < f64::EPSILON);
         // 90 s at 20 times the pace.
         let later = engine.options(&order(2, 90), Faults::default());
         assert!((later.machine_seconds - 1800.0).abs() < 1e-9);
         assert_eq!(later.drift, first.drift);
+    }
+    #[test]
+    fn a_node_has_a_pace_and_a_course_of_its_own_and_the_same_ones_in_each_launch() {
+        let on = |node: &str, launch| {
+            let engine = engine("walk:sd=25%,tau=60m").on_node(node);
+            engine.options(&order(launch, 0), Faults::default())
+        };
+        let (first, slow) = (on("n1", 1), on("n2", 1));
+        assert!((first.speed - 20.0).abs() < 1e-9 && (slow.speed - 16.0).abs() < 1e-9);
+        let level = |options: &Options| {
+            let drift = options.drift.as_ref().expect("it drifts");
+            drift.machine(options.seed).speed(100.0)
+        };
+        assert!((level(&first) - level(&slow)).abs() > 1e-6);
+        assert!((level(&first) - level(&on("n1", 2))).abs() < 1e-12);
+        let here = engine("walk:sd=25%,tau=60m").options(&order(1, 0), Faults::default());
+        assert!(
+            (here.speed - 20.0).abs() < 1e-9
+                && here.drift == Drift::parse("walk:sd=25%,tau=60m").ok()
+        );
     }
 }

@@ -8,7 +8,7 @@ use super::budget::Part;
 use super::duration::spoken;
 use super::error::Findings;
 use super::estimate::{Estimate, mean_gpus};
-use super::{Grid, inert_flags, plan, some, unmeasured};
+use super::{Grid, hosts, inert_flags, plan, some, unmeasured};
 
 use crate::configuration::Configuration;
 use crate::metric::Scale;
@@ -25,6 +25,7 @@ pub(super) fn all(grid: &Grid, findings: &mut Findings) {
     budget(grid, findings);
     confirmation(grid, findings);
     window(grid, findings);
+    hosts::advise(grid, findings);
 }
 
 /// Without chunking vLLM refuses a batch that is smaller than the longest prompt.
@@ -208,11 +209,12 @@ fn too_short(
         let ends = format!("the budget of {limit} ends the sweep before its {launches}{never}");
         return (most < fewest).then_some(ends);
     }
+    let beside = if part == Part::Time { estimate.beside } else { 1.0 };
     if most < fewest {
         return Some(format!(
             "{launches} launches take at least {}, by assumption: the budget of {limit} ends the \
              sweep before that, after {}",
-            spoken(estimate.low_seconds),
+            spoken(estimate.low_seconds / beside),
             plan::range((least, most))
         ));
     }
@@ -220,7 +222,7 @@ fn too_short(
         format!(
             "{launches} launches may take up to {}, by assumption: the budget of {limit} may end the sweep \
              after {least} of them{never}",
-            spoken(estimate.high_seconds)
+            spoken(estimate.high_seconds / beside)
         )
     })
 }

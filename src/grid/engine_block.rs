@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{Findings, is_variable};
-use super::fields::{Fields, list, mapping};
+use super::fields::{Fields, list, mapping, number};
 use super::flag_map::FlagReader;
 use super::image_name;
 use super::node::{Content, Key, Node, Span};
@@ -33,7 +33,11 @@ pub(super) const DOCKER_KEYS: &[&str] = &[
 ];
 pub(super) const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env", "introspect"];
 pub(super) const SIMULATED_KEYS: &[&str] =
-    &["model", "gpu", "gpus", "other-memory", "seed", "speed", "drift", "faults", "flags"];
+    &["model", "gpu", "gpus", "other-memory", "seed", "speed", "hosts", "drift", "faults", "flags"];
+
+/// How much slower or faster than the others a simulated host may be.
+const MIN_FACTOR: f64 = 0.01;
+const MAX_FACTOR: f64 = 100.0;
 
 /// Reads engine blocks.
 pub(super) struct EngineReader<'a> {
@@ -370,10 +374,31 @@ impl EngineReader<'_> {
             other_memory_gib: other_memory.unwrap_or(0.0),
             seed: seed.and_then(|seed| u64::try_from(seed).ok()).unwrap_or(1),
             speed: speed.unwrap_or(1.0),
+            hosts: self.slow_hosts(&fields),
             drift: self.drift(&fields),
             faults: self.faults(&fields),
             flags: self.flags(&fields),
         })
+    }
+
+    /// By what times are multiplied on some hosts.
+    fn slow_hosts(&mut self, fields: &Fields<'_>) -> BTreeMap<String, f64> {
+        let Some((_, node)) = fields.given("hosts") else { return BTreeMap::new() };
+        let entries = mapping(node, "`hosts`", self.findings).unwrap_or_default();
+        let mut factors = BTreeMap::new();
+        for (host, node) in entries {
+            let name = format!("hosts.{}", host.text);
+            let Some(factor) = number(&name, node, self.findings) else { continue };
+            if !(MIN_FACTOR..=MAX_FACTOR).contains(&factor) {
+                let message = format!(
+                    "`{name}` must be a factor from {MIN_FACTOR} to {MAX_FACTOR}, not {factor}"
+                );
+                self.findings.error(&node.span, message);
+            } else if factors.insert(host.text.clone(), factor).is_some() {
+                self.findings.error(&host.span, format!("`{name}` is given twice"));
+            }
+        }
+        factors
     }
 
     fn drift(&mut self, fields: &Fields<'_>) -> Option<Drift> {

@@ -259,8 +259,8 @@ fn visit_secrets(node: &Node, strike: &mut impl FnMut(&Span)) {
                     Content::Text(name) => key.text.ends_with("env") && is_variable(name),
                     _ => false,
                 };
-                let secret =
-                    names_secret(&key.text) || (key.text == "command" && mentions_secret(value));
+                let has_words = ["command", "options"].contains(&key.text.as_str());
+                let secret = names_secret(&key.text) || (has_words && mentions_secret(value));
                 if secret && !shown {
                     strike_all(value, strike);
                 } else {

@@ -29,6 +29,11 @@ pub(super) struct Estimate {
     pub(super) high_seconds: f64,
     /// Of the most launches, if everything is as fast as can be assumed.
     most_fast_seconds: f64,
+    /// Of one launch with every gate and the most repeats, if everything is as slow as can be
+    /// assumed.
+    pub(super) longest_seconds: f64,
+    /// Launches that run beside each other on a cluster, on average; 1 on this machine.
+    pub(super) beside: f64,
     pub(super) assumptions: Vec<String>,
 }
 
@@ -42,7 +47,7 @@ impl Estimate {
         };
         let gpus = mean_gpus(&grid.configurations);
         let limits = grid.strategy_limits();
-        let time = limits.seconds.map(|it| (Part::Time, within(it as f64)));
+        let time = limits.seconds.map(|it| (Part::Time, within(it as f64 * self.beside)));
         let count = limits.besides.launches.map(|it| u64::from(it).min(most));
         let count = count.map(|it| (Part::Launches, (it, it)));
         let hours = limits.besides.gpu_hours.map(|it| (Part::GpuHours, within(it * 3600.0 / gpus)));
@@ -64,21 +69,25 @@ impl Estimate {
     pub(super) fn by(grid: &Grid, strategy: &StrategySpec) -> Self {
         let Remaining { low, high } = strategy.expected_launches(&grid.sizes());
         let launches = (u64::from(low), u64::from(high));
+        let at_once = grid.hosts.as_ref().map_or(1, |it| it.at_once);
+        let rounds = strategy.rounds(&grid.sizes(), at_once);
         let (boot, stop, speed) = match &grid.engine {
             EngineBlock::Docker(_) | EngineBlock::Process(_) => (REAL_BOOT, REAL_STOP, 1.0),
             EngineBlock::Simulated(block) => {
                 (SIMULATED_BOOT, Seconds { low: 0.0, high: 0.1 }, block.speed)
             }
         };
-        let repeats = |workload: &Workload| {
-            let kept = workload.repeats.unwrap_or(u64::from(strategy.repeats()));
+        let repeats = |workload: &Workload, kept: u32| {
+            let kept = workload.repeats.unwrap_or(u64::from(kept));
             let one = |is_warmup| -> Seconds {
                 let works = workload.cost(&grid.datasets, is_warmup).into_iter();
                 works.map(|work| work.seconds(speed)).sum()
             };
             one(false) * kept as f64 + one(true) * workload.warmup as f64
         };
-        let measured: Seconds = grid.workloads.iter().map(repeats).sum();
+        let of_each =
+            |kept: u32| -> Seconds { grid.workloads.iter().map(|it| repeats(it, kept)).sum() };
+        let measured = of_each(strategy.repeats());
         let all = |launches: u64| {
             let gates = Gate::ALL.into_iter().map(|gate| {
                 let first = launches.min(grid.configurations.len() as u64);
@@ -88,11 +97,16 @@ impl Estimate {
             (boot * (1.0 / speed) + measured + stop) * launches as f64 + gates.sum::<Seconds>()
         };
         let (fewest, most) = (all(launches.0), all(launches.1));
+        let gates = Gate::ALL.into_iter().map(|gate| grid.gates.work(gate).seconds(speed));
+        let longest = boot * (1.0 / speed) + of_each(strategy.most_repeats()) + stop;
+        let longest = longest + gates.sum::<Seconds>();
         Self {
             launches,
             low_seconds: fewest.low,
             high_seconds: most.high,
             most_fast_seconds: most.low,
+            longest_seconds: longest.high,
+            beside: f64::from(high.max(1)) / f64::from(rounds.high.max(1)),
             assumptions: assumptions(grid, boot, speed),
         }
     }

@@ -13,7 +13,7 @@ use super::node::{self, Span};
 use super::secrets;
 use super::service::{self, ServiceBase};
 use super::{
-    EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, budget, expand, goal, read,
+    EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, budget, expand, goal, hosts, read,
     stack_keys, strategy_block,
 };
 use crate::configuration::{Configuration, Stack, hexadecimal};
@@ -129,6 +129,13 @@ impl GridFile {
             self.advise();
         }
         self.grid
+    }
+
+    /// The same with the configurations of one stack alone: what others start is not read.
+    #[must_use]
+    pub fn of_stack(mut self, stack: &Stack) -> Self {
+        self.grid.configurations.retain(|it| it.stack == *stack);
+        self
     }
 
     /// The same with the strategy that a sweep of it began with, whatever the default is now.
@@ -256,6 +263,10 @@ fn assemble(
     let (budget_seconds, budget) =
         limits.map_or_else(Default::default, |it| (it.seconds, it.besides));
     let (window, window_place) = document.window.unzip();
+    let (hosts, hosts_place) = document.hosts.unzip();
+    if let Some(place) = &hosts_place {
+        hosts::refuse_with(&engine, window_place.as_ref(), place, findings);
+    }
     let (confirm, confirm_place) = document.confirm.unzip();
     let grid = Grid {
         name: document.name?,
@@ -281,6 +292,7 @@ fn assemble(
         confirm,
         gates: document.gates,
         window,
+        hosts,
         warnings: Vec::new(),
         places: Places {
             objective: span,
@@ -291,6 +303,7 @@ fn assemble(
             budget: budget_place,
             window: window_place,
             confirm: confirm_place,
+            hosts: hosts_place,
         },
     };
     let chosen = draft.include.iter().filter_map(|row| row.name.clone()).collect();

@@ -1,7 +1,35 @@
 //! `hosts:` of a grid: that launches are jobs of a cluster, and what each of them asks for.
-//! Here it is read and checked; jobs are submitted by the sweep. Pure.
+//! Here it is read and checked; jobs are submitted by the sweep. Words for `sbatch` are judged in
+//! [`options`], what several hosts come to in a plan is reckoned in [`super::plan`]. Pure.
 
 use serde::{Deserialize, Serialize};
+
+use super::duration::{self, spoken};
+use super::error::Findings;
+use super::estimate::Estimate;
+use super::fields::Fields;
+use super::node::{Content, Node, Span};
+use super::{EngineBlock, Grid, some};
+use crate::configuration::Configuration;
+use crate::strategy::StrategySpec;
+
+mod options;
+
+/// The keys of `slurm`.
+pub(super) const SLURM_KEYS: [&str; 6] =
+    ["partition", "gres", "at-once", "time", "exclusive", "options"];
+
+/// Jobs in flight that a grid can ask for.
+pub(super) const AT_ONCE: (i64, i64) = (1, 1000);
+
+/// Seconds of one launch that a grid can allow: Slurm counts in minutes.
+const TIMES: (u64, u64) = (60, 30 * 86_400);
+
+/// What a boot may last beyond what is assumed: a download, or a slow compilation.
+const BOOT: f64 = 900.0;
+
+/// The least that is allowed to a launch of which the grid does not say how long it may take.
+const LEAST: f64 = 600.0;
 
 /// Launches as jobs of a Slurm cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,4 +51,240 @@ pub struct SlurmBlock {
     /// Further options of `sbatch`, a word each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+}
+
+impl SlurmBlock {
+    /// Seconds that a launch may take: what the grid says, else twice what the longest one takes
+    /// by assumption, with what its boot may last beyond that. Then in whole five minutes.
+    pub fn seconds_or(&self, longest: f64, boot: f64) -> u64 {
+        let slack = || {
+            let seconds = (2.0 * longest + boot).max(LEAST);
+            ((seconds / 300.0).ceil() as u64).saturating_mul(300).min(TIMES.1)
+        };
+        self.seconds.unwrap_or_else(slack)
+    }
+
+    /// The cluster as the place of launches, for a person.
+    pub fn named(&self) -> String {
+        match &self.partition {
+            Some(partition) => format!("nodes of a Slurm cluster, partition {partition}"),
+            None => "nodes of a Slurm cluster".to_owned(),
+        }
+    }
+
+    /// GPUs that a launch gets; `None` where no `gres` says it.
+    pub fn gpus(&self) -> Option<u32> {
+        self.gres.as_deref().map(gpus)
+    }
+}
+
+impl Grid {
+    /// Seconds that the job of one launch may take on the grid's cluster, where it names one.
+    pub fn job_seconds(&self) -> Option<u64> {
+        let is_simulated = matches!(self.engine, EngineBlock::Simulated(_));
+        let boot = if is_simulated { 0.0 } else { BOOT };
+        self.hosts.as_ref().map(|it| it.seconds_or(Estimate::of(self).longest_seconds, boot))
+    }
+}
+
+/// GPUs of one node or of one request, as `gpu:rtx4090:2(S:0-1)` and `gpu:2` have them.
+fn gpus(gres: &str) -> u32 {
+    let each = gres.split(',').filter_map(|it| {
+        let it = it.split('(').next()?.trim();
+        let mut parts = it.split([':', '=']);
+        let name = parts.next()?;
+        (name.strip_prefix("gres/").unwrap_or(name) == "gpu").then_some(())?;
+        Some(parts.next_back().map_or(1, |last| last.parse().unwrap_or(1)))
+    });
+    each.fold(0, u32::saturating_add)
+}
+
+/// The key `hosts`.
+pub(super) fn read(node: &Node, key: &Span, findings: &mut Findings) -> Option<SlurmBlock> {
+    let fields = Fields::of(node, "`hosts`", key, &["slurm"], findings)?;
+    let Some((key, node)) = fields.given("slurm") else {
+        if fields.misspelt.is_empty() {
+            findings
+                .error(&fields.span, "`hosts` names no cluster")
+                .help("write `slurm:` with what a launch asks for; without `hosts`, this machine");
+        }
+        return None;
+    };
+    let errors = findings.errors.len();
+    let fields = Fields::of(node, "`slurm`", &key.span, &SLURM_KEYS, findings)?;
+    let misspelt = fields.misspelt.iter().any(|meant| meant == "at-once");
+    if fields.given("at-once").is_none() && !misspelt {
+        findings
+            .error(&fields.span, "`slurm` needs `at-once`: how many jobs may be in flight")
+            .help("for example `at-once: 4`; `plan` shows how long 1, 4 and 16 take");
+    }
+    let at_once = fields.count("at-once", AT_ONCE.0, AT_ONCE.1, findings);
+    let partition = partition(&fields, findings);
+    let gres = gres(&fields, findings);
+    let seconds = time(&fields, findings);
+    let exclusive = fields.switch("exclusive", findings).unwrap_or(true);
+    let options = fields.given("options").map(|(_, node)| options::read(node, findings));
+    if findings.errors.len() > errors {
+        return None;
+    }
+    if !exclusive {
+        let place = fields.given("exclusive").map(|(key, _)| &key.span);
+        let message = "`exclusive: false`: other jobs, this sweep's own among them, may run on a \
+                       node while it is measured, and disturb what is measured";
+        findings.warning(place, message);
+    }
+    Some(SlurmBlock {
+        partition,
+        gres,
+        at_once: at_once.and_then(|it| u32::try_from(it).ok())?,
+        seconds,
+        exclusive,
+        options: options.unwrap_or_default(),
+    })
+}
+
+fn partition(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
+    let (name, span) = fields.text("partition", findings)?;
+    if !is_word(name) {
+        findings.error(span, "`partition` has blanks or control characters");
+        return None;
+    }
+    if name.contains(',') {
+        findings
+            .error(span, "`partition` names several partitions")
+            .help("name one: what is compared runs on the same kind of node");
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+fn gres(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
+    let (gres, span) = fields.text("gres", findings)?;
+    let is_part = |part: &str| {
+        let mut words = part.split([':', '=']);
+        words.clone().all(|word| !word.is_empty())
+            && words.next_back().is_none_or(|last| last.parse() != Ok(0_u64))
+    };
+    if is_word(gres) && gres.split(',').all(is_part) {
+        return Some(gres.to_owned());
+    }
+    findings
+        .error(span, "`gres` must be names with numbers, as `sbatch --gres` takes them")
+        .help("write for example `\"gpu:2\"` or `\"gpu:rtx4090:2\"`");
+    None
+}
+
+fn time(fields: &Fields<'_>, findings: &mut Findings) -> Option<u64> {
+    let (_, node) = fields.given("time")?;
+    let seconds = match &node.content {
+        Content::Text(text) => duration::read(text),
+        _ => None,
+    };
+    let (least, most) = TIMES;
+    match seconds {
+        Some(seconds) if (least..=most).contains(&seconds) => return Some(seconds),
+        Some(_) => {
+            let bounds = format!("{} to {}", spoken(least as f64), spoken(most as f64));
+            let message = format!("`time` must be {bounds}, not {}", node.describe());
+            findings.error(&node.span, message).help("it is the limit of one launch");
+        }
+        None => {
+            let message = format!("`time` must be a duration, not {}", node.describe());
+            findings.error(&node.span, message).help("write for example `40m` or `1h30m`");
+        }
+    }
+    None
+}
+
+/// Whether a text is one word that may stand in an argument.
+fn is_word(text: &str) -> bool {
+    !text.contains(|letter: char| letter.is_whitespace() || letter.is_control())
+}
+
+/// Keys that are of one machine: production and the night on it have no meaning on a cluster.
+pub(super) fn refuse_with(
+    engine: &EngineBlock,
+    window: Option<&Span>,
+    key: &Span,
+    findings: &mut Findings,
+) {
+    if matches!(engine, EngineBlock::Docker(block) if block.production.is_some()) {
+        findings
+            .error(key, "`hosts` and `production` are both given: production is on this machine, and launches are on nodes")
+            .help("take `production` out: nothing on this machine is stopped for a cluster's jobs");
+    }
+    if let Some(window) = window {
+        findings
+            .error(window, "`window` and `hosts` are both given: when a job starts is the cluster's")
+            .help("for the night, ask the cluster: a partition, a reservation or a QOS for it, or `--begin` in `options`");
+    }
+}
+
+/// What a person should know of launches on a cluster, once all flags are known.
+pub(super) fn advise(grid: &Grid, findings: &mut Findings) {
+    let Some(block) = &grid.hosts else { return };
+    let place = grid.places.hosts.as_ref();
+    let wants_gpu = match &grid.engine {
+        EngineBlock::Docker(block) => block.gpus != Some(false),
+        EngineBlock::Process(_) => true,
+        EngineBlock::Simulated(_) => false,
+    };
+    let once = matches!(&grid.strategy, StrategySpec::Grid(spec) if spec.launches == 1);
+    if once && block.at_once > 1 && grid.configurations.len() > 1 {
+        let message = "each configuration is launched once: on several nodes nothing distinguishes \
+                       a configuration from its node, and those of different nodes are not \
+                       compared; give `grid` two `launches` or more, or write `at-once: 1` and one \
+                       node in `options` (`--nodelist=NODE`)";
+        findings.warning(place, message);
+    }
+    let Some(gpus) = block.gpus().filter(|gpus| *gpus > 0) else {
+        if wants_gpu {
+            let message = "no `gres` names GPUs: the cluster gives a launch none of its own, and \
+                           the engine may take all that it sees on the node, or none";
+            findings.warning(place, message);
+        }
+        return;
+    };
+    let short = |it: &&Configuration| wants_gpu && it.gpus() > gpus;
+    let short: Vec<&Configuration> = grid.configurations.iter().filter(short).collect();
+    if let Some(most) = short.iter().map(|it| it.gpus()).max() {
+        let message = format!(
+            "{} asks for up to {most} GPUs, and `gres` gives a launch {gpus}: it cannot start",
+            some(&short)
+        );
+        findings.warning(place, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(seconds: Option<u64>) -> SlurmBlock {
+        SlurmBlock {
+            partition: None,
+            gres: Some("gpu:rtx4090:2".to_owned()),
+            at_once: 4,
+            seconds,
+            exclusive: true,
+            options: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_launch_may_take_what_the_grid_says_else_twice_its_estimate_with_its_boot() {
+        assert_eq!(block(Some(60)).seconds_or(1e6, 900.0), 60);
+        let of = |longest, boot| block(None).seconds_or(longest, boot);
+        assert_eq!(of(0.5, 0.0), 600, "at least ten minutes");
+        assert_eq!(of(1000.0, 900.0), 3000, "2900 s in whole five minutes");
+        assert_eq!(of(f64::MAX, 900.0), 30 * 86_400, "no longer than a grid may say");
+    }
+
+    #[test]
+    fn gpus_are_counted_in_all_forms() {
+        assert_eq!(block(None).gpus(), Some(2));
+        assert_eq!(gpus("gpu:a100:4(S:0-1),gpu:h100:2,license:x:9"), 6);
+        assert_eq!((gpus("gpu"), gpus("gpu:a100"), gpus("gres/gpu=3")), (1, 1, 3));
+        assert_eq!(gpus("(null)"), 0);
+    }
 }

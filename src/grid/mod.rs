@@ -101,6 +101,8 @@ pub struct Grid {
     pub gates: Gates,
     /// Times of the day in which it may launch; always where it names none.
     pub window: Option<Window>,
+    /// The cluster whose jobs its launches are; this machine where it names none.
+    pub hosts: Option<SlurmBlock>,
     /// What a person should read before the night.
     pub warnings: Vec<Warning>,
     places: Places,
@@ -123,6 +125,7 @@ struct Places {
     budget: Option<Span>,
     window: Option<Span>,
     confirm: Option<Span>,
+    hosts: Option<Span>,
 }
 
 /// What in a grid file asks for a stack.
@@ -505,6 +508,8 @@ pub struct SimulatedBlock {
     pub seed: u64,
     /// All times are divided by it, boot included.
     pub speed: f64,
+    /// By what all times are multiplied on a host of this name; 1 on the others.
+    pub hosts: BTreeMap<String, f64>,
     /// How the machine's speed moves over the sweep; it does not where `None`.
     pub drift: Option<Drift>,
     /// Faults of some configurations; none where it is empty.

@@ -17,9 +17,11 @@ use crate::gate::Gate;
 use crate::strategy::{Prediction, StrategySpec};
 use crate::workload::RequestFields;
 
+mod cluster;
 mod confirmation;
 mod strategies;
 
+pub use cluster::{AtOnce, PlannedCluster, SeenPartition};
 pub use confirmation::PlannedConfirmation;
 pub use strategies::{CanShow, Differences, PlannedStrategy, Range, by_default};
 
@@ -93,6 +95,9 @@ pub struct Plan<'a> {
     /// How long it would take as earlier runs of the same service did, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub earlier_runs: Option<EarlierRuns>,
+    /// What it comes to on the grid's cluster, where it names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<PlannedCluster<'a>>,
     /// What the strategy may spend.
     #[serde(skip)]
     limits: Limits,
@@ -212,8 +217,9 @@ impl PlannedBudget {
 /// What the strategy may spend, as seconds and launches.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends {
-    /// Of time and of GPU hours the one that ends first.
-    seconds: Option<f64>,
+    time: Option<f64>,
+    /// What the GPU hours are for a launch with the mean of GPUs.
+    gpu_seconds: Option<f64>,
     launches: Option<u64>,
 }
 
@@ -223,13 +229,15 @@ impl Ends {
         let gpus = plan.budget.as_ref().map_or(1.0, |it| it.mean_gpus);
         let gpu_seconds = besides.gpu_hours.map(|hours| hours * 3600.0 / gpus);
         let time = seconds.map(|it| it as f64);
-        let seconds = time.into_iter().chain(gpu_seconds).reduce(f64::min);
-        Self { seconds, launches: besides.launches.map(u64::from) }
+        Self { time, gpu_seconds, launches: besides.launches.map(u64::from) }
     }
 
-    /// Launches that are begun, where so many take so many seconds; `None` without a budget.
-    fn begun(self, all_seconds: f64, launches: u64) -> Option<u64> {
-        let time = self.seconds.map(|seconds| begun(seconds, all_seconds, launches));
+    /// Launches that are begun, where so many take so many seconds, and on average so many run
+    /// beside each other; `None` without a budget.
+    fn begun(self, all_seconds: f64, launches: u64, beside: f64) -> Option<u64> {
+        let time = self.time.map(|it| it * beside);
+        let seconds = time.into_iter().chain(self.gpu_seconds).reduce(f64::min);
+        let time = seconds.map(|seconds| begun(seconds, all_seconds, launches));
         time.into_iter().chain(self.launches.map(|it| it.min(launches))).min()
     }
 }
@@ -340,6 +348,7 @@ impl<'a> Plan<'a> {
                 PlannedWindow::of(window, kept, in_all, each)
             }),
             earlier_runs: None,
+            cluster: None,
         }
     }
 
@@ -376,13 +385,14 @@ impl<'a> Plan<'a> {
             }
         }
         let own = self.strategies.iter().find(|it| it.is_chosen);
-        let Some((least, most)) = own.and_then(|own| seconds(&own.spec)) else { return self };
+        let took = own.and_then(|own| Some((seconds(&own.spec)?, own.beside)));
+        let Some(((least, most), beside)) = took else { return self };
         self.earlier_runs = Some(EarlierRuns {
             runs,
             hours: most / 3600.0,
             least_hours: self.least_launches.map(|_| least / 3600.0),
             unknown_configurations,
-            begun_within_budget: ends.begun(most, self.launches),
+            begun_within_budget: ends.begun(most, self.launches, beside),
         });
         let each = most / (self.launches.max(1) as f64);
         if let Some(confirm) = &mut self.confirm {

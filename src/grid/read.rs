@@ -14,8 +14,8 @@ use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
 use super::window::{self, Window};
 use super::{
-    Confirm, EngineBlock, ReadOptions, budget, confirm, gates, goal, name, objectives, request,
-    stack_keys, strategy_block,
+    Confirm, EngineBlock, ReadOptions, SlurmBlock, budget, confirm, gates, goal, hosts, name,
+    objectives, request, stack_keys, strategy_block,
 };
 use crate::configuration::Stack;
 use crate::gate::Gates;
@@ -41,6 +41,7 @@ pub(super) const KEYS: &[&str] = &[
     "confirm",
     "gates",
     "window",
+    "hosts",
 ];
 
 /// Keys of a row's name; the second is that of `vllm bench sweep serve --serve-params`.
@@ -62,6 +63,7 @@ pub(super) struct Document {
     pub(super) confirm: Option<(Confirm, Span)>,
     pub(super) gates: Gates,
     pub(super) window: Option<(Window, Span)>,
+    pub(super) hosts: Option<(SlurmBlock, Span)>,
 }
 
 /// Reads a document; `None` where it is no mapping.
@@ -130,6 +132,9 @@ pub(super) fn document(
     let window = fields.given("window").and_then(|(_, node)| {
         window::window(node, findings).map(|window| (window, node.span.clone()))
     });
+    let hosts = fields.given("hosts").and_then(|(key, node)| {
+        hosts::read(node, &key.span, findings).map(|hosts| (hosts, key.span.clone()))
+    });
     Some(Document {
         name: grid_name,
         engine,
@@ -144,6 +149,7 @@ pub(super) fn document(
         confirm,
         gates: gates.unwrap_or_default(),
         window,
+        hosts,
     })
 }
 

@@ -269,7 +269,13 @@ mod tests {
     use crate::strategy::{AdaptiveStrategy, GridStrategy, ModelStrategy, Order, StrategySpec};
 
     fn line(sequence: u64, entry: Entry) -> Line {
-        Line { sequence, at: jiff::Timestamp::UNIX_EPOCH, elapsed_ms: None, entry }
+        Line {
+            sequence,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            elapsed_ms: None,
+            happened_at: None,
+            entry,
+        }
     }
 
     fn ended(complete: bool, reason: &str) -> Vec<Line> {

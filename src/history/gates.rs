@@ -35,7 +35,9 @@ impl LaunchRecord {
             }
             Some(LaunchOutcome::Failed(failure)) => !is_own_death(report.gate, failure),
             // A failed gate ends its launch, and why this one ended is not known.
-            Some(LaunchOutcome::Interrupted) | None => report.verdict == GateVerdict::Failed,
+            Some(LaunchOutcome::Interrupted | LaunchOutcome::Lost { .. }) | None => {
+                report.verdict == GateVerdict::Failed
+            }
             Some(_) => false,
         }
     }

@@ -18,6 +18,7 @@ use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
 use crate::gate::GateReport;
 use crate::input;
+use crate::machine::Machine;
 use crate::metric::Measurement;
 use crate::secret::Secrets;
 use crate::server::effective::EffectiveValues;
@@ -131,6 +132,22 @@ pub enum Entry {
         /// Why.
         behind: Behind,
     },
+    /// A job that makes the launch waits, held: it starts after this is durable.
+    JobSubmitted {
+        /// Number of the launch.
+        launch: u32,
+        /// The job's id.
+        job: String,
+    },
+    /// The job of a launch runs on a node.
+    LaunchPlaced {
+        /// Number of the launch.
+        launch: u32,
+        /// The node's name.
+        host: String,
+        /// What it is.
+        machine: Box<Machine>,
+    },
     /// A launch is over.
     LaunchEnded {
         /// Number of the launch.
@@ -183,8 +200,23 @@ pub struct Line {
     /// set meanwhile. Older versions did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<u64>,
+    /// When it happened, by the clock of the node where it did; where that is this machine, it
+    /// was written at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub happened_at: Option<jiff::Timestamp>,
     /// What happened.
     pub entry: Entry,
+}
+
+/// The times of a line.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// When it is written.
+    pub at: jiff::Timestamp,
+    /// How long the session has lasted, by the monotonic clock.
+    pub elapsed: Option<Duration>,
+    /// When it happened, on another machine.
+    pub happened: Option<jiff::Timestamp>,
 }
 
 /// A journal open for writing, locked.
@@ -350,24 +382,20 @@ impl Journal {
     /// again. Where that fails, too, or the line may be on the disk or not, every
     /// later call returns the error: the lines that are intact stay so.
     pub fn append(&mut self, at: jiff::Timestamp, entry: Entry) -> Result<Line, JournalError> {
-        self.append_after(at, None, entry)
+        self.append_after(Times { at, elapsed: None, happened: None }, entry)
     }
 
-    /// The same with the time since the session began.
+    /// The same with all that is known of its time.
     ///
     /// # Errors
     /// As [`Self::append`].
-    pub fn append_after(
-        &mut self,
-        at: jiff::Timestamp,
-        elapsed: Option<Duration>,
-        entry: Entry,
-    ) -> Result<Line, JournalError> {
+    pub fn append_after(&mut self, times: Times, entry: Entry) -> Result<Line, JournalError> {
         let path = self.path.clone();
         let io = |error| JournalError::Io { path: path.clone(), error };
         let entry = self.secrets.masked(entry).map_err(|error| io(io::Error::other(error)))?;
+        let Times { at, elapsed, happened: happened_at } = times;
         let elapsed_ms = elapsed.and_then(|it| u64::try_from(it.as_millis()).ok());
-        let line = Line { sequence: self.next, at, elapsed_ms, entry };
+        let line = Line { sequence: self.next, at, elapsed_ms, happened_at, entry };
         let text = encode(&line).map_err(|error| io(io::Error::other(error)))?;
         // That it is another file's path is for the caller: the line is still written here.
         let _ = self.place.check(&self.path, self.end);

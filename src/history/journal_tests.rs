@@ -210,7 +210,7 @@ fn repeat(launch: u32) -> Entry {
 fn the_line_of_a_repeat_is_read_as_any_other() {
     let (at, elapsed_ms) = (jiff::Timestamp::UNIX_EPOCH, Some(5));
     for entry in [repeat(3), started(3)] {
-        let line = Line { sequence: 1, at, elapsed_ms, entry };
+        let line = Line { sequence: 1, at, elapsed_ms, happened_at: None, entry };
         let text = lines::encode(&line).unwrap();
         let body = serde_json::to_value(&line).unwrap();
         let spaced = serde_json::to_string_pretty(&body).unwrap().replace('\n', " ");

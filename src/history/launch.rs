@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::loss::Loss;
 use crate::metric::Goal;
 use crate::strategy::Bar;
 
@@ -190,6 +191,13 @@ pub enum LaunchOutcome {
     },
     /// A stop was asked for, or the process was killed: what was measured counts, the rest is missing.
     Interrupted,
+    /// A cluster took it: what was measured counts, the rest is launched again.
+    Lost {
+        /// How.
+        loss: Loss,
+        /// What is known of it, in a sentence.
+        message: String,
+    },
     /// An outcome of a newer version.
     #[serde(other)]
     Unknown,
@@ -198,7 +206,12 @@ pub enum LaunchOutcome {
 impl LaunchOutcome {
     /// Whether the launch counts as done: an interrupted one is made again.
     pub fn is_settled(&self) -> bool {
-        !matches!(self, Self::Interrupted)
+        !self.is_cut()
+    }
+
+    /// Whether something from outside ended it: a stop, a death, a cluster.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Lost { .. })
     }
 }
 

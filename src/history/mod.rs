@@ -13,6 +13,8 @@ pub mod folder;
 pub mod gates;
 pub mod journal;
 pub mod launch;
+mod launch_record;
+pub mod loss;
 pub mod of_launch;
 pub mod production;
 pub mod record;

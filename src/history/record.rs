@@ -9,15 +9,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::block::Block;
 use super::confirmation::ConfirmationRecord;
-use super::launch::{Behind, LaunchFacts, LaunchOutcome};
+pub use super::launch_record::LaunchRecord;
 use super::production::{Replaced, Unproven};
 use crate::configuration::{Configuration, canonical, hexadecimal};
-use crate::gate::{GateReport, Gates};
-use crate::grid::{Budget, Confirm, EngineBlock, Grid, Window};
+use crate::gate::Gates;
+use crate::grid::{Budget, Confirm, EngineBlock, Grid, SlurmBlock, Window};
 use crate::machine::Machine;
-use crate::metric::{Measurement, Objective, Status};
-use crate::server::effective::EffectiveValues;
-use crate::strategy::{Bar, Order, Prediction, Purpose, Remaining, Strategy, StrategySpec, Task};
+use crate::metric::Objective;
+use crate::strategy::{Order, Prediction, Purpose, Remaining, Strategy, StrategySpec, Task};
 use crate::workload::{DatasetFile, SUITE_VERSION, Workload};
 
 /// Version of every file format that this crate writes.
@@ -90,7 +89,10 @@ pub struct Manifest {
     pub confirm: Option<Confirm>,
     /// Operating system, kernel and processor of the host: results of different hosts do not mix.
     pub host: String,
-    /// The machine; an older version did not write it.
+    /// The cluster whose jobs make its launches, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<SlurmBlock>,
+    /// The machine; an older version did not write it, and launches on a cluster have their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Machine>,
     /// The image that is launched, where the engine launches one; an older version did not
@@ -205,7 +207,8 @@ impl Manifest {
             budget_seconds: grid.budget_seconds,
             budget: grid.budget,
             confirm: grid.confirm,
-            host: host(),
+            host: grid.hosts.as_ref().map_or_else(host, SlurmBlock::named),
+            hosts: grid.hosts.clone(),
             machine: None,
             image_id: None,
             image: grid.engine.image(),
@@ -294,88 +297,6 @@ pub fn host() -> String {
     .flatten()
     .collect::<Vec<_>>()
     .join(", ")
-}
-
-/// One launch and what it gave.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LaunchRecord {
-    /// Number of the launch in the sweep, from 1.
-    pub launch: u32,
-    /// The strategy's trial that it serves: an interrupted trial is served again
-    /// by a later launch, which measures what the trial still lacks.
-    #[serde(default, rename = "slot")]
-    pub trial: u32,
-    /// What the trial is for.
-    #[serde(default)]
-    pub purpose: Purpose,
-    /// Number of the confirmation that it is made for: the ranking does not count it.
-    #[serde(default)]
-    pub confirmation: Option<u32>,
-    /// When its first entry was journalled.
-    #[serde(default)]
-    pub started_at: Option<jiff::Timestamp>,
-    /// When its last entry was journalled, once it is over.
-    #[serde(default)]
-    pub ended_at: Option<jiff::Timestamp>,
-    /// When its server was ready and its flags were proven.
-    pub ready_at: Option<jiff::Timestamp>,
-    /// The configuration's name.
-    pub configuration: String,
-    /// Kept repeats of each case that its trial is to have, where that is journalled.
-    #[serde(default)]
-    pub repeats: Option<u32>,
-    /// Beyond which value its trial is clearly behind, where its strategy gave one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bar: Option<Bar>,
-    /// Why further repeats of its trial were left out, where they were.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub behind: Option<Behind>,
-    /// GPUs that its flags ask for, where that is journalled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gpus: Option<u32>,
-    /// The host that it ran on, where that is journalled; see [`SweepRecord::host_of`].
-    #[serde(default)]
-    pub host: Option<String>,
-    /// What is known of its server; `None` where it never became ready.
-    pub facts: Option<LaunchFacts>,
-    /// What the server showed that it ran with.
-    pub effective: EffectiveValues,
-    /// What its gates said, in their order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gates: Vec<GateReport>,
-    /// When each of them was journalled, in the same order; empty where not known.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gated_at: Vec<jiff::Timestamp>,
-    /// In the order of measuring, warm-ups included.
-    pub measurements: Vec<Measurement>,
-    /// When each of them was journalled, in the same order; empty where not known.
-    #[serde(default)]
-    pub measured_at: Vec<jiff::Timestamp>,
-    /// The metrics of the launch itself, from the other fields; see [`super::of_launch`].
-    #[serde(default, skip)]
-    pub own: Option<Measurement>,
-    /// How it ended; `None` while it runs.
-    pub outcome: Option<LaunchOutcome>,
-}
-
-impl LaunchRecord {
-    /// Whether it has an end that says something: one that was interrupted has none.
-    pub fn is_over(&self) -> bool {
-        self.outcome.as_ref().is_some_and(LaunchOutcome::is_settled)
-    }
-
-    /// Status and reason of the row of a launch that gave no measurement.
-    pub fn status(&self) -> (Status, Option<String>) {
-        match &self.outcome {
-            Some(LaunchOutcome::Failed(failure)) => (Status::Failed, Some(failure.message.clone())),
-            Some(LaunchOutcome::Skipped { reason, .. }) => (Status::Skipped, Some(reason.clone())),
-            Some(LaunchOutcome::Interrupted) | None => {
-                (Status::Void, Some("interrupted".to_owned()))
-            }
-            Some(LaunchOutcome::Unknown) => (Status::Void, Some("unknown outcome".to_owned())),
-            Some(LaunchOutcome::Measured) => (Status::Ok, None),
-        }
-    }
 }
 
 /// A block that is over, since another one began.

@@ -50,7 +50,7 @@ pub fn replay(manifest: Manifest, lines: &[Line]) -> Result<SweepRecord, Illegal
             _ => false,
         };
         match check(&record, &line.entry) {
-            Ok(()) => apply(&mut record, &line.entry, at),
+            Ok(()) => apply(&mut record, &line.entry, line.happened_at.unwrap_or(at)),
             Err(_) if newer => {}
             Err(what) => return Err(IllegalEntry { line: line.sequence, what }),
         }
@@ -129,6 +129,17 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
                 return Err(format!("launch {launch} is behind for the second time"));
             }
         }
+        Entry::JobSubmitted { launch, .. } => {
+            if running(*launch, "a job")?.job.is_some() {
+                return Err(format!("launch {launch} has a job for the second time"));
+            }
+        }
+        Entry::LaunchPlaced { launch, .. } => {
+            let known = running(*launch, "the node")?;
+            if known.job.is_none() || known.machine.is_some() {
+                return Err(format!("launch {launch} has no job, or runs on a node already"));
+            }
+        }
         Entry::LaunchEnded { launch, .. } => {
             running(*launch, "the end")?;
         }
@@ -175,7 +186,9 @@ fn check_confirmation(record: &SweepRecord, started: &Confirmation) -> Result<()
         }
         _ => {}
     }
-    if record.launches.iter().any(|launch| launch.outcome.is_none()) {
+    // Jobs of its own may run on since its last session.
+    let others = |launch: &LaunchRecord| launch.confirmation != Some(number);
+    if record.launches.iter().any(|launch| launch.outcome.is_none() && others(launch)) {
         return Err(format!("confirmation {number} starts while a launch runs"));
     }
     let known = |name: &String| record.manifest.configurations.iter().any(|it| it.name == *name);
@@ -220,16 +233,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
             bar,
             gpus,
         } => {
-            let confirms = record.confirmations.iter_mut().find(|it| it.open);
-            let confirmation = confirms.map(|it| {
-                if !it.asked.of_grid {
-                    it.by_person.push(*launch);
-                }
-                it.asked.number
-            });
-            if confirmation.is_none() {
-                (record.ended, record.not_confirmed) = (None, None);
-            }
+            let confirmation = confirmed_by(record, *launch);
             record.launches.push(LaunchRecord {
                 launch: *launch,
                 trial: *trial,
@@ -274,6 +278,19 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 known.behind = Some(*behind);
             }
         }
+        Entry::JobSubmitted { launch, job } => {
+            if let Some(known) = find(record, *launch) {
+                known.job = Some(job.clone());
+            }
+        }
+        Entry::LaunchPlaced { launch, host, machine } => {
+            if let Some(known) = find(record, *launch) {
+                // Until then it waited.
+                known.started_at = Some(at);
+                known.host = Some(host.clone());
+                known.machine = Some(machine.clone());
+            }
+        }
         Entry::LaunchEnded { launch, outcome } => {
             if let Some(known) = find(record, *launch) {
                 known.outcome = Some(outcome.clone());
@@ -289,6 +306,18 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
         }
         Entry::Unknown => {}
     }
+}
+
+/// Number of the confirmation that a launch which begins is made for.
+fn confirmed_by(record: &mut SweepRecord, launch: u32) -> Option<u32> {
+    let Some(open) = record.confirmations.iter_mut().find(|it| it.open) else {
+        (record.ended, record.not_confirmed) = (None, None);
+        return None;
+    };
+    if !open.asked.of_grid {
+        open.by_person.push(launch);
+    }
+    Some(open.asked.number)
 }
 
 /// A confirmation begins, or goes on.
@@ -324,9 +353,11 @@ fn end_session(record: &mut SweepRecord, complete: bool, reason: &str) {
     }
 }
 
-/// A new session means that whatever the last one left open was interrupted.
+/// A new session means that whatever the last one left open was interrupted, except what jobs
+/// of a cluster make.
 fn close_open_launches(record: &mut SweepRecord) {
-    for launch in record.launches.iter_mut().filter(|launch| launch.outcome.is_none()) {
+    let open = record.launches.iter_mut().filter(|launch| launch.outcome.is_none());
+    for launch in open.filter(|launch| !launch.runs_on()) {
         launch.outcome = Some(LaunchOutcome::Interrupted);
     }
 }

@@ -46,6 +46,7 @@ pub(in crate::history) fn manifest() -> Manifest {
         service_parts: None,
         gates: None,
         window: None,
+        hosts: None,
         suite_version: None,
     }
 }

@@ -51,7 +51,7 @@ mod tests {
             Entry::SessionEnded { complete: false, reason: String::new() }
         };
         let at = Timestamp::from_second(1_800_000_000 + wall).expect("a time");
-        Line { sequence: 1, at, elapsed_ms, entry }
+        Line { sequence: 1, at, elapsed_ms, happened_at: None, entry }
     }
 
     fn times(lines: &[Line]) -> Vec<i64> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Holder, OwnershipError, StateFolder, Uses, is_run_id, settled, state};
+use super::{Holder, OfJob, OwnershipError, StateFolder, Uses, is_run_id, settled, state};
 use crate::input;
 
 /// Something that a run owes.
@@ -46,6 +46,8 @@ pub enum Owed {
     Processes,
     /// A process group.
     Group(GroupOwed),
+    /// Jobs of a cluster, as its journal has them.
+    Jobs,
 }
 
 /// Production as it can be started again without any file of the run. No secret is in it.
@@ -110,6 +112,7 @@ impl Owed {
             Self::Production(_) => PRODUCTION.to_owned(),
             Self::Containers { .. } => "containers".to_owned(),
             Self::Processes => "processes".to_owned(),
+            Self::Jobs => "jobs".to_owned(),
             Self::Group(group) => format!("launch-{}", group.launch),
         }
     }
@@ -124,6 +127,7 @@ const LONG_AGO: Duration = Duration::from_hours(1);
 pub struct Ledger {
     state: StateFolder,
     about: Debt,
+    job: Option<OfJob>,
 }
 
 impl Ledger {
@@ -137,7 +141,19 @@ impl Ledger {
             uses: uses.clone(),
             owed: Owed::Processes,
         };
-        Self { state: state.clone(), about }
+        Self { state: state.clone(), about, job: None }
+    }
+
+    /// The same in a job of a cluster, which notes no debts: its node may not see the state
+    /// folder of who runs the run.
+    #[must_use]
+    pub fn in_job(self, job: &OfJob) -> Self {
+        Self { job: Some(job.clone()), ..self }
+    }
+
+    /// The job, where it works in one.
+    pub fn job(&self) -> Option<&OfJob> {
+        self.job.as_ref()
     }
 
     /// The run.

@@ -98,6 +98,15 @@ impl OwnershipError {
     }
 }
 
+/// The job of a cluster in which a candidate was launched: its run lives elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OfJob {
+    /// The job's id.
+    pub id: String,
+    /// The node that it runs on.
+    pub node: String,
+}
+
 /// What another run holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {

@@ -10,6 +10,7 @@ use crate::grid::plan::{
     EarlierRuns, Plan, Planned, PlannedGate, PlannedVariable, PlannedWindow, range, spoken,
 };
 
+mod cluster;
 mod confirmation;
 mod strategies;
 
@@ -51,6 +52,7 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
     if let Some(window) = &plan.window {
         wrap(&mut text, nights(window).split(' '), "", "  ", width);
     }
+    cluster::text(&mut text, plan, width);
     text
 }
 

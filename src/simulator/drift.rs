@@ -113,6 +113,13 @@ impl Drift {
         self.seed.unwrap_or(simulation)
     }
 
+    /// The same for one of several hosts, each of which has a course of its own.
+    #[must_use]
+    pub fn of_host(self, host: &str, simulation: u64) -> Self {
+        let seed = host.bytes().fold(self.seed(simulation), |seed, byte| mix(seed, byte.into()));
+        Self { seed: Some(seed), ..self }
+    }
+
     /// The machine that moves so. `simulation` is the simulation's seed.
     pub fn machine(&self, simulation: u64) -> Machine {
         Machine::new(self.course, self.seed(simulation))

@@ -36,6 +36,26 @@ impl StrategySpec {
         }
     }
 
+    /// How many launches are made one after another where so many are at once, the others beside
+    /// them: blocks are shared out, duels are not.
+    pub fn rounds(&self, task: &Task, at_once: u32) -> Remaining {
+        let Remaining { low, high } = self.expected_launches(task);
+        let shared = |launches: u32| launches.div_ceil(at_once.max(1));
+        let first = match self {
+            // One block begins while the launches of the one before it are still running.
+            Self::Grid(_) => return Remaining { low: shared(low), high: shared(high) },
+            Self::Adaptive(_) => self.first_block(task),
+            Self::Model(_) => screen(task),
+        };
+        // A block is over before what follows from it is launched.
+        let of = |all: u32| {
+            let first = first.min(all);
+            let second = second(task).low.min(all - first);
+            shared(first) + shared(second) + (all - first - second)
+        };
+        Remaining { low: of(low), high: of(high) }
+    }
+
     /// Launches of the block in which each configuration has its first one; of `model` at the
     /// most, where its guard asks for all.
     pub fn first_block(&self, task: &Task) -> u32 {
@@ -212,6 +232,24 @@ mod tests {
         assert_eq!(of(&adaptive(Some(50)), 48), (50, 50));
         // Nothing is known of their axes.
         assert_eq!(of(&StrategySpec::Model(ModelStrategy::default()), 48).0, 49);
+    }
+
+    #[test]
+    fn blocks_are_shared_out_over_hosts_and_duels_are_not() {
+        let rounds = |spec: &StrategySpec, configurations, at_once| {
+            let task = Task::plain(configurations, Some(0));
+            let Remaining { low, high } = spec.rounds(&task, at_once);
+            (low, high)
+        };
+        let grid = StrategySpec::Grid(GridStrategy::default());
+        assert_eq!([1, 4, 16, 99].map(|it| rounds(&grid, 12, it).0), [52, 13, 4, 1]);
+        // Two blocks of twelve, and sixteen launches of duels.
+        let race = adaptive(Some(40));
+        assert_eq!(
+            [1, 4, 16].map(|it| rounds(&race, 12, it)),
+            [(24, 40), (3 + 3, 6 + 16), (1 + 1, 2 + 16)]
+        );
+        assert_eq!(rounds(&race, 1, 4), (1, 40));
     }
 
     #[test]

@@ -6,8 +6,11 @@ use crate::statistics::{LaunchMean, MAX_JUMPS, fit};
 
 use super::{Observation, TrialOutcome, hosts};
 
+/// Most repeats that are chosen.
+pub(super) const MOST_CHOSEN: u32 = 8;
+
 /// Fewest and most repeats that are chosen.
-const RANGE: std::ops::RangeInclusive<u32> = 2..=8;
+const RANGE: std::ops::RangeInclusive<u32> = 2..=MOST_CHOSEN;
 
 /// Launches from which the variances are known well enough.
 const ENOUGH: usize = 6;

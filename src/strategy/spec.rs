@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Order;
+use super::repeats::MOST_CHOSEN;
 
 /// Configurations at most of which a model decides in seconds.
 pub const MODELLED_TO: usize = 1_000;
@@ -68,6 +69,12 @@ impl StrategySpec {
             Self::Adaptive(spec) => spec.auto,
             Self::Model(spec) => spec.racing.auto,
         }
+    }
+
+    /// Kept repeats of a launch at the most.
+    pub fn most_repeats(&self) -> u32 {
+        let most = if self.chooses_repeats() { MOST_CHOSEN } else { 0 };
+        self.repeats().max(most)
     }
 
     /// Seed of the order and of the prompts.

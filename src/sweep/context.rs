@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::Clock;
 use super::eta::Foreknown;
 use super::events::Events;
+use super::hosts::{Here, Hosts};
 use super::launch::Measure;
 use super::measure::SuiteMeasure;
 use super::measured_with::{ReadMachine, this_machine};
@@ -22,10 +23,12 @@ use crate::strategy::Strategy;
 
 /// What the loop works with.
 pub struct SweepContext {
-    /// Starts and stops servers.
+    /// Starts and stops servers, where launches are made in this process.
     pub engine: Arc<dyn Engine>,
     /// Measures them.
     pub measure: Arc<dyn Measure>,
+    /// Where launches are made; in this process where there is none.
+    pub elsewhere: Option<Arc<dyn Hosts>>,
     /// Decides what to launch.
     pub strategy: Box<dyn Strategy>,
     /// What serves production and is stopped during the sweep, where the grid names it.
@@ -59,6 +62,7 @@ impl SweepContext {
         Self {
             engine,
             measure: Arc::new(SuiteMeasure::new(grid.datasets.clone(), Box::new(records))),
+            elsewhere: None,
             strategy: grid.strategy.build(&grid.task()),
             production: None,
             events: Events::nowhere(),
@@ -69,6 +73,18 @@ impl SweepContext {
             window: grid.window,
             machine: Some(this_machine()),
         }
+    }
+
+    /// Where launches are made.
+    pub(super) fn hosts(&self) -> Arc<dyn Hosts> {
+        let here = || Arc::new(Here::new(self.engine.clone(), self.measure.clone())) as _;
+        self.elsewhere.clone().unwrap_or_else(here)
+    }
+
+    /// The same with launches made elsewhere.
+    #[must_use]
+    pub fn with_hosts(self, elsewhere: Option<Arc<dyn Hosts>>) -> Self {
+        Self { elsewhere, ..self }
     }
 
     /// The same with somebody who listens.

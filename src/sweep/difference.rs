@@ -212,8 +212,9 @@ impl Before<'_> {
         }
         match &manifest.machine {
             Some(before) => {
-                let differences = before.differences(&now.machine);
-                all.extend(differences.into_iter().map(Difference::Machine));
+                let now = now.machine.iter();
+                let differences = now.flat_map(|now| before.differences(now));
+                all.extend(differences.map(Difference::Machine));
             }
             None if manifest.host != now.host => {
                 all.push(Difference::Host { before: manifest.host.clone(), now: now.host.clone() });
@@ -274,7 +275,7 @@ pub(super) fn seen_engine_version(record: &SweepRecord) -> Option<Difference> {
 }
 
 /// The image of the latest block: that of its launches, else the one that it began with.
-fn image_id(record: &SweepRecord) -> Option<String> {
+pub(super) fn image_id(record: &SweepRecord) -> Option<String> {
     let launched = record.launches.iter().rev().filter_map(|launch| launch.facts.as_ref());
     let launched = launched.into_iter().find_map(|facts| facts.image_id.clone());
     launched.or_else(|| record.manifest.image_id.clone())
@@ -394,7 +395,7 @@ pub(super) fn continues(
         tool_version: now.tool_version.clone(),
         suite_version: now.suite_version,
         host: now.host.clone(),
-        machine: Some(now.machine.clone()),
+        machine: now.machine.clone(),
         image_id: now.image_id.clone(),
         image: asks.image,
         ids: asks.ids,

@@ -18,13 +18,13 @@ fn with() -> MeasuredWith {
         tool_version: "0.1.0".to_owned(),
         suite_version: 1,
         host: "here".to_owned(),
-        machine: Machine {
+        machine: Some(Machine {
             gpus: Some(vec![Gpu { power_limit_w: Some(450.0), ..gpu }]),
             driver: Some("550.54.15".to_owned()),
             cuda: Some("12.4".to_owned()),
             kernel: Some("6.1.0".to_owned()),
             ..Machine::default()
-        },
+        }),
         image_id: Some("sha256:a".to_owned()),
         production: Some(whole("p")),
         service_parts: Some(
@@ -37,7 +37,7 @@ fn with() -> MeasuredWith {
 fn record() -> SweepRecord {
     let mut record = SweepRecord::new(manifest(2, 1, 1));
     let (manifest, with) = (&mut record.manifest, with());
-    (manifest.machine, manifest.image_id) = (Some(with.machine), with.image_id);
+    (manifest.machine, manifest.image_id) = (with.machine, with.image_id);
     manifest.service_parts = with.service_parts;
     manifest.suite_version = Some(with.suite_version);
     record.launches.push(LaunchRecord { launch: 1, ..LaunchRecord::default() });
@@ -51,6 +51,10 @@ fn differences(record: &SweepRecord, now: &MeasuredWith) -> Vec<Difference> {
 
 fn decided(now: &MeasuredWith, accept: bool) -> Result<Continues, Changed> {
     continues(&record(), differences(&record(), now), now, Asks::default(), accept)
+}
+
+fn machine(with: &mut MeasuredWith) -> &mut Machine {
+    with.machine.as_mut().expect("it is known")
 }
 
 #[test]
@@ -79,14 +83,14 @@ fn each_kind_of_change_is_refused_by_its_name_and_begins_a_block_where_it_is_acc
             parts.insert("volumes: /m".to_owned(), "1".to_owned());
         }),
         ("image: sha256:a -> sha256:b", |it| it.image_id = Some("sha256:b".to_owned())),
-        ("driver: 550.54.15 -> 560.28", |it| it.machine.driver = Some("560.28".to_owned())),
-        ("CUDA version: 12.4 -> 12.6", |it| it.machine.cuda = Some("12.6".to_owned())),
-        ("kernel: 6.1.0 -> 6.8.0", |it| it.machine.kernel = Some("6.8.0".to_owned())),
+        ("driver: 550.54.15 -> 560.28", |it| machine(it).driver = Some("560.28".to_owned())),
+        ("CUDA version: 12.4 -> 12.6", |it| machine(it).cuda = Some("12.6".to_owned())),
+        ("kernel: 6.1.0 -> 6.8.0", |it| machine(it).kernel = Some("6.8.0".to_owned())),
         ("GPU: GPU-0 -> GPU-9", |it| {
-            it.machine.gpus.as_mut().unwrap()[0].uuid = Some("GPU-9".to_owned());
+            machine(it).gpus.as_mut().unwrap()[0].uuid = Some("GPU-9".to_owned());
         }),
         ("power limit: 450 W -> 300 W", |it| {
-            it.machine.gpus.as_mut().unwrap()[0].power_limit_w = Some(300.0);
+            machine(it).gpus.as_mut().unwrap()[0].power_limit_w = Some(300.0);
         }),
         ("suite version: 1 -> 2 (it measures differently)", |it| it.suite_version = 2),
         (
@@ -108,7 +112,7 @@ fn each_kind_of_change_is_refused_by_its_name_and_begins_a_block_where_it_is_acc
         let block = decided(&now, true).expect("accepted").block.expect("a block");
         assert_eq!((block.number, &block.differences), (2, &vec![sentence.to_owned()]));
         assert_eq!(block.suite_version, now.suite_version);
-        assert_eq!((&block.machine, &block.image_id), (&Some(now.machine), &now.image_id));
+        assert_eq!((&block.machine, &block.image_id), (&now.machine, &now.image_id));
     }
     let refused = decided(&all, false).expect_err("everything changed");
     assert_eq!(refused.to_string().lines().count(), 1 + changes.len(), "all in one message");
@@ -119,9 +123,9 @@ fn some_things_are_only_said() {
     let changes: [(&str, Change); 3] = [
         ("version of vllm-grid: 0.1.0 -> 0.2.0", |it| it.tool_version = "0.2.0".to_owned()),
         ("container runtime: not known -> Docker 27", |it| {
-            it.machine.container_runtime = Some("Docker 27".to_owned());
+            machine(it).container_runtime = Some("Docker 27".to_owned());
         }),
-        ("driver: 550.54.15 -> not known", |it| it.machine.driver = None),
+        ("driver: 550.54.15 -> not known", |it| machine(it).driver = None),
     ];
     for (sentence, change) in changes {
         let mut now = with();
@@ -169,7 +173,7 @@ fn production_is_compared_part_by_part() {
 #[test]
 fn a_changed_grid_cannot_be_accepted_and_hides_nothing_else() {
     let mut now = with();
-    now.machine.driver = Some("560.28".to_owned());
+    machine(&mut now).driver = Some("560.28".to_owned());
     let mut all = vec![Difference::Configurations { compose: Some("compose.yaml".into()) }];
     all.extend(differences(&record(), &now));
     let refused = continues(&record(), all, &now, Asks::default(), true).expect_err("refused");
@@ -214,7 +218,7 @@ fn the_image_is_that_of_the_last_launch_of_the_block() {
 #[test]
 fn what_was_accepted_is_what_the_next_session_is_compared_with() {
     let mut now = with();
-    now.machine.driver = Some("560.28".to_owned());
+    machine(&mut now).driver = Some("560.28".to_owned());
     let block = decided(&now, true).expect("accepted").block.expect("a block");
     let mut record = record();
     record.begin_block(&block);

@@ -30,14 +30,14 @@ use crate::strategy::{GridStrategy, Order, StrategySpec};
 use crate::workload::{KvCache, RequestFields, Spec, Workload};
 
 /// Seconds that a boot takes.
-pub(super) const BOOT: u64 = 10;
+pub(crate) const BOOT: u64 = 10;
 /// Seconds that a repeat takes.
-pub(super) const REPEAT: u64 = 5;
+pub(crate) const REPEAT: u64 = 5;
 /// Seconds that a stop takes.
-pub(super) const STOP: u64 = 1;
+pub(crate) const STOP: u64 = 1;
 
 /// A sweep of so many configurations, `c0` to ..., with `max-num-seqs` 1, 2, ...
-pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Manifest {
+pub(crate) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Manifest {
     let of = |index: usize| {
         let flags = Flags::from_iter([("max-num-seqs".to_owned(), (index + 1).into())]);
         Configuration {
@@ -93,45 +93,46 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
         service_parts: None,
         gates: None,
         window: None,
+        hosts: None,
         suite_version: None,
     }
 }
 
 /// What was done, each with the second at which it was done.
 #[derive(Clone, Default)]
-pub(super) struct Actions(Arc<Mutex<Vec<(u64, String)>>>, Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Actions(Arc<Mutex<Vec<(u64, String)>>>, Arc<Mutex<Option<Instant>>>);
 
 impl Actions {
-    pub(super) fn did(&self, what: impl Into<String>) {
+    pub(crate) fn did(&self, what: impl Into<String>) {
         let began = *self.1.lock().expect("no panic").get_or_insert_with(Instant::now);
         self.0.lock().expect("no panic").push((began.elapsed().as_secs(), what.into()));
     }
 
-    pub(super) fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         let done = std::mem::take(&mut *self.0.lock().expect("no panic"));
         done.into_iter().map(|(_, what)| what).collect()
     }
 
-    pub(super) fn timed(&self) -> Vec<(u64, String)> {
+    pub(crate) fn timed(&self) -> Vec<(u64, String)> {
         std::mem::take(&mut *self.0.lock().expect("no panic"))
     }
 }
 
 /// What happens to a launch: by its number and the attempt, counted from 1.
-pub(super) type BootScript = dyn Fn(&LaunchOrder, u32) -> Option<LaunchFailure> + Send + Sync;
+pub(crate) type BootScript = dyn Fn(&LaunchOrder, u32) -> Option<LaunchFailure> + Send + Sync;
 /// What a repeat comes to: by launch and repeat.
-pub(super) type RepeatScript = dyn Fn(u32, u32) -> Repeated + Send + Sync;
+pub(crate) type RepeatScript = dyn Fn(u32, u32) -> Repeated + Send + Sync;
 
 /// What is proven of a launch.
-pub(super) type ProofScript = dyn Fn(&TrialOrder) -> Proof + Send + Sync;
+pub(crate) type ProofScript = dyn Fn(&TrialOrder) -> Proof + Send + Sync;
 /// What a gate finds, by launch.
-pub(super) type GateScript = dyn Fn(u32, Gate) -> Vec<Finding> + Send + Sync;
+pub(crate) type GateScript = dyn Fn(u32, Gate) -> Vec<Finding> + Send + Sync;
 /// Whether the server is still the one that was launched, by launch and repeats measured.
-pub(super) type CheckScript = dyn Fn(u32, u32) -> Result<(), LaunchFailure> + Send + Sync;
+pub(crate) type CheckScript = dyn Fn(u32, u32) -> Result<(), LaunchFailure> + Send + Sync;
 
 /// What a scripted repeat comes to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Repeated {
+pub(crate) enum Repeated {
     Value(f64),
     Void,
     /// The server is lost.
@@ -141,24 +142,24 @@ pub(super) enum Repeated {
     Panic,
 }
 
-pub(super) struct FakeEngine {
-    pub(super) actions: Actions,
-    pub(super) places: usize,
-    pub(super) boots: Box<BootScript>,
-    pub(super) checks: Arc<CheckScript>,
+pub(crate) struct FakeEngine {
+    pub(crate) actions: Actions,
+    pub(crate) places: usize,
+    pub(crate) boots: Box<BootScript>,
+    pub(crate) checks: Arc<CheckScript>,
     /// Seconds that each check takes.
-    pub(super) check_takes: u64,
+    pub(crate) check_takes: u64,
     /// Whether a server fails to stop in good order.
-    pub(super) stop_fails: bool,
+    pub(crate) stop_fails: bool,
     /// How often what it left cannot be ended, where it leaves something.
-    pub(super) left: Mutex<Option<u32>>,
+    pub(crate) left: Mutex<Option<u32>>,
     /// The version that its servers show.
-    pub(super) version: Option<String>,
+    pub(crate) version: Option<String>,
     attempts: Mutex<BTreeMap<u32, u32>>,
 }
 
 impl FakeEngine {
-    pub(super) fn new(actions: &Actions) -> Self {
+    pub(crate) fn new(actions: &Actions) -> Self {
         Self {
             actions: actions.clone(),
             places: 1,
@@ -285,17 +286,17 @@ impl Launched for FakeLaunched {
     }
 }
 
-pub(super) struct FakeMeasure {
-    pub(super) actions: Actions,
-    pub(super) repeats: Box<RepeatScript>,
-    pub(super) proofs: Box<ProofScript>,
-    pub(super) gates: Box<GateScript>,
+pub(crate) struct FakeMeasure {
+    pub(crate) actions: Actions,
+    pub(crate) repeats: Box<RepeatScript>,
+    pub(crate) proofs: Box<ProofScript>,
+    pub(crate) gates: Box<GateScript>,
     /// Whether a launch cannot even begin to be measured.
-    pub(super) begins: bool,
+    pub(crate) begins: bool,
 }
 
 impl FakeMeasure {
-    pub(super) fn new(actions: &Actions) -> Self {
+    pub(crate) fn new(actions: &Actions) -> Self {
         let value = |launch, repeat| Repeated::Value(f64::from(launch * 100 + repeat));
         let proofs = Box::new(|_: &TrialOrder| Proof::default());
         let (repeats, gates) = (Box::new(value), Box::new(|_, _| Vec::new()));
@@ -370,7 +371,7 @@ impl MeasureSession for FakeSession<'_> {
 }
 
 /// One container that serves production.
-pub(super) struct FakeProduction {
+pub(crate) struct FakeProduction {
     actions: Actions,
     running: Arc<Mutex<bool>>,
     /// Whether its daemon answers.
@@ -382,11 +383,11 @@ pub(super) struct FakeProduction {
     /// Starts so far: each has a time of its own.
     starts: Arc<Mutex<u32>>,
     /// Hash of its container's configuration.
-    pub(super) configuration: Arc<Mutex<String>>,
+    pub(crate) configuration: Arc<Mutex<String>>,
 }
 
 impl FakeProduction {
-    pub(super) fn running(actions: &Actions) -> Self {
+    pub(crate) fn running(actions: &Actions) -> Self {
         Self {
             actions: actions.clone(),
             running: Arc::new(Mutex::new(true)),
@@ -399,22 +400,22 @@ impl FakeProduction {
     }
 
     /// After so many looks at it, one panics.
-    pub(super) fn panic_after(&self, looks: u32) {
+    pub(crate) fn panic_after(&self, looks: u32) {
         *self.looks.lock().expect("no panic") = Some(looks);
     }
 
     /// From now on it cannot be started.
-    pub(super) fn breaks(&self) {
+    pub(crate) fn breaks(&self) {
         *self.broken.lock().expect("no panic") = true;
     }
 
     /// Starts it from outside.
-    pub(super) fn switch(&self) -> Arc<Mutex<bool>> {
+    pub(crate) fn switch(&self) -> Arc<Mutex<bool>> {
         Arc::clone(&self.running)
     }
 
     /// Starts it from outside after so many seconds; it ends after so many more.
-    pub(super) fn comes_and_goes(&self, at: f64, after: Option<f64>) {
+    pub(crate) fn comes_and_goes(&self, at: f64, after: Option<f64>) {
         let (running, starts) = (Arc::clone(&self.running), Arc::clone(&self.starts));
         tokio::spawn(async move {
             sleep(Duration::from_secs_f64(at)).await;
@@ -427,7 +428,7 @@ impl FakeProduction {
     }
 
     /// Takes its daemon away.
-    pub(super) fn daemon(&self) -> Arc<Mutex<bool>> {
+    pub(crate) fn daemon(&self) -> Arc<Mutex<bool>> {
         Arc::clone(&self.reachable)
     }
 

@@ -79,6 +79,14 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// When the launch is to end: it stops its server and measures nothing more.
     async fn put(&self, entry: Entry) -> Result<Entry, Refused>;
+
+    /// The same of an entry that another machine wrote, at this time by its clock.
+    ///
+    /// # Errors
+    /// As for [`Self::put`].
+    async fn put_at(&self, entry: Entry, _happened: jiff::Timestamp) -> Result<Entry, Refused> {
+        self.put(entry).await
+    }
 }
 
 /// The sink takes no more entries of this launch.
@@ -131,11 +139,11 @@ pub trait MeasureSession: Send {
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError>;
 }
 
-/// Makes one launch. A stop, or a sink that refuses, ends it as interrupted;
+/// Makes one launch, whose folder is there. A stop, or a sink that refuses, ends it as interrupted;
 /// whatever ends it, the server is stopped before this returns, or the sweep ends.
 ///
 /// # Errors
-/// When its folder or its records cannot be written, or this process lacks something itself: no
+/// When its records cannot be written, or this process lacks something itself: no
 /// conclusion about the configuration, and the next launch would fail in the same way. Or when
 /// its server cannot be stopped.
 pub async fn run(
@@ -146,9 +154,23 @@ pub async fn run(
     emit: &Emit,
     cancel: &CancellationToken,
 ) -> Result<LaunchOutcome, SweepError> {
+    Folder::create_launch(&order.launch.folder)?;
+    run_in_folder(order, engine, measure, sink, emit, cancel).await
+}
+
+/// The same in a folder that was made for it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_in_folder(
+    order: &TrialOrder,
+    engine: &dyn Engine,
+    measure: &dyn Measure,
+    sink: &dyn Sink,
+    emit: &Emit,
+    cancel: &CancellationToken,
+) -> Result<LaunchOutcome, SweepError> {
     let emit = &emit.of_launch(order.launch.launch);
-    let folder = &order.launch.folder;
-    Folder::create_launch(folder)?;
     let (outcome, left) = match boot(engine, &order.launch, emit, cancel).await {
         Err(failure) => {
             let left = failure.left.then(|| failure.clone());

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 
 use crate::engine::Engine;
 use crate::engine::production::Production;
+use crate::grid::SlurmBlock;
 use crate::history::journal::Entry;
 use crate::history::production::{Configured, ProductionStep};
 use crate::history::record::host;
@@ -32,8 +33,8 @@ pub struct MeasuredWith {
     pub suite_version: u32,
     /// Operating system, kernel and processor, as one text.
     pub host: String,
-    /// The machine.
-    pub machine: Machine,
+    /// The machine; `None` where launches are made on others, which are compared when they begin.
+    pub machine: Option<Machine>,
     /// The image that is launched, where the engine launches one.
     pub image_id: Option<String>,
     /// What candidates are made of besides image and flags, where they are containers.
@@ -43,6 +44,19 @@ pub struct MeasuredWith {
 }
 
 impl MeasuredWith {
+    /// What a run measures with whose launches are jobs of a cluster.
+    pub fn on(block: &SlurmBlock) -> Self {
+        Self {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            suite_version: SUITE_VERSION,
+            host: block.named(),
+            machine: None,
+            image_id: None,
+            service_parts: None,
+            production: None,
+        }
+    }
+
     /// What this program would measure with now.
     pub async fn read(engine: &dyn Engine, production: Option<&dyn Production>) -> Self {
         Self::read_by(&this_machine(), engine, production).await
@@ -64,7 +78,7 @@ impl MeasuredWith {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             suite_version: SUITE_VERSION,
             host: host(),
-            machine: seen_from(machine, container_runtime),
+            machine: Some(seen_from(machine, container_runtime)),
             image_id: engine.image_id(),
             service_parts: engine.service_parts(),
             production: production.map(|it| it.configured()),

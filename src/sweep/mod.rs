@@ -12,10 +12,11 @@ pub mod early;
 pub mod eta;
 pub mod events;
 #[cfg(test)]
-mod fakes;
+pub(crate) mod fakes;
 pub mod gates;
 pub mod hosts;
 pub mod launch;
+mod losses;
 pub mod measure;
 pub mod measured_with;
 pub(crate) mod observations;

@@ -100,7 +100,7 @@ fn repeat_seconds(launches: &[&LaunchRecord]) -> Option<f64> {
 /// `None` where it was interrupted before everything was measured: it is not over.
 fn outcome(record: &SweepRecord, launches: &[&LaunchRecord]) -> Option<TrialOutcome> {
     let last = launches.last()?;
-    if last.outcome == Some(LaunchOutcome::Interrupted) {
+    if last.outcome.as_ref().is_some_and(LaunchOutcome::is_cut) {
         let trial = Trial::of(record, last)?;
         let lacking = pass::missing(record, trial.number, trial.repeats);
         return lacking.is_empty().then_some(TrialOutcome::Measured);

@@ -19,9 +19,11 @@ use crate::history::production::Now;
 use crate::ownership::debt::{self, Debt, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
 use crate::ownership::{Holder, Owed, OwnershipError, Session, StateFolder, aside, settled};
+use crate::sweep::hosts::slurm::tool::Commands;
 
 mod case;
 mod daemons;
+mod jobs;
 mod restore;
 mod stop;
 
@@ -36,6 +38,8 @@ pub struct Recovery {
     pub removed: Vec<String>,
     /// Whose processes were killed.
     pub killed: Vec<String>,
+    /// Jobs of clusters that were cancelled.
+    pub cancelled: Vec<String>,
     /// Sweeps whose production was started, or proven, or both.
     pub production: Vec<PathBuf>,
     /// What runs of other machines owe there: not touched. One sentence each.
@@ -238,8 +242,13 @@ async fn clean_up<'a>(
         let noted = case.debts.iter().map(|debt| debt.note_again(state));
         recovery.problems.extend(noted.filter_map(|it| Some(it.err()?.to_string())));
     }
-    remove_containers(case, recovery).await;
-    kill_processes(case, recovery).await;
+    if let Some(record) = case.existing().and_then(|it| jobs::run_on_cluster(it)) {
+        // Its processes are of nodes, and end with their jobs.
+        jobs::cancel(&record, &Commands, recovery).await;
+    } else {
+        remove_containers(case, recovery).await;
+        kill_processes(case, recovery).await;
+    }
     let removed = recovery.problems.len() == before;
     if let Some(folder) = case.existing().and_then(|it| Folder::existing(it).ok()) {
         folder.remove_leftovers();
@@ -268,7 +277,7 @@ fn settle(state: &StateFolder, ready: &Ready<'_>, restored: Restored, recovery: 
         let paid = match &debt.owed {
             Owed::Production(_) => false,
             Owed::Containers { docker } => removed && was_listed(recovery, docker),
-            Owed::Processes | Owed::Group(_) => removed,
+            Owed::Processes | Owed::Group(_) | Owed::Jobs => removed,
         };
         if paid && let Err(error) = debt.paid(state) {
             recovery.problems.push(error.to_string());
@@ -367,6 +376,7 @@ fn another_machine(state: &StateFolder, debt: &Debt) -> String {
         Owed::Production(owed) => format!("production (container {})", owed.name),
         Owed::Containers { .. } => "containers".to_owned(),
         Owed::Processes => "processes".to_owned(),
+        Owed::Jobs => "jobs of a cluster".to_owned(),
         Owed::Group(group) => format!("processes of launch {}", group.launch),
     };
     format!(

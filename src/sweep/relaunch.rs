@@ -35,13 +35,16 @@ pub fn boots_again(failure: &LaunchFailure) -> bool {
 
 /// Whether the last launch of a trial left repeats that one more launch is to
 /// measure: a server that had been ready was lost, or repeats are void, by
-/// something that is not the configuration's own, for the first time.
+/// something that is not the configuration's own, for the first time; or a cluster took it.
 pub(super) fn measures_rest(record: &SweepRecord, trial: u32, repeats: u32) -> bool {
     let of_trial = || record.launches.iter().filter(|launch| launch.trial == trial);
     let settled =
         |launch: &&LaunchRecord| launch.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
     let is_first = of_trial().filter(settled).count() == 1;
     let Some(last) = of_trial().next_back() else { return false };
+    if matches!(last.outcome, Some(LaunchOutcome::Lost { .. })) {
+        return !pass::missing(record, trial, repeats).is_empty();
+    }
     let may_pass = match &last.outcome {
         Some(LaunchOutcome::Failed(failure)) => {
             last.facts.is_some() && !failure.class.is_deterministic()
@@ -71,7 +74,9 @@ pub(super) fn undone(
         let trial = Trial::of(record, launch)?;
         let left = match &launch.outcome {
             // Without an end: its session died in it.
-            None | Some(LaunchOutcome::Interrupted) => {
+            // Its job makes it still.
+            None if launch.runs_on() => false,
+            None | Some(LaunchOutcome::Interrupted | LaunchOutcome::Lost { .. }) => {
                 !pass::missing(record, trial.number, trial.repeats).is_empty()
             }
             _ => measures_rest(record, trial.number, trial.repeats),
@@ -154,7 +159,7 @@ impl Breaker {
                 }
                 self.failed(record, known, failure.clone())
             }
-            Some(LaunchOutcome::Interrupted) | None => Ok(None),
+            Some(LaunchOutcome::Interrupted | LaunchOutcome::Lost { .. }) | None => Ok(None),
             _ if launch.measurements.is_empty() => Ok(None),
             _ => {
                 *self = Self::default();

@@ -10,7 +10,7 @@ use super::difference::{
     Asks, Before, Changed, Continues, Difference, Weight, continues, seen_engine_version,
 };
 use super::measured_with::{MeasuredWith, see_production};
-use crate::configuration::{Configuration, hexadecimal};
+use crate::configuration::{Configuration, Stack, hexadecimal};
 use crate::engine::service::{self, Faults, Need};
 use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOptions};
 use crate::history::HistoryError;
@@ -163,6 +163,33 @@ pub async fn check_seen(
     let guards = matches!(&grid.engine, EngineBlock::Docker(block) if block.production.is_some());
     let production = guards.then(|| noted_production(seen.lines())).flatten();
     Ok(Resumable { grid, record, differences, production, seen })
+}
+
+/// The grid of a run as it was begun, read for the launches of one stack only: no other
+/// configuration is in it. Secrets that it leads to are added to `secrets`.
+///
+/// # Errors
+/// When it cannot be read, or is not what the run was begun with.
+pub async fn read_for_stack(
+    folder: &Folder,
+    manifest: &Manifest,
+    stack: &Stack,
+    secrets: &Secrets,
+) -> Result<Grid, ResumeError> {
+    let copy = folder.grid_path();
+    if !copy.exists() {
+        return Err(no_grid(folder, manifest));
+    }
+    if is_as_begun(&copy, manifest) != Some(true) {
+        let differences = vec![Difference::Grid(copy)];
+        return Err(Changed { differences, block: 1, launches: 0 }.into());
+    }
+    let file = GridFile::read(&copy, &read_options(folder, manifest))?.of_stack(stack);
+    service::learn(&file, secrets);
+    let started = service::read(&file, Need::Sweep).await;
+    started.reveal_to(secrets);
+    let started = started.sound(&file)?;
+    Ok(service::complete(file.with_strategy(manifest.strategy.clone()), &started))
 }
 
 /// What is to be done where the copy of the grid is lost: the original is as good where it is

@@ -14,7 +14,7 @@ fn with() -> MeasuredWith {
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         suite_version: crate::workload::SUITE_VERSION,
         host: crate::history::record::host(),
-        machine: crate::machine::Machine::default(),
+        machine: Some(crate::machine::Machine::default()),
         image_id: None,
         production: None,
         service_parts: None,
@@ -62,6 +62,7 @@ async fn production_is_compared_with_what_the_latest_block_saw() {
         sequence,
         at: jiff::Timestamp::UNIX_EPOCH,
         elapsed_ms: None,
+        happened_at: None,
         entry,
     };
     let facts = serde_json::from_value(serde_json::json!({
@@ -76,7 +77,7 @@ async fn production_is_compared_with_what_the_latest_block_saw() {
     let resumable = begun(|_, _| {}).await.expect("nothing changed");
     let mut now = with();
     now.host = "there".to_owned();
-    now.machine.kernel = Some("6.8.0".to_owned());
+    now.machine.as_mut().expect("known").kernel = Some("6.8.0".to_owned());
     now.suite_version += 1;
     now.production = Some(Configured { sha256: "b".to_owned(), ..Configured::default() });
     let block = resumable.continues(&now, true).expect("accepted").block.expect("a block");
@@ -188,7 +189,7 @@ fn another_image_in_the_compose_file_is_named_and_accepted_and_nothing_else_is()
     };
     assert!(resumable.refused(false).is_some());
     assert!(resumable.refused(true).is_none(), "an engine is asked");
-    let now = MeasuredWith { machine: Machine::default(), ..with() };
+    let now = MeasuredWith { machine: Some(Machine::default()), ..with() };
     let refused = resumable.continues(&now, false).expect_err("refused");
     assert!(refused.advice().contains("add --accept-change"), "{}", refused.advice());
     let block = resumable.continues(&now, true).expect("accepted").block.expect("a block");

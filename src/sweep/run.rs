@@ -14,6 +14,7 @@ use super::clock::{Clock, Reading};
 use super::context::SweepContext;
 use super::events::Events;
 use super::launch::void;
+use super::losses;
 use super::measured_with::see_production;
 use super::production::{self, Guard, GuardError};
 use super::relaunch::{self, Breaker};
@@ -23,7 +24,7 @@ use crate::engine::production::Production;
 use crate::event::NoticeKind;
 use crate::history::block::Block;
 use crate::history::folder::Folder;
-use crate::history::journal::{Entry, Journal};
+use crate::history::journal::{Entry, Journal, Times};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::{Configured, ProductionStep};
 use crate::history::record::{LaunchRecord, SweepRecord};
@@ -33,6 +34,7 @@ use crate::history::steady::Steady;
 mod budget;
 mod expected;
 mod files;
+mod jobs;
 mod next;
 mod nights;
 mod open;
@@ -213,6 +215,7 @@ impl Sweep {
     async fn work(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
         let mut running = Running::none(&context.cancel);
         running.undone = self.scope.undone(&self.record);
+        self.take_up(context, &mut running);
         let worked = production::caught(self.launch_all(context, &mut running)).await;
         if !matches!(worked, Ok(Ok(_))) {
             self.stop_all(context, &mut running).await;
@@ -234,9 +237,9 @@ impl Sweep {
                 Incoming::Put(put) => {
                     let _ = self.journal(context, put).await;
                 }
-                Incoming::Ended { launch, outcome: Ok(outcome), .. } => {
-                    let (outcome, _) = self.undisturbed(context, outcome).await;
-                    let _ = self.append(Entry::LaunchEnded { launch, outcome });
+                Incoming::Ended { launch, outcome: Ok(made), .. } => {
+                    let (outcome, _) = self.undisturbed(context, made.outcome).await;
+                    let _ = self.append_of(Entry::LaunchEnded { launch, outcome }, made.happened);
                 }
                 Incoming::Ended { .. } | Incoming::Panicked(_) => {}
             }
@@ -251,6 +254,7 @@ impl Sweep {
         let mut breaker = Breaker::default();
         let mut ending = None;
         let mut closing = self.closing(context);
+        let places = context.hosts().places();
         // Until a launch has ended, where the strategy waits for one.
         let mut waiting = false;
         let interrupted = |ending: &mut Option<Ending>| {
@@ -262,7 +266,7 @@ impl Sweep {
             if context.cancel.is_cancelled() {
                 interrupted(&mut ending);
             }
-            while may_start(ending, waiting, running) && running.count() < context.engine.places() {
+            while may_start(ending, waiting, running) && running.count() < places {
                 match self.next(context, running)? {
                     Next::Launch(trial) => self.start(context, running, trial).await?,
                     Next::Skipped => {}
@@ -294,14 +298,16 @@ impl Sweep {
                 Incoming::Put(put) => self.journal(context, put).await?,
                 Incoming::Ended { launch, trial, outcome } => {
                     waiting = false;
-                    let outcome = self.ended(launch, outcome)?;
+                    let made = self.ended(launch, outcome)?;
+                    let outcome = losses::counted(&self.record, &trial, launch, made.outcome);
                     let (outcome, checked) = self.undisturbed(context, outcome).await;
-                    self.append(Entry::LaunchEnded { launch, outcome })?;
+                    self.append_of(Entry::LaunchEnded { launch, outcome }, made.happened)?;
                     checked?;
                     if ending != Some(Ending::Interrupted) {
                         self.tell_eta(context);
                     }
                     let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
+                    losses::stops(&self.record).map_or(Ok(()), Err)?;
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);
                     } else {
@@ -327,6 +333,8 @@ impl Sweep {
                 self.readings.insert(*launch, self.clock.read());
                 self.same_engine(*launch, facts)
             }
+            // Its own machine looks at its clocks.
+            Entry::RepeatFinished { .. } if put.happened.is_some() => Ok(()),
             Entry::RepeatFinished { launch, measurement } => {
                 if let Some(why) = self.slept(*launch) {
                     context
@@ -344,7 +352,7 @@ impl Sweep {
             }
             _ => Ok(()),
         };
-        self.append(entry.clone())?;
+        self.append_of(entry.clone(), put.happened)?;
         checked?;
         put.accept(entry);
         Ok(())
@@ -358,6 +366,15 @@ impl Sweep {
 
     /// Writes an entry; once it is durable it is part of the record, and an event.
     fn append(&mut self, entry: Entry) -> Result<(), SweepError> {
+        self.append_of(entry, None)
+    }
+
+    /// The same of what happened at a time by another machine's clock.
+    fn append_of(
+        &mut self,
+        entry: Entry,
+        happened: Option<jiff::Timestamp>,
+    ) -> Result<(), SweepError> {
         // An entry that cannot follow would make the journal unreadable.
         replay::check(&self.record, &entry)
             .map_err(|what| stopped(format!("not journalled: {what}")))?;
@@ -375,13 +392,15 @@ impl Sweep {
             None => false,
         };
         let elapsed = self.night.works.then(|| self.started.elapsed());
-        let written = self.journal.append_after(self.clock.now(), elapsed, entry);
+        let times = Times { at: self.clock.now(), elapsed, happened };
+        let written = self.journal.append_after(times, entry);
         if let Some(step) = &step {
             self.after_step(step, owes && written.is_err());
         }
         self.journal_failed |= written.is_err();
         let line = written?;
-        replay::apply(&mut self.record, &line.entry, self.steady.next(&line));
+        let at = self.steady.next(&line);
+        replay::apply(&mut self.record, &line.entry, line.happened_at.unwrap_or(at));
         see_production(&mut self.noted_production, &line.entry);
         self.events.written(line, &self.record);
         if is_of_launch { self.check_written() } else { Ok(()) }

@@ -18,15 +18,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::SweepError;
 use super::context::SweepContext;
-use super::launch::{self, Refused, Sink, TrialOrder};
+use super::hosts::{Made, Making, TakenUp};
+use super::launch::{Refused, Sink, TrialOrder};
 use super::production::caught;
 use super::trial::Trial;
 use crate::history::journal::Entry;
-use crate::history::launch::LaunchOutcome;
 
 /// An entry of a running launch, which waits for `accepted`; dropped, it refuses.
 pub(super) struct Put {
     pub(super) entry: Entry,
+    /// When it happened, on another machine.
+    pub(super) happened: Option<jiff::Timestamp>,
     accepted: oneshot::Sender<Entry>,
 }
 
@@ -40,12 +42,26 @@ impl Put {
 
 struct Sender(mpsc::Sender<Put>);
 
+impl Sender {
+    async fn send(
+        &self,
+        entry: Entry,
+        happened: Option<jiff::Timestamp>,
+    ) -> Result<Entry, Refused> {
+        let (accepted, durable) = oneshot::channel();
+        self.0.send(Put { entry, happened, accepted }).await.map_err(|_| Refused)?;
+        durable.await.map_err(|_| Refused)
+    }
+}
+
 #[async_trait]
 impl Sink for Sender {
     async fn put(&self, entry: Entry) -> Result<Entry, Refused> {
-        let (accepted, durable) = oneshot::channel();
-        self.0.send(Put { entry, accepted }).await.map_err(|_| Refused)?;
-        durable.await.map_err(|_| Refused)
+        self.send(entry, None).await
+    }
+
+    async fn put_at(&self, entry: Entry, happened: jiff::Timestamp) -> Result<Entry, Refused> {
+        self.send(entry, Some(happened)).await
     }
 }
 
@@ -55,7 +71,7 @@ pub(super) enum Incoming {
     Ended {
         launch: u32,
         trial: Trial,
-        outcome: Result<LaunchOutcome, SweepError>,
+        outcome: Result<Made, SweepError>,
     },
     /// A bug: the panic is to continue once nothing runs any more.
     Panicked(Panic),
@@ -63,7 +79,7 @@ pub(super) enum Incoming {
 
 /// What a panic carries.
 pub(super) type Panic = Box<dyn Any + Send>;
-type Ended = Result<Result<LaunchOutcome, SweepError>, Panic>;
+type Ended = Result<Result<Made, SweepError>, Panic>;
 type Launch = Pin<Box<dyn Future<Output = (u32, Ended)> + Send>>;
 
 /// The running launches.
@@ -105,18 +121,24 @@ impl Running {
         self.trials.len()
     }
 
-    /// Starts a launch.
-    pub(super) fn start(&mut self, trial: Trial, order: TrialOrder, context: &SweepContext) {
+    /// Starts a launch, or goes on with one that a job makes.
+    pub(super) fn start(
+        &mut self,
+        trial: Trial,
+        order: TrialOrder,
+        taken_up: Option<TakenUp>,
+        context: &SweepContext,
+    ) {
         let launch = order.launch.launch;
-        let (engine, measure) = (context.engine.clone(), context.measure.clone());
-        let (sink, stop) = (Sender(self.sender.clone()), self.stop.clone());
+        let hosts = context.hosts();
+        let (sink, cancel) = (Sender(self.sender.clone()), self.stop.clone());
         let emit = context.events.emit();
         self.trials.insert(launch, trial);
-        let several = engine.places() > 1;
-        let made =
-            caught(
-                async move { launch::run(&order, &*engine, &*measure, &sink, &emit, &stop).await },
-            );
+        let several = hosts.measures_here() && hosts.places() > 1;
+        let made = caught(async move {
+            let (order, sink, emit, cancel) = (&order, &sink, &emit, &cancel);
+            hosts.make(Making { order, taken_up, sink, emit, cancel }).await
+        });
         self.futures.push(if several {
             let made = apart(made);
             Box::pin(

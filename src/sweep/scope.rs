@@ -249,7 +249,7 @@ mod tests {
             Entry::SessionEnded { complete: false, reason: String::new() }
         };
         let at = jiff::Timestamp::from_second(wall).expect("a time");
-        Line { sequence: 1, at, elapsed_ms, entry }
+        Line { sequence: 1, at, elapsed_ms, happened_at: None, entry }
     }
 
     #[test]

@@ -70,9 +70,9 @@ fn every_grid_can_be_planned_for_each_of_its_engines() {
         }
     }
     let named: BTreeSet<&str> = planned.iter().map(|(name, _, _)| name.as_str()).collect();
-    let known = ["quickstart", "qwen3-overnight", "qwen3-twelve", "qwen3-validated"];
+    let known = ["quickstart", "qwen3-overnight", "qwen3-twelve", "qwen3-validated", "slurm"];
     assert_eq!(named, BTreeSet::from(known));
-    assert_eq!(planned.len(), 7, "one engine, and three times two");
+    assert_eq!(planned.len(), 8, "two with one engine, and three with two");
 
     let night =
         planned.iter().find(|(name, engine, _)| name == "qwen3-overnight" && *engine == "docker");

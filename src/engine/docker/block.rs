@@ -8,6 +8,7 @@ use super::production::{Comparison, DockerProduction};
 use super::sources::{Located, named_by, source_of};
 use super::{DockerEngine, DockerError, DockerSpec, identity};
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
+use crate::engine::place::Place;
 use crate::engine::production::{Production as _, ProductionError};
 use crate::engine::readiness::over_http;
 use crate::engine::stack::{with_image, with_model};
@@ -20,7 +21,11 @@ use crate::server::ApiKey;
 ///
 /// # Errors
 /// What the block asks for and cannot be had, before anything is started.
-pub async fn of_block(block: &DockerBlock, secrets: &Secrets) -> Result<DockerEngine, EngineError> {
+pub async fn of_block(
+    block: &DockerBlock,
+    secrets: &Secrets,
+    place: &Place,
+) -> Result<DockerEngine, EngineError> {
     let docker = local_daemon().await?;
     let located = source_of(block, block.service.as_deref()).await?;
     let source = located.map(|it| it.source);
@@ -43,6 +48,8 @@ pub async fn of_block(block: &DockerBlock, secrets: &Secrets) -> Result<DockerEn
         caches: block.caches.unwrap_or(true),
         introspect: block.introspect,
         secrets: secrets.clone(),
+        allocated: place.gpus.clone(),
+        haste: place.haste.clone(),
         ..DockerSpec::new(service)
     };
     Ok(DockerEngine::new(docker, spec, over_http()).await?)

@@ -11,11 +11,12 @@ use super::owed::Connection;
 use super::{container, label};
 use crate::history::journal::is_written_in;
 use crate::ownership::debt::ProductionOwed;
+use crate::ownership::holder::Presence;
 use crate::ownership::session::{Liveness, liveness};
-use crate::ownership::{Holder, StateFolder, Uses, is_run_id};
+use crate::ownership::{Holder, OfJob, StateFolder, Uses, is_run_id};
 
 /// A container with our labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labelled {
     /// Its id.
     pub id: String,
@@ -33,6 +34,8 @@ pub struct Labelled {
     pub uses: Option<Uses>,
     /// Whose claims the run's are known to; an older version did not write it.
     pub claims: Option<String>,
+    /// The cluster's job that made it, where one did.
+    pub job: Option<OfJob>,
     /// Production that the run had stopped when it made it.
     pub production: Option<ProductionOwed>,
     /// Whether it uses nothing any more: it has exited.
@@ -49,6 +52,15 @@ impl Labelled {
         let mut holder = self.holder.clone();
         if let Some(holder) = &mut holder {
             holder.folder = Some(self.folder.clone());
+        }
+        // Its run lives on another machine: here there is the job's own process, or none.
+        if let (Some(_), Some(holder)) = (&self.job, &holder) {
+            return match holder.presence() {
+                Presence::Gone => Liveness::Dead,
+                Presence::Here | Presence::Unknown => {
+                    Liveness::Lives(Some(Box::new(holder.clone())))
+                }
+            };
         }
         match liveness(state, self.run_id.as_deref(), holder.as_ref()) {
             // All that an older version left is its journal.
@@ -84,6 +96,10 @@ pub async fn ours(docker: &Connection) -> Result<Vec<Labelled>, String> {
             holder: labels.get(label::HOLDER).and_then(|text| serde_json::from_str(text).ok()),
             uses: labels.get(label::USES).map(|text| Uses::from(text.clone())),
             claims: labels.get(label::CLAIMS).cloned(),
+            job: labels.get(label::JOB).map(|id| OfJob {
+                id: id.clone(),
+                node: labels.get(label::NODE).cloned().unwrap_or_default(),
+            }),
             production: labels
                 .get(label::PRODUCTION)
                 .and_then(|text| serde_json::from_str(text).ok())

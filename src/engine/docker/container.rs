@@ -20,6 +20,7 @@ use super::follow::LogCopy;
 use super::patience::{ACTION, Daemon, may_pass};
 use super::state::{Identity, State, state};
 use crate::engine::failure::{Exit, classify};
+use crate::engine::haste::Haste;
 use crate::engine::log::LogWriter;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
@@ -74,6 +75,8 @@ pub(super) struct Container {
     log: Option<LogCopy>,
     /// Where it is noted if it cannot be removed.
     left: Left,
+    /// What shortens its stop.
+    haste: Haste,
     /// When it was started by us, as the daemon says: somebody else's restart changes it,
     /// and leaves the count of restarts as it is.
     started_at: Option<String>,
@@ -161,6 +164,7 @@ impl Container {
                         removed: false,
                         log: None,
                         left: Left::default(),
+                        haste: Haste::default(),
                         started_at: None,
                     });
                 }
@@ -181,6 +185,12 @@ impl Container {
     /// The same, noted there if it cannot be removed.
     pub(super) fn noted_in(mut self, left: &Left) -> Self {
         self.left = left.clone();
+        self
+    }
+
+    /// The same, with less time to end where that is asked for.
+    pub(super) fn hastened(mut self, haste: &Haste) -> Self {
+        self.haste = haste.clone();
         self
     }
 
@@ -315,8 +325,15 @@ impl Container {
 
     /// SIGTERM, `grace` seconds, SIGKILL; then removes it and waits until it is removed.
     pub(super) async fn stop_and_remove(&mut self, grace: i32) -> Result<(), LaunchFailure> {
-        if let Err(error) = stop(&self.docker, &self.id, grace).await {
-            tracing::warn!(container = self.name, %error, "stopping");
+        tokio::select! {
+            biased;
+            stopped = stop(&self.docker, &self.id, grace) => if let Err(error) = stopped {
+                tracing::warn!(container = self.name, %error, "stopping");
+            },
+            // Killed at once: its log is still there then.
+            () = self.haste.is_over() => {
+                let _removed_next = stop(&self.docker, &self.id, 0).await;
+            }
         }
         self.finish_log().await;
         if let Err(error) = remove(&self.docker, &self.id).await {

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::command_view::CommandView;
 use super::compose::{Mount, ServiceSpec, parts};
+use super::haste::Haste;
 use super::log::{EngineLog, LogWriter};
+use super::place::Allocated;
 use super::readiness::{Connect, Limits};
 use super::service_view::view_of;
 use super::{Engine, LaunchOrder, Launched, devices, leftovers};
@@ -89,6 +91,10 @@ pub struct DockerSpec {
     pub limits: Limits,
     /// What its logs are written without; the service's own are added.
     pub secrets: Secrets,
+    /// The GPUs that candidates are kept on; `None` leaves them what the service asks for.
+    pub allocated: Option<Allocated>,
+    /// What shortens the time of a stop.
+    pub haste: Haste,
 }
 
 impl DockerSpec {
@@ -102,6 +108,8 @@ impl DockerSpec {
             introspect: false,
             limits: Limits::default(),
             secrets: Secrets::default(),
+            allocated: None,
+            haste: Haste::default(),
         }
     }
 }
@@ -112,6 +120,9 @@ pub enum DockerError {
     /// The daemon.
     #[error(transparent)]
     Daemon(#[from] daemon::DaemonError),
+    /// The service asks for what the place does not have.
+    #[error("{0}")]
+    Place(String),
     /// The image is not on this machine.
     #[error("image {0} is not on this machine: `docker pull {0}` (a sweep never pulls)")]
     NoImage(String),
@@ -129,6 +140,8 @@ pub enum DockerError {
 pub struct DockerEngine {
     docker: Daemon,
     spec: DockerSpec,
+    /// The service's parts, as it is described.
+    parts: BTreeMap<String, String>,
     image: ImageIdentity,
     connect: Connect,
     gate: tokio::sync::Mutex<Gate>,
@@ -157,11 +170,15 @@ impl DockerEngine {
         if let Some(key) = &spec.api_key {
             spec.secrets.add(key.reveal());
         }
+        let parts = parts::of(&spec.service);
+        if let Some(gpus) = spec.allocated.as_ref().filter(|_| spec.gpus) {
+            gpus.give(&mut spec.service).map_err(DockerError::Place)?;
+        }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
         let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
         let (caches, owner) = (UsedCaches::new(spec.caches), OnceLock::new());
         let left = Left::default();
-        Ok(Self { docker, spec, image, connect, gate, offline, caches, left, owner })
+        Ok(Self { docker, spec, parts, image, connect, gate, offline, caches, left, owner })
     }
 
     /// The same beside others that may launch on the same GPUs.
@@ -213,6 +230,10 @@ impl DockerEngine {
             && !of_service.contains_key(offline::VARIABLE)
         {
             environment.insert(offline::VARIABLE.to_owned(), "1".to_owned());
+        }
+        if let Some(gpus) = self.spec.allocated.as_ref().filter(|_| self.spec.gpus) {
+            // What is refused was refused before: a word is made the list that it stands for.
+            let _checked = gpus.confine(&mut environment);
         }
         environment
     }
@@ -292,7 +313,7 @@ impl DockerEngine {
         let platform = service.options.platform.as_deref();
         let container =
             Container::create_on(&self.docker, &name, platform, body(service, &addition)).await?;
-        let container = container.noted_in(&self.left);
+        let container = container.noted_in(&self.left).hastened(&self.spec.haste);
         let names = command.served_names().unwrap_or_default();
         let mut started = Started { container, log, at: Instant::now(), port, names, is_offline };
         // Another run may have looked at the same moment as this one, and created its own.
@@ -354,7 +375,7 @@ impl Engine for DockerEngine {
     }
 
     fn service_parts(&self) -> Option<BTreeMap<String, String>> {
-        Some(parts::of(&self.spec.service))
+        Some(self.parts.clone())
     }
 
     async fn runtime(&self) -> Option<String> {

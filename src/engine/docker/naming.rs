@@ -26,6 +26,10 @@ pub mod label {
     pub const USES: &str = "vllm-grid.uses";
     /// Whose claims the run's are known to.
     pub const CLAIMS: &str = "vllm-grid.claims";
+    /// The cluster's job that launched it; there is none without a cluster.
+    pub const JOB: &str = "vllm-grid.job";
+    /// The node of that job.
+    pub const NODE: &str = "vllm-grid.node";
     /// Production that the run stopped and is to start again, as JSON, without secrets: where
     /// run folder and state folder are lost, it is known from here.
     pub const PRODUCTION: &str = "vllm-grid.production";
@@ -49,6 +53,10 @@ pub(super) fn labels(order: &LaunchOrder, owner: Option<&Ledger>) -> BTreeMap<St
                 (label::USES.to_owned(), owner.uses().to_string()),
                 (label::CLAIMS.to_owned(), Space::of_environment().name().to_owned()),
             ]);
+            if let Some(job) = owner.job() {
+                labels.insert(label::JOB.to_owned(), job.id.clone());
+                labels.insert(label::NODE.to_owned(), job.node.clone());
+            }
             let owed = owner.production().and_then(|owed| serde_json::to_string(&owed).ok());
             labels.extend(owed.map(|owed| (label::PRODUCTION.to_owned(), owed)));
         }

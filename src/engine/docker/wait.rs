@@ -137,6 +137,7 @@ mod tests {
         let engine = DockerEngine {
             gate: tokio::sync::Mutex::new(Gate::new(docker.clone(), &spec.service, "i", false)),
             docker,
+            parts: std::collections::BTreeMap::new(),
             spec,
             image: ImageIdentity::default(),
             connect: ready_after(Duration::ZERO),

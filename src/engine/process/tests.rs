@@ -359,3 +359,39 @@ async fn a_launch_begins_once_nothing_of_its_run_lives() {
     assert_eq!(failed.err().expect("it ends").class, FailureClass::EngineDied);
     assert_eq!(exit.expect("it was killed").code, Some(137));
 }
+
+/// What a cluster's users start vLLM by, with the flags that a launch adds.
+#[test]
+fn commands_of_a_cluster_s_node_get_the_flags_where_vllm_reads_them() {
+    let argv = |command: &str| {
+        let words = shell_words::split(command).expect("words");
+        let connect: Connect =
+            Arc::new(|endpoint| Box::new(Stub { healthy: true, base_url: endpoint.base_url }));
+        let engine = ProcessEngine::new(ProcessSpec::new(words), connect).expect("a command");
+        let flags = Flags::from([("max-num-seqs".to_owned(), json!(32))]);
+        engine.argv(&flags, 4711).join(" ")
+    };
+    let commands = [
+        "/shared/venv/bin/vllm serve Qwen/Qwen3-8B",
+        "bash -lc 'module load vllm/0.11 && exec vllm serve Qwen/Qwen3-8B \"$@\"' vllm",
+        "apptainer exec --nv --bind /scratch /shared/vllm.sif vllm serve Qwen/Qwen3-8B",
+        "srun --overlap --container-image=/shared/vllm.sqsh --container-mounts=/scratch:/scratch \
+         vllm serve Qwen/Qwen3-8B",
+    ];
+    insta::assert_snapshot!(commands.map(argv).join("\n"));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_end_has_less_time_once_a_stop_is_asked_for() {
+    let place = tempfile::tempdir().expect("a folder");
+    let cancel = CancellationToken::new();
+    let haste = Haste::after(&cancel, Duration::from_millis(300));
+    let script = "trap '' TERM; while :; do sleep 0.1; done";
+    let engine = engine(script, true, |spec| spec.haste = haste);
+    let launched = engine.launch(&order(place.path()), &Emit::nowhere(), &cancel).await;
+    let launched = launched.expect("it is ready");
+    let began = Instant::now();
+    cancel.cancel();
+    launched.stop().await.expect("it is killed");
+    assert!(began.elapsed() < Duration::from_secs(10), "20 s are usual: {:?}", began.elapsed());
+}

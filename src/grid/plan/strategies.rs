@@ -58,6 +58,9 @@ pub struct PlannedStrategy {
     /// How much there is to decide about.
     #[serde(skip)]
     sizes: Task,
+    /// Launches that run beside each other, on average.
+    #[serde(skip)]
+    pub(super) beside: f64,
 }
 
 /// Differences between the best one and the next, as fractions.
@@ -136,7 +139,7 @@ impl PlannedStrategy {
     pub(super) fn took(&mut self, (least, most): (f64, f64), ends: Ends) {
         self.hours = Range { low: least / 3600.0, high: most / 3600.0 };
         self.measured = true;
-        let begun = ends.begun(most, self.launches.high);
+        let begun = ends.begun(most, self.launches.high, self.beside);
         self.begun_within_budget = begun.map(|it| Begun { least: it, most: it });
         self.shown = self.shown_within_budget();
     }
@@ -182,6 +185,7 @@ pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy
             begun_within_budget: Begun::of(&estimate.begun_within(grid)),
             shown: Default::default(),
             sizes: sizes.clone(),
+            beside: estimate.beside,
             spec,
         };
         planned.shown = planned.shown_within_budget();

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{flag_names, name, named, object, optional_text, text_schema, variables};
 use crate::grid::engine_block::{DOCKER_KEYS, PROCESS_KEYS, SIMULATED_KEYS};
+use crate::grid::hosts::{AT_ONCE, SLURM_KEYS};
 
 /// `engine`.
 pub(super) fn engines() -> Value {
@@ -91,11 +92,39 @@ fn simulated() -> Value {
     let mut simulated = block(SIMULATED_KEYS);
     simulated["properties"]["gpus"] =
         json!({"type": ["integer", "null"], "minimum": 1, "maximum": 64});
+    simulated["properties"]["hosts"] = json!({
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "number", "minimum": 0.01, "maximum": 100},
+    });
     for needed in ["model", "gpu"] {
         simulated["properties"][needed] = text_schema();
     }
     simulated["required"] = json!(["model", "gpu"]);
     simulated
+}
+
+/// `hosts`.
+pub(super) fn hosts() -> Value {
+    let key_of_slurm = |key: &str| match key {
+        "at-once" => json!({"type": "integer", "minimum": AT_ONCE.0, "maximum": AT_ONCE.1}),
+        "time" => super::suite::duration(),
+        "exclusive" => json!({"type": ["boolean", "null"]}),
+        "options" => json!({
+            "type": ["array", "null"], "items": {"type": "string", "pattern": "^--[A-Za-z0-9]"},
+        }),
+        "gres" => {
+            json!({"type": ["string", "null"], "pattern": r"^[^\s:=,]([^\s,]*[^\s:=,])?(,[^\s,]+)*$"})
+        }
+        _ => json!({"type": ["string", "null"], "pattern": r"^[^\s,]+$"}),
+    };
+    let entries: Vec<(&str, Value)> =
+        SLURM_KEYS.iter().map(|key| (*key, key_of_slurm(key))).collect();
+    let mut slurm = object(&entries);
+    slurm["anyOf"] = json!([{"required": ["at-once"]}, {"required": ["at_once"]}]);
+    let mut hosts = object(&[("slurm", slurm)]);
+    hosts["required"] = json!(["slurm"]);
+    hosts["type"] = json!(["object", "null"]);
+    hosts
 }
 
 /// Keys of a row of `include` that are no flags and that a row of `exclude` does not have.

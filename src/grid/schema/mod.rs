@@ -90,6 +90,7 @@ fn key_schema(key: &str) -> Value {
         ),
         "gates" => (suite::gates(), "What is looked at in a launch before it is measured."),
         "window" => (suite::window(), "Times of the day in which it may launch: 23:00-06:30."),
+        "hosts" => (blocks::hosts(), "The cluster whose jobs its launches are: {slurm: {...}}."),
         _ => (json!({}), ""),
     };
     if let Value::Object(schema) = &mut schema {

@@ -160,7 +160,7 @@ pub(super) fn budget() -> Value {
 }
 
 /// Whole days, hours, minutes and seconds, larger units first, and not zero.
-fn duration() -> Value {
+pub(super) fn duration() -> Value {
     json!({
         "type": ["string", "null"],
         "pattern": r"^(?=.*[1-9])\s*([0-9]+d\s*)?([0-9]+h\s*)?([0-9]+m\s*)?([0-9]+s\s*)?$",

@@ -26,6 +26,8 @@ struct RepeatLine {
     at: jiff::Timestamp,
     #[serde(default)]
     elapsed_ms: Option<u64>,
+    #[serde(default)]
+    happened_at: Option<jiff::Timestamp>,
     entry: Repeat,
 }
 
@@ -44,9 +46,11 @@ enum RepeatKind {
 }
 
 impl From<RepeatLine> for Line {
-    fn from(RepeatLine { sequence, at, elapsed_ms, entry }: RepeatLine) -> Self {
+    fn from(line: RepeatLine) -> Self {
+        let RepeatLine { sequence, at, elapsed_ms, happened_at, entry } = line;
         let Repeat { launch, measurement, .. } = entry;
-        Self { sequence, at, elapsed_ms, entry: Entry::RepeatFinished { launch, measurement } }
+        let entry = Entry::RepeatFinished { launch, measurement };
+        Self { sequence, at, elapsed_ms, happened_at, entry }
     }
 }
 

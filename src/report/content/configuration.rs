@@ -214,12 +214,21 @@ fn engine(input: &Input<'_>) -> Vec<(String, Vec<Span>)> {
     let versions = distinct(facts().filter_map(|it| it.engine_version.as_deref()));
     let version = if versions.is_empty() { not_known() } else { versions.join(", ") };
     rows.push(text("engine version", version));
-    match &manifest.machine {
+    // On a cluster all nodes are of one kind: the first one's is shown.
+    let mut placed = input.record.launches.iter().filter_map(|it| it.machine.as_deref());
+    if let Some(block) = &manifest.hosts {
+        rows.push(text("launches", format!("jobs on {}", block.named())));
+        let nodes = input.record.launches.iter().filter(|it| it.machine.is_some());
+        let nodes = distinct(nodes.filter_map(|it| it.host.as_deref()));
+        rows.push(text("nodes", if nodes.is_empty() { not_known() } else { nodes.join(", ") }));
+    }
+    match manifest.machine.as_ref().or_else(|| placed.next()) {
         Some(machine) => {
             for fact in machine.facts() {
                 rows.push(text(fact.what, fact.value.unwrap_or_else(not_known)));
             }
         }
+        None if manifest.hosts.is_some() => {}
         None => rows.push(text("host", manifest.host.clone())),
     }
     if input.ranking.simulated {

@@ -272,6 +272,7 @@ fn launches(input: &Input<'_>) -> Vec<Part> {
             Some(LaunchOutcome::Interrupted) => {
                 ("interrupted", "what was measured counts".to_owned())
             }
+            Some(LaunchOutcome::Lost { message, .. }) => ("lost", message.clone()),
             _ => continue,
         };
         rows.push(vec![

@@ -117,6 +117,7 @@ fn outcome(launch: &LaunchRecord) -> String {
             format!("skipped: {}", plain(&cut(reason, MESSAGE)))
         }
         Some(LaunchOutcome::Interrupted) => "interrupted".to_owned(),
+        Some(LaunchOutcome::Lost { message, .. }) => format!("lost: {}", plain(message)),
         Some(LaunchOutcome::Unknown) => "ended in a way that this version does not know".to_owned(),
     }
 }

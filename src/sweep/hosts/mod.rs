@@ -26,12 +26,38 @@ pub trait Hosts: Send + Sync {
     /// Whether requests are sent from this process: then nothing may delay its threads.
     fn measures_here(&self) -> bool;
 
+    /// Before anything is launched: jobs that a dead session submitted and could not journal
+    /// are cancelled; `known` are those of the journal that go on.
+    async fn begin(&self, known: &[String], emit: &Emit) {
+        let _no_jobs = (known, emit);
+    }
+
+    /// Ends a job that nobody follows any more.
+    async fn end(&self, job: &str) {
+        let _no_job = job;
+    }
+
     /// Makes one launch, or goes on with one that an earlier session began. Cancelling ends it
     /// before this returns.
     ///
     /// # Errors
     /// When no further launch would come to anything: see [`launch::run`].
-    async fn make(&self, making: Making<'_>) -> Result<LaunchOutcome, SweepError>;
+    async fn make(&self, making: Making<'_>) -> Result<Made, SweepError>;
+}
+
+/// What a launch came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    /// How it ended.
+    pub outcome: LaunchOutcome,
+    /// When, by the clock of another machine, where it ended there.
+    pub happened: Option<jiff::Timestamp>,
+}
+
+impl From<LaunchOutcome> for Made {
+    fn from(outcome: LaunchOutcome) -> Self {
+        Self { outcome, happened: None }
+    }
 }
 
 /// One launch to be made.
@@ -54,6 +80,8 @@ pub struct Making<'a> {
 pub struct TakenUp {
     /// The job's id.
     pub job: String,
+    /// The node that it runs on, where the journal has it.
+    pub host: Option<String>,
     /// Entries of it that the journal has.
     pub entries: usize,
 }
@@ -81,8 +109,9 @@ impl Hosts for Here {
         true
     }
 
-    async fn make(&self, making: Making<'_>) -> Result<LaunchOutcome, SweepError> {
+    async fn make(&self, making: Making<'_>) -> Result<Made, SweepError> {
         let Making { order, taken_up: _, sink, emit, cancel } = making;
-        launch::run(order, &*self.engine, &*self.measure, sink, emit, cancel).await
+        let made = launch::run(order, &*self.engine, &*self.measure, sink, emit, cancel).await;
+        made.map(Made::from)
     }
 }

@@ -131,6 +131,7 @@ pub(super) fn left(case: &Case) -> Vec<String> {
             }
             Owed::Containers { .. } => others.push("containers".to_owned()),
             Owed::Processes => others.push("processes".to_owned()),
+            Owed::Jobs => others.push("jobs of a cluster".to_owned()),
             Owed::Group(group) => others.push(format!("processes of launch {}", group.launch)),
         }
     }

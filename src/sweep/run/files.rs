@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::super::SweepError;
 use super::super::context::SweepContext;
+use super::super::hosts::Made;
 use super::Sweep;
 use crate::history::HistoryError;
 use crate::history::disk::{self, Free};
@@ -116,14 +117,14 @@ impl Sweep {
     pub(super) fn ended(
         &mut self,
         launch: u32,
-        outcome: Result<LaunchOutcome, SweepError>,
-    ) -> Result<LaunchOutcome, SweepError> {
+        outcome: Result<Made, SweepError>,
+    ) -> Result<Made, SweepError> {
         if let Some(path) = self.launch_folder(launch) {
             Folder::remove_leftovers_of_launch(&path);
             self.files.largest = self.files.largest.max(disk::taken(&path));
         }
         let (error, outcome) = match outcome {
-            Ok(outcome) => return Ok(outcome),
+            Ok(made) => return Ok(made),
             Err(SweepError::Unstopped { message, outcome }) => {
                 let came_to = (*outcome).clone();
                 (SweepError::Unstopped { message, outcome }, came_to)

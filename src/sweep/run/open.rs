@@ -62,7 +62,7 @@ impl Sweep {
         manifest.run_id = Some(new_run_id());
         manifest.grid_path = folder.relative(&grid.path);
         if let Some(with) = with {
-            (manifest.machine, manifest.image_id) = (Some(with.machine), with.image_id);
+            (manifest.machine, manifest.image_id) = (with.machine, with.image_id);
             manifest.service_parts = with.service_parts;
         }
         Self::write(folder, manifest, &grid.source, secrets)

@@ -41,6 +41,7 @@ impl Sweep {
             context.events.emit().warn(note);
         }
         self.check_disk_before(context)?;
+        self.end_other_jobs(context).await?;
         self.open_session(context)?;
         loop {
             let ending = match (&context.production, self.launches(context)) {

@@ -54,7 +54,7 @@ impl Sweep {
             passes,
             early,
         };
-        running.start(trial, order, context);
+        running.start(trial, order, None, context);
         Ok(())
     }
 
@@ -95,7 +95,8 @@ impl Sweep {
             purpose: trial.purpose,
             planned,
             repeats: Some(trial.repeats),
-            host: Some(self.host.clone()),
+            // On a cluster it is known once the job runs.
+            host: self.record.manifest.hosts.is_none().then(|| self.host.clone()),
             bar,
             gpus: (planned > 0).then_some(gpus),
         })?;

@@ -42,6 +42,7 @@ mod errors;
 mod files;
 mod gates;
 mod infeasible;
+mod jobs;
 mod nights;
 mod parts;
 mod production;
@@ -81,6 +82,7 @@ struct Setup {
     window: Option<crate::grid::Window>,
     /// How the machine is read again before a further night.
     machine: Option<super::super::measured_with::ReadMachine>,
+    elsewhere: Option<Arc<dyn super::super::hosts::Hosts>>,
 }
 
 impl Setup {
@@ -107,6 +109,7 @@ impl Setup {
             next: None,
             window: None,
             machine: None,
+            elsewhere: None,
         }
     }
 
@@ -175,6 +178,7 @@ impl Setup {
         let context = SweepContext {
             engine: Arc::new(self.engine),
             measure: Arc::new(self.measure),
+            elsewhere: self.elsewhere,
             strategy: strategy
                 .unwrap_or_else(|| self.manifest.strategy.build(&Task::plain(count, Some(0)))),
             production: self.production.map(|known| Box::new(known) as Box<dyn Production>),
@@ -227,6 +231,7 @@ impl Ran {
                 Some(LaunchOutcome::Failed(_)) => "failed",
                 Some(LaunchOutcome::Skipped { .. }) => "skipped",
                 Some(LaunchOutcome::Interrupted) => "interrupted",
+                Some(LaunchOutcome::Lost { .. }) => "lost",
                 Some(LaunchOutcome::Unknown) => "unknown",
                 None => "open",
             };
@@ -252,6 +257,8 @@ fn short(entry: &Entry) -> String {
         Entry::LaunchShortened { launch, behind: it } => {
             format!("behind {launch}: {} beyond {}, {} repeats", it.value, it.bar, it.repeats)
         }
+        Entry::JobSubmitted { launch, job } => format!("job {launch} {job}"),
+        Entry::LaunchPlaced { launch, host, .. } => format!("placed {launch} {host}"),
         Entry::LaunchEnded { launch, outcome } => {
             let outcome = serde_json::to_value(outcome).expect("JSON");
             format!("end {launch} {}", outcome["outcome"].as_str().expect("a tag"))
@@ -338,6 +345,7 @@ async fn the_stream_has_every_line_of_the_journal_and_each_notice_names_its_laun
                     Phase::Gate(_) => "gate",
                     Phase::Measuring { .. } => "measuring",
                     Phase::Stopping => "stopping",
+                    Phase::Elsewhere(_) => "elsewhere",
                 };
                 Some((*launch, name))
             }

@@ -54,6 +54,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             budget: vllm_grid::grid::Budget::default(),
             confirm: None,
             host: "a test".to_owned(),
+            hosts: None,
             machine: None,
             image_id: None,
             image: None,

@@ -13,6 +13,8 @@ use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
 use crate::machine::Machine;
 
+mod beat;
+pub mod begun;
 pub mod node;
 mod reader;
 mod writer;
@@ -77,7 +79,8 @@ pub struct Began {
     pub at: jiff::Timestamp,
     /// The node's name.
     pub host: String,
-    /// What it is.
+    /// What it is; of its GPUs those that the job got, where a scheduler gave any. Whether its
+    /// figures may be pooled with another node's: [`Machine::apart`].
     pub machine: Machine,
     /// The job's id, where a scheduler gave one.
     pub job: Option<String>,
@@ -134,6 +137,16 @@ impl Files {
         self.folder.join("job.heartbeat")
     }
 
+    /// Which start of the job took the order: it is made once.
+    pub fn taken(&self) -> PathBuf {
+        self.folder.join("job.taken")
+    }
+
+    /// Space that is kept for the last line.
+    pub fn reserve(&self) -> PathBuf {
+        self.folder.join("job.reserve")
+    }
+
     /// What the job printed: nothing, unless something is wrong.
     pub fn output(&self) -> PathBuf {
         self.folder.join("job.log")
@@ -153,5 +166,6 @@ pub fn spoken(phase: &Phase) -> String {
             format!("{workload}{case} {repeat}")
         }
         Phase::Stopping => "stopping".to_owned(),
+        Phase::Elsewhere(what) => what.clone(),
     }
 }

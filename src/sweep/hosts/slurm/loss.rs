@@ -1,59 +1,18 @@
 //! Why a launch came to nothing on a cluster, by what is known of its job: never the
 //! configuration's failure, except where it took too much memory again and again. Pure.
 
-use serde::{Deserialize, Serialize};
-
 use super::state::Ended;
+use crate::history::loss::Loss;
 
-/// How the cluster ended a launch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Loss {
-    /// The node failed.
-    NodeFailed,
-    /// A job of a higher priority took the node.
-    Preempted,
-    /// The job reached its limit of time.
-    TimedOut,
-    /// The job used more memory than it may.
-    OutOfMemory,
-    /// Somebody else cancelled the job.
-    Cancelled,
-    /// The cluster started the job for a second time.
-    Requeued,
-    /// The job is over, and what it came to is nowhere: a file system that is late, a full
-    /// disk, or a program that could not be started.
-    NoResult,
-    /// A loss of a newer version.
-    #[serde(other)]
-    Unknown,
-}
-
-impl Loss {
-    /// That of a job that is over without a result.
-    pub fn of(ended: Option<Ended>) -> Self {
-        match ended {
-            Some(Ended::NodeFailed) => Self::NodeFailed,
-            Some(Ended::Preempted) => Self::Preempted,
-            Some(Ended::TimedOut) => Self::TimedOut,
-            Some(Ended::OutOfMemory) => Self::OutOfMemory,
-            Some(Ended::Cancelled) => Self::Cancelled,
-            Some(Ended::Completed | Ended::Failed) | None => Self::NoResult,
-        }
-    }
-
-    /// What happened, for a person.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NodeFailed => "the node failed",
-            Self::Preempted => "a job of a higher priority took the node",
-            Self::TimedOut => "the job reached its time limit",
-            Self::OutOfMemory => "the job used more memory than it may",
-            Self::Cancelled => "somebody cancelled the job",
-            Self::Requeued => "the cluster started the job a second time",
-            Self::NoResult => "the job ended without a result",
-            Self::Unknown => "the cluster ended it",
-        }
+/// How a job that is over without a result was lost.
+pub fn of(ended: Option<Ended>) -> Loss {
+    match ended {
+        Some(Ended::NodeFailed) => Loss::NodeFailed,
+        Some(Ended::Preempted) => Loss::Preempted,
+        Some(Ended::TimedOut) => Loss::TimedOut,
+        Some(Ended::OutOfMemory) => Loss::OutOfMemory,
+        Some(Ended::Cancelled) => Loss::Cancelled,
+        Some(Ended::Completed | Ended::Failed) | None => Loss::NoResult,
     }
 }
 

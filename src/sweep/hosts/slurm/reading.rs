@@ -70,6 +70,8 @@ pub struct Node {
     pub gres: Option<String>,
     /// Seconds that a job may take; `None` without a limit.
     pub limit: Option<u64>,
+    /// Whether its partition takes jobs and starts them.
+    pub is_open: bool,
 }
 
 impl Node {
@@ -86,7 +88,7 @@ pub fn nodes(out: &str) -> (Vec<Node>, Option<String>) {
     let mut default = None;
     let nodes = out.lines().filter_map(|line| {
         let fields: Vec<&str> = line.trim_end().split('|').map(str::trim).collect();
-        let [name, partition, state, gres, limit, ..] = fields[..] else { return None };
+        let [name, partition, state, gres, limit, ref rest @ ..] = fields[..] else { return None };
         let named = partition.trim_end_matches('*');
         if named.len() < partition.len() {
             default = Some(named.to_owned());
@@ -99,6 +101,8 @@ pub fn nodes(out: &str) -> (Vec<Node>, Option<String>) {
             state: state.to_ascii_lowercase(),
             gres,
             limit: seconds(limit),
+            // After processors and memory.
+            is_open: rest.get(2).is_none_or(|it| *it == "up"),
         })
     });
     let nodes = nodes.collect();
@@ -123,17 +127,6 @@ pub fn seconds(limit: &str) -> Option<u64> {
         _ => return None,
     };
     Some(days * 86_400 + rest)
-}
-
-/// GPUs of one node or of one request, as `gpu:rtx4090:2(S:0-1)` and `gpu:2` have them.
-pub fn gpus(gres: &str) -> u32 {
-    let each = gres.split(',').filter_map(|it| {
-        let it = it.split('(').next()?.trim();
-        let mut parts = it.split(':');
-        (parts.next()? == "gpu").then_some(())?;
-        Some(parts.next_back().map_or(1, |last| last.parse().unwrap_or(1)))
-    });
-    each.sum()
 }
 
 #[cfg(test)]
@@ -174,9 +167,9 @@ mod tests {
     #[test]
     fn nodes_have_their_partition_state_gpus_and_limit() {
         let (all, default) = nodes(
-            "n1|gpu*|idle|gpu:rtx4090:2(S:0-1)|infinite|2|1000\n\
+            "n1|gpu*|idle|gpu:rtx4090:2(S:0-1)|infinite|2|1000|up\n\
              n2|gpu*|drained*|gpu:rtx4090:2|1-00:00:00|2|1000\n\
-             n2|night|mixed|(null)|30:00|2|1000\n",
+             n2|night|mixed|(null)|30:00|2|1000|down\n",
         );
         assert_eq!((all.len(), default.as_deref()), (3, Some("gpu")));
         assert_eq!(all.iter().map(Node::is_up).collect::<Vec<_>>(), [true, false, true]);
@@ -184,10 +177,9 @@ mod tests {
             all.iter().map(|it| it.limit).collect::<Vec<_>>(),
             [None, Some(86_400), Some(1800)]
         );
-        let of = |it: &Node| it.gres.as_deref().map_or(0, gpus);
-        assert_eq!(all.iter().map(of).collect::<Vec<_>>(), [2, 2, 0]);
-        assert_eq!(gpus("gpu:a100:4,gpu:h100:2,license:x:9"), 6);
-        assert_eq!(gpus("gpu"), 1);
+        assert_eq!(all.iter().map(|it| it.is_open).collect::<Vec<_>>(), [true, true, false]);
+        let gres: Vec<_> = all.iter().map(|it| it.gres.as_deref()).collect();
+        assert_eq!(gres, [Some("gpu:rtx4090:2(S:0-1)"), Some("gpu:rtx4090:2"), None]);
     }
 
     #[test]

@@ -95,6 +95,12 @@ pub fn release(job: &str) -> Vec<String> {
     words(&["scontrol", "release", job])
 }
 
+/// `scontrol update`: a job that waits must not run on these nodes, and may on all others.
+pub fn exclude_only(job: &str, nodes: &[String]) -> Vec<String> {
+    let (job, nodes) = (format!("JobId={job}"), format!("ExcNodeList={}", nodes.join(",")));
+    words(&["scontrol", "update", &job, &nodes])
+}
+
 /// `squeue` of all jobs of this user, those that ended a moment ago among them: one call for all.
 pub fn states() -> Vec<String> {
     let format = format!("--Format={FIELDS}");
@@ -113,7 +119,7 @@ pub fn cancel(job: &str) -> Vec<String> {
 
 /// `sinfo` of a partition: nodes, their states, what each has, and the limit of a job.
 pub fn partition(name: Option<&str>) -> Vec<String> {
-    let mut all = words(&["sinfo", "--noheader", "--Node", "--format=%N|%P|%T|%G|%l|%c|%m"]);
+    let mut all = words(&["sinfo", "--noheader", "--Node", "--format=%N|%P|%T|%G|%l|%c|%m|%a"]);
     all.extend(name.map(|it| format!("--partition={it}")));
     all
 }

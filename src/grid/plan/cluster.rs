@@ -1,0 +1,112 @@
+//! A plan on a cluster: how many jobs, how many hours of nodes, how long it takes with so many
+//! jobs at once, and what the partition has, where somebody saw it. The time for which jobs wait
+//! in the cluster's queue is nobody's to know, and in no figure here.
+
+use serde::Serialize;
+
+use super::super::{Grid, SlurmBlock};
+use super::{Plan, PlannedConfirmation, Range};
+use crate::strategy::Remaining;
+
+/// Jobs at once that each plan shows, besides the grid's own number.
+const SHOWN: [u32; 3] = [1, 4, 16];
+
+/// What a grid comes to on a cluster.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedCluster<'a> {
+    /// What the grid asks for.
+    pub slurm: &'a SlurmBlock,
+    /// Seconds that each job may take: the grid's `time`, else by assumption with slack.
+    pub job_seconds: u64,
+    /// Jobs, one a launch: those of the confirmation among them, where one follows. A launch
+    /// that the cluster cuts is a job more.
+    pub jobs: Range<u64>,
+    /// Hours of nodes, of all launches together.
+    pub node_hours: Range<f64>,
+    /// Whether the hours come from earlier runs; else they are assumed.
+    pub measured: bool,
+    /// Hours on the clock by the number of jobs at once, without waiting in the queue.
+    pub at_once: Vec<AtOnce>,
+    /// The partition, where the cluster showed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<SeenPartition>,
+    /// Why it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_seen: Option<String>,
+}
+
+/// How long so many jobs at once take.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct AtOnce {
+    /// Jobs in flight at most.
+    pub jobs: u32,
+    /// Whether it is the grid's own number.
+    #[serde(rename = "chosen")]
+    pub is_chosen: bool,
+    /// Hours.
+    pub hours: Range<f64>,
+}
+
+/// A partition as the cluster showed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SeenPartition {
+    /// Its name.
+    pub name: String,
+    /// Its nodes.
+    pub nodes: usize,
+    /// Those that take jobs, now or when others have ended.
+    pub up: usize,
+    /// Those of them that have what a launch asks for.
+    pub fitting: usize,
+    /// Those of them on which nobody is.
+    pub idle: usize,
+    /// Seconds that a job may take; `None` without a limit.
+    pub limit_seconds: Option<u64>,
+    /// Whether it takes jobs and starts them.
+    pub is_up: bool,
+}
+
+impl<'a> Plan<'a> {
+    /// The same with what it comes to on the grid's cluster, where it names one. `seen`: its
+    /// partition, or why nobody saw it.
+    #[must_use]
+    pub fn with_cluster(mut self, grid: &'a Grid, seen: Result<SeenPartition, String>) -> Self {
+        let Some((slurm, job_seconds)) = grid.hosts.as_ref().zip(grid.job_seconds()) else {
+            return self;
+        };
+        let hours = match self.earlier_runs {
+            Some(earlier) => (earlier.least_hours.unwrap_or(earlier.hours), earlier.hours),
+            None => (self.estimated_hours.low, self.estimated_hours.high),
+        };
+        let (least, most) = self.launch_range();
+        let each = Range { low: hours.0 / least.max(1) as f64, high: hours.1 / most.max(1) as f64 };
+        let confirm = self.confirm.as_ref().map_or(Range { low: 0.0, high: 0.0 }, |it| it.hours);
+        let of = |jobs: u32| {
+            let Remaining { low, high } = grid.strategy.rounds(&grid.sizes(), jobs);
+            let hours = Range {
+                low: f64::from(low) * each.low + confirm.low,
+                high: f64::from(high) * each.high + confirm.high,
+            };
+            AtOnce { jobs, is_chosen: jobs == slurm.at_once, hours }
+        };
+        let mut at_once: Vec<u32> = SHOWN.into_iter().chain([slurm.at_once]).collect();
+        at_once.sort_unstable();
+        at_once.dedup();
+        let jobs = PlannedConfirmation::after(self.confirm.as_ref(), (least, most));
+        let (partition, not_seen) = match seen {
+            Ok(seen) => (Some(seen), None),
+            Err(why) => (None, Some(why)),
+        };
+        self.cluster = Some(PlannedCluster {
+            slurm,
+            job_seconds,
+            jobs: Range { low: jobs.0, high: jobs.1 },
+            node_hours: Range { low: hours.0 + confirm.low, high: hours.1 + confirm.high },
+            measured: self.earlier_runs.is_some(),
+            at_once: at_once.into_iter().map(of).collect(),
+            partition,
+            not_seen,
+        });
+        self
+    }
+}

@@ -1,0 +1,387 @@
+//! Follows the job of a launch to its end: what its node writes is passed on as it comes, what
+//! the cluster says of the job is looked at every few seconds, and from both follows what the
+//! launch came to. A stop ends the job in good order. How a job begins is in `submit`.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::super::job::{Began, End, Files, Line, Reader};
+use super::super::{Made, Making, SweepError};
+use super::cluster::Cluster;
+use super::loss::{self, never_starts};
+use super::reading::Job;
+use super::request::{self, GRACE};
+use super::state::{Ended, State};
+use super::submit::environment;
+use super::watch::Seen;
+use crate::event::{Emit, Phase};
+use crate::history::HistoryError;
+use crate::history::journal::Entry;
+use crate::history::launch::LaunchOutcome;
+use crate::history::loss::Loss;
+use crate::input;
+use crate::ownership::aside;
+
+/// How often what the node wrote is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Time in which a job that was asked to end does so: then the cluster ends it.
+const ENDS_WITHIN: Duration = Duration::from_secs(GRACE + 30);
+/// For how long a job may be missing from the cluster's answers after its submission.
+const UNSEEN: Duration = Duration::from_secs(30);
+/// How late a cluster may enforce a limit of time, or ask for an end because of it.
+const SLACK: u64 = 60;
+/// Last lines of a job's own output that explain why it gave nothing.
+const LINES: usize = 5;
+
+/// A job that is followed.
+struct Following<'a> {
+    cluster: &'a Cluster,
+    making: &'a Making<'a>,
+    emit: Emit,
+    job: String,
+    reader: Option<Reader>,
+    /// Entries that the journal has already.
+    skip: usize,
+    /// The node, once the launch began there, and whether the journal has it.
+    host: Option<String>,
+    began: Option<Began>,
+    /// When it was followed first, and when the cluster said that it is over.
+    since: Instant,
+    over: Option<(Instant, Option<Ended>)>,
+    /// When it was asked to end, and whether the cluster was.
+    asked: Option<Instant>,
+    cancelled: bool,
+    /// Whether the cluster started it more than once.
+    requeued: bool,
+    /// Whether it may run where its configuration ran already: the other nodes are down.
+    may_go_anywhere: bool,
+    /// What the cluster says of it, in words.
+    said: String,
+    /// The node, as the cluster has it.
+    node: Option<String>,
+}
+
+impl Cluster {
+    /// Follows a job until its launch is over.
+    pub(super) async fn follow(
+        &self,
+        making: &Making<'_>,
+        job: String,
+    ) -> Result<Made, SweepError> {
+        let taken_up = making.taken_up.as_ref();
+        let following = Following {
+            cluster: self,
+            making,
+            emit: making.emit.of_launch(making.order.launch.launch),
+            job,
+            reader: Some(Reader::of(&Self::folder_of(making))),
+            skip: taken_up.map_or(0, |it| it.entries),
+            host: taken_up.and_then(|it| it.host.clone()),
+            began: None,
+            since: Instant::now(),
+            over: None,
+            asked: None,
+            cancelled: false,
+            requeued: false,
+            may_go_anywhere: false,
+            said: String::new(),
+            node: None,
+        };
+        following.run().await
+    }
+}
+
+/// What follows from a look.
+enum Step {
+    GoesOn,
+    Made(Made),
+}
+
+impl Following<'_> {
+    async fn run(mut self) -> Result<Made, SweepError> {
+        loop {
+            let seen = self.cluster.watch.look().await;
+            if let Step::Made(made) = self.lines().await? {
+                return Ok(made);
+            }
+            if self.making.cancel.is_cancelled() || self.asked.is_some() {
+                self.end().await;
+            }
+            if let Step::Made(made) = self.state(&seen).await? {
+                return Ok(made);
+            }
+            // A stop is acted upon at once; after that, at the usual pace.
+            let is_asked = self.asked.is_some();
+            tokio::select! {
+                biased;
+                () = self.making.cancel.cancelled(), if !is_asked => {}
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Passes on what the node wrote since the last look.
+    async fn lines(&mut self) -> Result<Step, SweepError> {
+        let Some(mut reader) = self.reader.take() else { return Ok(Step::GoesOn) };
+        let (reader, lines) = aside(move || {
+            let lines = reader.more();
+            (reader, lines)
+        })
+        .await;
+        self.reader = Some(reader);
+        let path = || Files::of(&Cluster::folder_of(self.making)).lines();
+        let lines = lines.map_err(|error| HistoryError::Io { path: path(), error })?;
+        for line in lines {
+            match line {
+                Line::Began(began) => self.begins(began).await,
+                Line::Entry { .. } if self.skip > 0 => self.skip -= 1,
+                // After a refusal the launch is over, whatever else was measured.
+                Line::Entry { at, entry } => {
+                    if self.making.sink.put_at(*entry, at).await.is_err() {
+                        self.asked.get_or_insert_with(Instant::now);
+                    }
+                }
+                Line::Phase { phase } => self.emit.phase(Phase::Elsewhere(self.at_host(&phase))),
+                Line::Warning { text } => self.emit.warn(self.at_host(&text)),
+                Line::Ended { at, end } => return self.ended(at, end).await.map(Step::Made),
+            }
+        }
+        Ok(Step::GoesOn)
+    }
+
+    fn at_host(&self, what: &str) -> String {
+        self.host.as_ref().map_or_else(|| what.to_owned(), |host| format!("{host}: {what}"))
+    }
+
+    /// The launch runs on a node: it is refused where that is of another kind.
+    async fn begins(&mut self, began: Began) {
+        let launch = self.making.order.launch.launch;
+        let (host, machine) = (began.host.clone(), Box::new(began.machine.clone()));
+        let is_new = self.host.replace(host.clone()).is_none();
+        let at = began.at;
+        let same = self.cluster.nodes().same_machine(&began.machine);
+        self.began = Some(began);
+        if is_new {
+            let entry = Entry::LaunchPlaced { launch, host: host.clone(), machine };
+            if self.making.sink.put_at(entry, at).await.is_err() {
+                self.asked.get_or_insert_with(Instant::now);
+            }
+        }
+        match same {
+            Ok(()) => {
+                let name = &self.making.order.launch.configuration.name;
+                self.cluster.nodes().has(name, &host);
+            }
+            Err(why) => {
+                self.cluster.nodes().refuse(&host, &why);
+                self.asked.get_or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    /// Ends the job: one that waits is cancelled, one that runs is asked to end, and cancelled
+    /// where it does not.
+    async fn end(&mut self) {
+        let asked = *self.asked.get_or_insert_with(Instant::now);
+        let first = asked.elapsed() < LOOK && !self.cancelled;
+        if self.host.is_none() {
+            // It may have started a moment ago: a cancelled batch script gets a SIGTERM as well.
+            if !self.cancelled {
+                self.cancelled = true;
+                self.cluster.cancel(&self.job).await;
+            }
+        } else if first {
+            let _ = self.cluster.tool.run(&request::ask_to_end(&self.job)).await;
+        } else if asked.elapsed() > ENDS_WITHIN && !self.cancelled {
+            self.cancelled = true;
+            self.emit.warn(format!("job {} does not end: it is cancelled", self.job));
+            self.cluster.cancel(&self.job).await;
+        }
+    }
+
+    /// What follows from what the cluster says of the job.
+    async fn state(&mut self, seen: &Seen) -> Result<Step, SweepError> {
+        if let Some((since, ended)) = self.over {
+            // What never began on a node writes nothing late.
+            let writes = self.host.is_some() || ended == Some(Ended::Completed);
+            let late = if writes { self.cluster.late } else { LOOK };
+            if since.elapsed() >= late {
+                return Ok(Step::Made(self.lost(ended)));
+            }
+            return Ok(Step::GoesOn);
+        }
+        if let Some(problem) = &seen.problem {
+            self.says(format!("the cluster does not answer: {problem}"));
+            return Ok(Step::GoesOn);
+        }
+        match seen.jobs.get(&self.job) {
+            None if seen.at.is_some_and(|at| at > self.since + UNSEEN) => {
+                self.over = Some((Instant::now(), None));
+            }
+            None => {}
+            Some(job) => return self.known(&job.clone()).await,
+        }
+        Ok(Step::GoesOn)
+    }
+
+    async fn known(&mut self, job: &Job) -> Result<Step, SweepError> {
+        let launch = self.making.order.launch.launch;
+        let ours = Some((self.cluster.run_id.clone(), launch));
+        if job.ours != ours {
+            let what = format!("job {} is none of this run's: its comment is another", self.job);
+            return Err(environment(what));
+        }
+        if job.restarts > 0 && !self.requeued {
+            // What its first start wrote counts; a second one measures nothing.
+            self.requeued = true;
+            self.cluster.cancel(&self.job).await;
+        }
+        self.node.clone_from(&job.node);
+        match job.state {
+            State::Ended(ended) => self.over = Some((Instant::now(), Some(ended))),
+            State::Waits => {
+                let reason = job.reason.clone().unwrap_or_default();
+                if let Some(advice) = never_starts(&reason).filter(|_| self.asked.is_none()) {
+                    return Err(environment(format!(
+                        "job {} of launch {launch} never starts ({reason}): {advice}",
+                        self.job
+                    )));
+                }
+                if is_short_of_nodes(&reason) && !std::mem::replace(&mut self.may_go_anywhere, true)
+                {
+                    let refused: Vec<String> = self.cluster.nodes().refused().cloned().collect();
+                    let words = request::exclude_only(&self.job, &refused);
+                    let _ = self.cluster.tool.run(&words).await;
+                }
+                self.says(match reason.as_str() {
+                    "" | "JobHeldUser" => "submitted".to_owned(),
+                    reason => format!("waits for a node ({reason})"),
+                });
+            }
+            State::Runs | State::Ending | State::Unknown if self.host.is_none() => {
+                let node = job.node.clone().unwrap_or_else(|| "a node".to_owned());
+                self.says(format!("starts on {node}"));
+            }
+            State::Runs | State::Ending | State::Unknown => {}
+        }
+        Ok(Step::GoesOn)
+    }
+
+    /// A phase in words, once.
+    fn says(&mut self, what: String) {
+        if self.said != what {
+            self.emit.phase(Phase::Elsewhere(what.clone()));
+            self.said = what;
+        }
+    }
+
+    /// The launch came to its end on the node.
+    async fn ended(&mut self, at: jiff::Timestamp, end: End) -> Result<Made, SweepError> {
+        let host = self.host.clone().or_else(|| self.node.clone()).unwrap_or_default();
+        let outcome = match end {
+            End::Outcome(LaunchOutcome::Interrupted) => return Ok(self.interrupted().await),
+            End::Outcome(outcome) => outcome,
+            End::Unable { message, log_lines } => {
+                let lines = log_lines.iter().map(|line| format!("\n  {line}"));
+                let place = format!("{host}: ");
+                // A node that could not even begin says its name itself.
+                let message = message.strip_prefix(&place).unwrap_or(&message);
+                let message = format!("{place}{message}{}", lines.collect::<String>());
+                self.cluster.nodes().refuse(&host, &message);
+                LaunchOutcome::Lost { loss: Loss::NodeUnable, message }
+            }
+            End::Unstopped { message, outcome } => {
+                // What is left of a job ends with it; a container does not.
+                self.emit.warn(format!("{host} is not used again: {message}"));
+                self.cluster.nodes().refuse(&host, &message);
+                *outcome
+            }
+        };
+        Ok(Made { outcome, happened: Some(at) })
+    }
+
+    /// The launch ended early in good order: by our own stop, because its node is refused, or
+    /// because the cluster asked for it.
+    async fn interrupted(&mut self) -> Made {
+        if let Some(made) = self.ended_by_us() {
+            return made;
+        }
+        let until = Instant::now() + ENDS_WITHIN;
+        let ended = loop {
+            let seen = self.cluster.watch.look().await;
+            match seen.jobs.get(&self.job).map(|job| job.state) {
+                Some(State::Ended(ended)) => break Some(ended),
+                None if seen.problem.is_none() => break None,
+                _ if Instant::now() > until => break None,
+                _ => sleep(LOOK).await,
+            }
+        };
+        let loss = match loss::of(ended) {
+            // It left when it was asked to: why is not in its state.
+            Loss::NoResult if self.is_at_limit() => Loss::TimedOut,
+            Loss::NoResult => Loss::Cancelled,
+            loss => loss,
+        };
+        self.lost_by(loss, None)
+    }
+
+    /// Whether so much time has passed that its limit is near.
+    fn is_at_limit(&self) -> bool {
+        let Some(began) = &self.began else { return false };
+        let passed = jiff::Timestamp::now().duration_since(began.at).as_secs();
+        u64::try_from(passed).unwrap_or_default() + GRACE + SLACK >= self.cluster.seconds
+    }
+
+    /// What a launch came to that we asked to end.
+    fn ended_by_us(&self) -> Option<Made> {
+        self.asked?;
+        let host = self.host.as_deref()?;
+        let refused = self
+            .began
+            .as_ref()
+            .and_then(|began| self.cluster.nodes().same_machine(&began.machine).err());
+        let outcome = match refused {
+            Some(why) => {
+                LaunchOutcome::Lost { loss: Loss::OtherMachine, message: format!("{host}: {why}") }
+            }
+            None => LaunchOutcome::Interrupted,
+        };
+        Some(outcome.into())
+    }
+
+    /// The job is over, and the node wrote no end.
+    fn lost(&self, ended: Option<Ended>) -> Made {
+        if let Some(made) = self.ended_by_us() {
+            return made;
+        }
+        if self.asked.is_some() {
+            return LaunchOutcome::Interrupted.into();
+        }
+        let loss = if self.requeued { Loss::Requeued } else { loss::of(ended) };
+        let printed = (loss == Loss::NoResult).then(|| self.printed()).flatten();
+        self.lost_by(loss, printed)
+    }
+
+    fn lost_by(&self, loss: Loss, printed: Option<String>) -> Made {
+        let place = self.host.as_ref().map_or_else(String::new, |host| format!(" on {host}"));
+        let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
+        let message = format!("{} (job {}{place}){printed}", loss.as_str(), self.job);
+        LaunchOutcome::Lost { loss, message }.into()
+    }
+
+    /// The last lines that the job printed: only where something is wrong.
+    fn printed(&self) -> Option<String> {
+        let path = Files::of(&Cluster::folder_of(self.making)).output();
+        let bytes = input::read(&path, 1 << 20).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
+        let last = lines[lines.len().saturating_sub(LINES)..].join(" | ");
+        (!last.is_empty()).then(|| crate::clean::plain(&last).into_owned())
+    }
+}
+
+/// Whether a job waits for nodes that are not there.
+fn is_short_of_nodes(reason: &str) -> bool {
+    reason.contains("DOWN, DRAINED") || reason.starts_with("ReqNodeNotAvail")
+}

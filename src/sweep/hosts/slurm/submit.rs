@@ -1,0 +1,202 @@
+//! How a launch becomes a job: its order and its script are written, the job is submitted and
+//! held, its id journalled, and then it may start. A queue that is full, or a controller that
+//! does not answer, is waited for; what the cluster refuses for good ends the sweep, as it would
+//! refuse the next one. What the job does then is followed in `follow`.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::super::job::{FORMAT, Files, JobOrder};
+use super::super::{Making, SweepError};
+use super::cluster::Cluster;
+use super::loss;
+use super::reading::{Node, jobs, nodes, submitted};
+use super::request::{self, JobRequest};
+use super::tool::{Answer, ToolError};
+use crate::history::HistoryError;
+use crate::history::folder::{Folder, write_whole};
+use crate::history::journal::Entry;
+
+/// Waits between two attempts at a submission: the last one is repeated.
+const AGAIN: [u64; 5] = [5, 10, 20, 40, 60];
+
+/// What a submission came to.
+pub(super) enum Submitted {
+    /// The job with this id may start.
+    Job(String),
+    /// A stop was asked for before it could.
+    Stopped,
+}
+
+impl Cluster {
+    /// Submits a launch, and lets its job start once its id is journalled.
+    pub(super) async fn submit(&self, making: &Making<'_>) -> Result<Submitted, SweepError> {
+        let launch = making.order.launch.launch;
+        let exclude = self.exclude(making).await?;
+        self.write(making)?;
+        let Some(job) = self.accepted(making, &exclude).await? else {
+            return Ok(Submitted::Stopped);
+        };
+        let entry = Entry::JobSubmitted { launch, job: job.clone() };
+        if making.sink.put(entry).await.is_err() {
+            self.cancel(&job).await;
+            return Ok(Submitted::Stopped);
+        }
+        if self.release(making, &job).await? {
+            return Ok(Submitted::Job(job));
+        }
+        self.cancel(&job).await;
+        Ok(Submitted::Stopped)
+    }
+
+    /// Writes what the job reads.
+    fn write(&self, making: &Making<'_>) -> Result<(), SweepError> {
+        let mut order = making.order.clone();
+        let folder = Self::folder_of(making);
+        Folder::create_launch(&folder)?;
+        order.launch.folder.clone_from(&folder);
+        let order = JobOrder {
+            format: FORMAT,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            run_id: self.run_id.clone(),
+            run: self.run.clone(),
+            order,
+        };
+        let (files, script) = (Files::of(&folder), request::script_path(&folder));
+        let masked = self.secrets.masked(order);
+        let text = masked.and_then(|order| serde_json::to_vec(&order));
+        let whole = |path: std::path::PathBuf, bytes: &[u8]| {
+            write_whole(&path, |file| file.write_all(bytes))
+                .map_err(|error| HistoryError::Io { path, error })
+        };
+        let text = text.map_err(|error| HistoryError::Io {
+            path: files.order(),
+            error: std::io::Error::other(error),
+        })?;
+        whole(files.order(), &text)?;
+        whole(script, request::script(&self.program, &files.order()).as_bytes())?;
+        Ok(())
+    }
+
+    /// The id of the job, once the cluster has accepted it; `None` where a stop was asked for.
+    async fn accepted(
+        &self,
+        making: &Making<'_>,
+        exclude: &[String],
+    ) -> Result<Option<String>, SweepError> {
+        let launch = making.order.launch.launch;
+        let folder = Self::folder_of(making);
+        let request = JobRequest {
+            block: &self.block,
+            run_id: &self.run_id,
+            launch,
+            seconds: self.seconds,
+            folder: &folder,
+            output: &Files::of(&folder).output(),
+            script: &request::script_path(&folder),
+            exclude,
+        };
+        let words = request::submit(&request);
+        let emit = making.emit.of_launch(launch);
+        for attempt in 0.. {
+            let answer = self.tool.run(&words).await;
+            let why = match answer {
+                Ok(answer) if answer.is_done() => match submitted(&answer.out) {
+                    Some(job) => return Ok(Some(job)),
+                    None => return Err(not_an_id(&answer)),
+                },
+                Ok(answer) => answer.why(),
+                Err(ToolError::Silent { command, seconds }) => {
+                    format!("Socket timed out: {command} did not answer within {seconds} s")
+                }
+                Err(error) => return Err(environment(error.to_string())),
+            };
+            if loss::may_be_accepted(&why)
+                && let Some(job) = self.by_comment(launch).await
+            {
+                return Ok(Some(job));
+            }
+            if !loss::is_passing(&why) {
+                return Err(environment(format!(
+                    "the cluster refuses jobs: {why}. Asked by: {}",
+                    shell_words::join(&words)
+                )));
+            }
+            let wait = AGAIN[attempt.min(AGAIN.len() - 1)];
+            emit.warn(format!("not submitted: {why}; tried again in {wait} s"));
+            tokio::select! {
+                biased;
+                () = making.cancel.cancelled() => return Ok(None),
+                () = sleep(Duration::from_secs(wait)) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The job of ours for a launch, by its comment: only where a submission gave no answer.
+    async fn by_comment(&self, launch: u32) -> Option<String> {
+        let answer = self.tool.run(&request::states()).await.ok()?;
+        let ours = Some((self.run_id.clone(), launch));
+        let found = jobs(&answer.out).into_iter().find(|(_, job)| job.ours == ours);
+        found.map(|(id, _)| id)
+    }
+
+    /// Lets a job start; whether it may: a stop may be asked for while the cluster is silent.
+    async fn release(&self, making: &Making<'_>, job: &str) -> Result<bool, SweepError> {
+        let emit = making.emit.of_launch(making.order.launch.launch);
+        for attempt in 0.. {
+            let why = match self.tool.run(&request::release(job)).await {
+                Ok(answer) if answer.is_done() => return Ok(true),
+                Ok(answer) => answer.why(),
+                Err(error) => error.to_string(),
+            };
+            // One that was cancelled meanwhile is followed to its end.
+            if !loss::is_passing(&why) && !why.contains("did not answer") {
+                return Ok(true);
+            }
+            let wait = AGAIN[attempt.min(AGAIN.len() - 1)];
+            emit.warn(format!("job {job} is not released: {why}; tried again in {wait} s"));
+            tokio::select! {
+                biased;
+                () = making.cancel.cancelled() => return Ok(false),
+                () = sleep(Duration::from_secs(wait)) => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// Nodes that a launch must not run on.
+    async fn exclude(&self, making: &Making<'_>) -> Result<Vec<String>, SweepError> {
+        let up = self.nodes_up().await;
+        let configuration = &making.order.launch.configuration.name;
+        let exclude = self.nodes().exclude(configuration, &up);
+        exclude.map_err(|why| {
+            environment(format!("no node is left that can make launches: {why}. `vllm-grid resume` continues when that is put right"))
+        })
+    }
+
+    /// The nodes of the partition that take jobs; none where the cluster does not say.
+    async fn nodes_up(&self) -> Vec<String> {
+        let words = request::partition(self.block.partition.as_deref());
+        let Ok(answer) = self.tool.run(&words).await else { return Vec::new() };
+        let (nodes, default) = nodes(&answer.out);
+        let ours = self.block.partition.clone().or(default);
+        let is_ours = |it: &Node| ours.as_ref().is_none_or(|ours| it.partition == *ours);
+        nodes.into_iter().filter(|it| it.is_up() && is_ours(it)).map(|it| it.name).collect()
+    }
+
+    /// Cancels a job; what the cluster answers is seen in its state.
+    pub(super) async fn cancel(&self, job: &str) {
+        let _ = self.tool.run(&request::cancel(job)).await;
+    }
+}
+
+fn not_an_id(answer: &Answer) -> SweepError {
+    environment(format!("sbatch answered no job's id: {}", answer.why()))
+}
+
+pub(super) fn environment(message: String) -> SweepError {
+    SweepError::Stopped { message, log_lines: Vec::new(), environment: true }
+}

@@ -1,0 +1,77 @@
+//! Jobs that outlive the session that submitted them: those of what is worked on are taken up,
+//! all others are ended. What a job is, is the place's; how a launch begins is in `start`.
+
+use std::time::Duration;
+
+use super::super::SweepError;
+use super::super::context::SweepContext;
+use super::super::hosts::TakenUp;
+use super::super::launch::TrialOrder;
+use super::super::running::Running;
+use super::super::trial::Trial;
+use super::Sweep;
+use crate::engine::LaunchOrder;
+use crate::gate::GateOrder;
+use crate::history::journal::Entry;
+use crate::history::launch::LaunchOutcome;
+use crate::history::record::LaunchRecord;
+
+impl Sweep {
+    /// Ends jobs that the journal does not have, and those of a block, or of a confirmation, that
+    /// is not worked on any more. What they measured so far is not read.
+    pub(super) async fn end_other_jobs(
+        &mut self,
+        context: &SweepContext,
+    ) -> Result<(), SweepError> {
+        let hosts = context.hosts();
+        let open = self.record.launches.iter().filter(|it| it.runs_on());
+        let is_ours = |it: &&LaunchRecord| self.accepted.is_none() && self.scope.has(it);
+        let (ours, others): (Vec<_>, Vec<_>) = open.partition(is_ours);
+        let job = |it: &LaunchRecord| it.job.clone().unwrap_or_default();
+        let known: Vec<String> = ours.into_iter().map(job).collect();
+        let others: Vec<(u32, String)> =
+            others.into_iter().map(|it| (it.launch, job(it))).collect();
+        for (launch, job) in others {
+            hosts.end(&job).await;
+            self.append(Entry::LaunchEnded { launch, outcome: LaunchOutcome::Interrupted })?;
+        }
+        hosts.begin(&known, &context.events.emit()).await;
+        Ok(())
+    }
+
+    /// Goes on with the launches whose jobs an earlier session submitted.
+    pub(super) fn take_up(&self, context: &SweepContext, running: &mut Running) {
+        for launch in self.record.launches.iter().filter(|it| it.runs_on() && self.scope.has(it)) {
+            let Some(trial) = Trial::of(&self.record, launch) else { continue };
+            let taken_up = launch.job.clone().map(|job| TakenUp {
+                job,
+                host: launch.machine.as_ref().and(launch.host.clone()),
+                entries: launch.entries_of_job(),
+            });
+            running.start(trial, self.followed(launch, &trial), taken_up, context);
+        }
+    }
+
+    /// A launch as far as it has to be known to follow it: its job has the rest.
+    fn followed(&self, launch: &LaunchRecord, trial: &Trial) -> TrialOrder {
+        let manifest = &self.record.manifest;
+        let configuration = manifest.configurations[trial.configuration].clone();
+        TrialOrder {
+            launch: LaunchOrder {
+                sweep: manifest.sweep.clone(),
+                launch: launch.launch,
+                folder: self.folder.launch(launch.launch, &configuration.name),
+                configuration,
+                worked: Duration::ZERO,
+            },
+            trial: trial.number,
+            purpose: trial.purpose,
+            round: trial.round(&self.record),
+            salt: String::new(),
+            seed: manifest.strategy.seed(),
+            gates: GateOrder::default(),
+            passes: Vec::new(),
+            early: None,
+        }
+    }
+}

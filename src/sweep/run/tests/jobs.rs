@@ -1,0 +1,279 @@
+//! Launches as jobs of a cluster, in virtual time: what a cluster does to a job, and what the
+//! journal says of it. The real Slurm has tests of its own.
+
+use super::*;
+use crate::grid::SlurmBlock;
+use crate::history::loss::Loss;
+use crate::machine::Machine;
+use crate::sweep::hosts::slurm::cluster::{Cluster, Setting};
+use crate::sweep::hosts::slurm::fake::FakeSlurm;
+
+/// A set-up and the cluster that its launches run on.
+fn on(nodes: &[&str], setup: Setup) -> (Setup, FakeSlurm) {
+    let Setup { engine, measure, .. } = setup;
+    let slurm = FakeSlurm::new(nodes, Arc::new(engine), Arc::new(measure));
+    let rest = Setup {
+        engine: FakeEngine::new(&setup.actions),
+        measure: FakeMeasure::new(&setup.actions),
+        ..setup
+    };
+    (rest, slurm)
+}
+
+/// Launches on a cluster, at most so many at once, as far as the folder's journal tells of them.
+fn with(mut setup: Setup, slurm: &FakeSlurm, at_once: u32) -> Setup {
+    let run = setup.folder.path().join("run");
+    let block = SlurmBlock {
+        partition: None,
+        gres: None,
+        at_once,
+        seconds: None,
+        exclusive: true,
+        options: Vec::new(),
+    };
+    let setting = Setting {
+        block,
+        seconds: 600,
+        run_id: "0123".to_owned(),
+        run: run.clone(),
+        program: "/opt/vllm-grid".into(),
+        secrets: Secrets::default(),
+    };
+    let record = Folder::existing(&run).ok().and_then(|it| it.record().ok());
+    let launches = record.iter().flat_map(|it| &it.launches);
+    setup.elsewhere = Some(Arc::new(Cluster::new(setting, Arc::new(slurm.clone()), launches)));
+    setup
+}
+
+/// Two configurations with two launches of two kept repeats, on so many nodes.
+fn sweep(nodes: &[&str], at_once: u32) -> (Setup, FakeSlurm) {
+    let (setup, slurm) = on(nodes, Setup::new(2, 2));
+    (with(setup, &slurm, at_once), slurm)
+}
+
+/// After so many seconds of the sweep.
+fn after(seconds: u64, slurm: &FakeSlurm, what: impl FnOnce(&FakeSlurm) + Send + 'static) {
+    let slurm = slurm.clone();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(seconds)).await;
+        what(&slurm);
+    });
+}
+
+/// Each kept repeat of each trial, once.
+fn measured_once(ran: &Ran, trials: u32) {
+    let mut all: Vec<(u32, u32)> = Vec::new();
+    for launch in &ran.record.launches {
+        let kept = launch.measurements.iter().filter(|it| it.repeat > 0);
+        all.extend(kept.map(|it| (launch.trial, it.repeat)));
+    }
+    all.sort_unstable();
+    let expected: Vec<(u32, u32)> = (0..trials).flat_map(|it| [(it, 1), (it, 2)]).collect();
+    assert_eq!(all, expected, "{:#?}", ran.entries());
+}
+
+fn hosts(ran: &Ran) -> Vec<(String, String)> {
+    let of = |it: &crate::history::record::LaunchRecord| {
+        (it.configuration.clone(), it.host.clone().unwrap_or_default())
+    };
+    ran.record.launches.iter().map(of).collect()
+}
+
+fn losses(ran: &Ran) -> Vec<Loss> {
+    let of = |it: &crate::history::record::LaunchRecord| match &it.outcome {
+        Some(LaunchOutcome::Lost { loss, .. }) => Some(*loss),
+        _ => None,
+    };
+    ran.record.launches.iter().filter_map(of).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_launch_is_a_job_whose_id_is_journalled_before_it_may_start() {
+    let (setup, slurm) = sweep(&["n1", "n2"], 2);
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    let entries = ran.entries();
+    let at = |what: &str| entries.iter().position(|it| it == what).expect(what);
+    assert!(at("start 1 trial 0 c0 (3)") < at("job 1 1"), "{entries:#?}");
+    assert!(at("job 1 1") < at("placed 1 n1") && at("placed 1 n1") < at("ready 1"));
+    assert!(at("placed 2 n2") < at("end 1 measured"), "both run at once");
+    assert_eq!(slurm.ran("sbatch").len(), 4);
+    assert_eq!(slurm.living(), 0);
+    // Each configuration had both nodes.
+    let mut had = hosts(&ran);
+    had.sort();
+    let pairs = [("c0", "n1"), ("c0", "n2"), ("c1", "n1"), ("c1", "n2")];
+    assert_eq!(had, pairs.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    // The journal says the same again.
+    let folder = Folder::existing(&ran.folder.path().join("run")).expect("a sweep");
+    assert_eq!(folder.record().expect("a legal journal"), ran.record);
+    // All states by one question at most every five seconds.
+    let seconds = 2 * (LAUNCH + 4);
+    assert!(slurm.ran("squeue").len() as u64 <= seconds / 5 + 3, "{:?}", slurm.ran("squeue").len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_whose_node_dies_is_made_elsewhere_and_keeps_what_it_finished() {
+    let (setup, slurm) = sweep(&["n1", "n2"], 1);
+    // In its second kept repeat.
+    after(BOOT + 2 * REPEAT + 5, &slurm, |it| it.dies("n1"));
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(losses(&ran), [Loss::NodeFailed]);
+    assert_eq!(ran.record.launches[1].trial, 0, "at once, before anything else");
+    assert_eq!(ran.record.launches[1].host.as_deref(), Some("n2"));
+    let Some(LaunchOutcome::Lost { message, .. }) = &ran.record.launches[0].outcome else {
+        panic!("{:?}", ran.record.launches[0].outcome)
+    };
+    assert_eq!(message, "the node failed (job 1 on n1)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_the_cluster_does_to_a_job_has_a_class_of_its_own_and_costs_nothing() {
+    let cases = [
+        ("PREEMPTED", 5, Loss::Preempted),
+        ("TIMEOUT", 60, Loss::TimedOut),
+        ("OUT_OF_MEMORY", 0, Loss::OutOfMemory),
+        ("CANCELLED", 5, Loss::Cancelled),
+        ("FAILED", 0, Loss::NoResult),
+    ];
+    for (state, within, loss) in cases {
+        let (setup, slurm) = sweep(&["n1", "n2"], 1);
+        after(BOOT + REPEAT + 4, &slurm, move |it| it.ends("n1", state, within));
+        let ran = setup.run().await;
+        assert_eq!(ran.ending(), Ending::Complete, "{state}");
+        measured_once(&ran, 4);
+        assert_eq!(losses(&ran), [loss], "{state}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_started_twice_is_cancelled_and_made_again() {
+    let (setup, slurm) = sweep(&["n1", "n2"], 1);
+    after(BOOT + REPEAT + 4, &slurm, |it| it.requeues("n1"));
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(losses(&ran), [Loss::Requeued]);
+    assert_eq!(slurm.living(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_jobs_in_good_order_and_keeps_finished_repeats() {
+    let (setup, slurm) = sweep(&["n1"], 2);
+    let cancel = setup.cancel.clone();
+    after(BOOT + 2 * REPEAT + 5, &slurm, move |_| cancel.cancel());
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    assert_eq!(ran.outcomes(), [(0, "interrupted"), (1, "interrupted")]);
+    assert_eq!(slurm.living(), 0, "the one that waited, too");
+    let kept = ran.record.launches[0].measurements.iter().filter(|it| it.repeat > 0).count();
+    assert_eq!(kept, 1);
+    assert!(ran.actions.take().contains(&"stop 1".to_owned()), "its server is stopped");
+    // What is missing is measured later, and nothing twice.
+    let mut again = Setup { folder: ran.folder, manifest: manifest(2, 2, 2), ..Setup::new(2, 2) };
+    again = with(again, &slurm, 2);
+    let ran = again.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_go_on_without_their_controller_and_are_taken_up() {
+    let (mut setup, slurm) = sweep(&["n1", "n2"], 2);
+    let folder = setup.folder.path().to_owned();
+    setup.folder.disable_cleanup(true);
+    // Killed while both launches run.
+    let died = tokio::time::timeout(Duration::from_secs(BOOT + 2 * REPEAT), setup.run()).await;
+    assert!(died.is_err());
+    assert_eq!(slurm.living(), 2);
+    let lines = journal::read(&folder.join("run/journal.jsonl")).expect("a journal").len();
+    sleep(Duration::from_secs(2 * LAUNCH)).await;
+    assert_eq!(slurm.living(), 0, "they ended by themselves");
+    let again = Setup { folder: keep(&folder), ..Setup::new(2, 2) };
+    let ran = with(again, &slurm, 2).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(slurm.ran("sbatch").len(), 4, "nothing is launched twice");
+    assert!(ran.lines().len() > lines);
+    assert_eq!(losses(&ran), []);
+}
+
+/// A folder that lives on.
+fn keep(folder: &std::path::Path) -> tempfile::TempDir {
+    let place = tempfile::tempdir().expect("a folder");
+    std::fs::rename(folder.join("run"), place.path().join("run")).expect("moved");
+    place
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_full_is_waited_for_and_a_refusal_ends_the_sweep() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.answers("sbatch", FakeSlurm::refusal("Resource temporarily unavailable"));
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.answers("sbatch", FakeSlurm::refusal("Invalid partition name specified"));
+    let ran = setup.run().await;
+    let Err(SweepError::Stopped { message, environment: true, .. }) = &ran.ending else {
+        panic!("{:?}", ran.ending)
+    };
+    assert!(message.contains("Invalid partition name specified"), "{message}");
+    assert_eq!(ran.outcomes(), [(0, "interrupted")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_submission_without_an_answer_that_was_accepted_is_found_and_not_repeated() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.loses_answer();
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_of_another_kind_is_not_used_and_its_figures_are_not_pooled() {
+    let (setup, slurm) = on(&["n1", "n2"], Setup::new(2, 2));
+    let slurm = slurm.machines(|host| Machine {
+        driver: Some(if host == "n2" { "560" } else { "550" }.to_owned()),
+        ..Machine::default()
+    });
+    let ran = with(setup, &slurm, 2).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(losses(&ran), [Loss::OtherMachine]);
+    let measured = ran.record.launches.iter().filter(|it| !it.measurements.is_empty());
+    assert!(
+        measured.clone().count() > 0 && measured.clone().all(|it| it.host.as_deref() == Some("n1"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_start_nothing_stop_the_sweep_with_what_their_jobs_printed() {
+    let (setup, slurm) = on(&["n1", "n2", "n3"], Setup::new(2, 2));
+    let slurm = slurm.starts(|_| false);
+    let ran = with(setup, &slurm, 1).run().await;
+    let Err(SweepError::Stopped { message, .. }) = &ran.ending else { panic!("{:?}", ran.ending) };
+    assert!(message.contains("vllm-grid: not found"), "{message}");
+    assert_eq!(losses(&ran), [Loss::NoResult; 3]);
+    assert_eq!(slurm.living(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_other_nodes_are_down_a_configuration_may_run_where_it_ran() {
+    let (setup, slurm) = sweep(&["n1", "n2"], 1);
+    // After the launch that must go to the other node was submitted.
+    let drained = slurm.clone();
+    tokio::spawn(async move {
+        while drained.ran("sbatch").len() < 3 {
+            sleep(Duration::from_millis(100)).await;
+        }
+        drained.takes_jobs("n2", false);
+    });
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+}

@@ -1,0 +1,267 @@
+//! A grid that names a Slurm cluster: what is wrong with it is reported in one pass, and its plan
+//! shows jobs, node-hours and time, with what the partition has where `sinfo` says it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use vllm_grid::grid::{Grid, SlurmBlock};
+
+use crate::grid_errors::{HEAD, read_text, shown};
+use crate::support::Ran;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
+const TAIL: &str = "parameters: {max-num-seqs: [8, 16]}\nworkloads: {kv-cache: }\n\
+                    objective: {minimize: kv_cache.ttft_resent_ms}\n";
+
+fn with(hosts: &str) -> String {
+    format!("{HEAD}{hosts}\n{TAIL}")
+}
+
+fn read(hosts: &str) -> Grid {
+    read_text(&with(hosts)).unwrap_or_else(|errors| panic!("{}", shown(&errors)))
+}
+
+fn slurm(block: &str) -> SlurmBlock {
+    read(&format!("hosts: {{slurm: {{{block}}}}}")).hosts.expect("a cluster")
+}
+
+fn messages(text: &str) -> Vec<String> {
+    let errors = read_text(text).expect_err("errors");
+    errors.errors.into_iter().map(|it| it.message).collect()
+}
+
+#[test]
+fn all_keys_are_read_and_the_defaults_are_the_careful_ones() {
+    let block = slurm(
+        "partition: gpu, gres: \"gpu:rtx4090:2\", at-once: 4, time: 40m, exclusive: true, options: \
+         [--account=lab, --qos=night]",
+    );
+    let expected = SlurmBlock {
+        partition: Some("gpu".to_owned()),
+        gres: Some("gpu:rtx4090:2".to_owned()),
+        at_once: 4,
+        seconds: Some(2400),
+        exclusive: true,
+        options: vec!["--account=lab".to_owned(), "--qos=night".to_owned()],
+    };
+    assert_eq!(block, expected);
+    let bare = slurm("at_once: 1");
+    assert_eq!((bare.partition, bare.gres, bare.seconds, bare.exclusive), (None, None, None, true));
+    assert!(bare.options.is_empty());
+    assert_eq!(read("").hosts, None);
+}
+
+#[test]
+fn everything_wrong_with_a_cluster_is_reported_in_one_pass() {
+    let text = with(
+        "hosts:\n  slurm:\n    partiton: gpu\n    gres: \"gpu: 2\"\n    at-once: 0\n    time: 40\n    \
+         exclusive: maybe\n    options:\n      - --account\n      - lab\n      - -A\n      - 7\n      \
+         - --partition=gpu\n      - --out=log\n      - --gpus-per-node=2\n      - --array=1-4\n      \
+         - --qos=",
+    );
+    let errors = read_text(&text).expect_err("errors");
+    insta::assert_snapshot!(shown(&errors));
+    let mut several = String::new();
+    for hosts in [
+        "hosts: {}",
+        "hosts: {slrum: {at-once: 4}}",
+        "hosts: {slurm: }",
+        "hosts: {slurm: {}}",
+        "hosts: {slurm: {at-once: 1001, time: 30s}}",
+        "hosts: {slurm: {at-once: 4, partition: \"gpu,cpu\", gres: \"gpu:0\", options: --qos=a}}",
+    ] {
+        let errors = read_text(&with(hosts)).expect_err("errors");
+        let _ = writeln!(several, "## {hosts}\n{}", shown(&errors));
+    }
+    insta::assert_snapshot!(several);
+}
+
+#[test]
+fn production_and_a_window_of_this_machine_are_refused_on_a_cluster() {
+    let docker = "name: g\nengine: {docker: {image: i:1, model: m, production: {container: c}}}\n\
+                  window: 23:00-06:30\nhosts: {slurm: {at-once: 2, gres: \"gpu:2\"}}\n";
+    let found = messages(&format!("{docker}{TAIL}"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("`window` and `hosts` are both given"), "{found:?}");
+    assert!(found[1].starts_with("`hosts` and `production` are both given"), "{found:?}");
+}
+
+#[test]
+fn a_secret_among_the_options_is_refused_and_not_shown() {
+    for options in ["[--container-env=HF_TOKEN=hf_Ab12Cd34Ef56]", "[--password, Ab12Cd34Ef56]"] {
+        let text = with(&format!("hosts: {{slurm: {{at-once: 2, options: {options}}}}}"));
+        let shown = shown(&read_text(&text).expect_err("a secret"));
+        assert!(shown.contains("a secret: it does not belong in a grid"), "{shown}");
+        assert!(!shown.contains("Ab12Cd34Ef56"), "{shown}");
+    }
+}
+
+#[test]
+fn what_will_not_give_what_it_promises_is_warned_of() {
+    let of = |engine: &str, hosts: &str, more: &str| {
+        let text =
+            format!("name: g\nengine: {engine}\nhosts: {{slurm: {{{hosts}}}}}\n{more}{TAIL}");
+        let grid = read_text(&text).unwrap_or_else(|errors| panic!("{}", shown(&errors)));
+        let own = |it: &&vllm_grid::grid::Warning| {
+            ["gres", "exclusive", "launched once"].iter().any(|word| it.message.contains(word))
+        };
+        grid.warnings.iter().filter(own).map(|it| (it.line, it.message.clone())).collect::<Vec<_>>()
+    };
+    let vllm = "{process: {command: [vllm, serve, m], flags: {tensor-parallel-size: 4}}}";
+    let simulated = "{simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090}}";
+    let warnings = of(vllm, "at-once: 2", "");
+    assert!(
+        warnings.len() == 1 && warnings[0].1.starts_with("no `gres` names GPUs"),
+        "{warnings:?}"
+    );
+    assert_eq!(warnings[0].0, Some(3));
+    let warnings = of(vllm, "at-once: 2, gres: \"gpu:a:2\"", "");
+    let expected = "`seqs8` and 1 more asks for up to 4 GPUs, and `gres` gives a launch 2";
+    assert!(warnings.len() == 1 && warnings[0].1.contains(expected), "{warnings:?}");
+    assert!(of(vllm, "at-once: 2, gres: \"gpu:4\"", "").is_empty());
+    let warnings = of(simulated, "at-once: 2, exclusive: false", "");
+    assert!(warnings.len() == 1 && warnings[0].1.contains("this sweep's own"), "{warnings:?}");
+    let once = "strategy: {grid: {launches: 1}}\n";
+    let warnings = of(simulated, "at-once: 2", once);
+    assert!(warnings.len() == 1 && warnings[0].1.contains("launched once"), "{warnings:?}");
+    assert!(of(simulated, "at-once: 1", once).is_empty());
+}
+
+#[test]
+fn a_launch_has_the_time_that_the_grid_says_else_twice_its_estimate() {
+    let of = |engine: &str, time: &str| {
+        let text =
+            format!("name: g\nengine: {engine}\nhosts: {{slurm: {{at-once: 2{time}}}}}\n{TAIL}");
+        read_text(&text).expect("a good grid").job_seconds()
+    };
+    let vllm = "{process: {command: [vllm, serve, m]}}";
+    assert_eq!(of(vllm, ", time: 7m"), Some(420));
+    let by_default = of(vllm, "").expect("a limit");
+    // Twice a boot of 460 s and a stop of 60 s, a quarter of an hour, and what is measured.
+    assert!(by_default > 1940 && by_default.is_multiple_of(300), "{by_default}");
+    let fast = "{simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090, speed: 1000}}";
+    assert_eq!(of(fast, ""), Some(600), "at least ten minutes");
+    assert_eq!(read("").job_seconds(), None);
+}
+
+#[test]
+fn a_budget_of_time_counts_launches_that_run_beside_each_other_once() {
+    let begun = |hosts: &str| {
+        let text = format!("{HEAD}{hosts}strategy: {{grid: {{launches: 8}}}}\nbudget: 10m\n{TAIL}");
+        let grid = read_text(&text).expect("a good grid");
+        let plan = serde_json::to_value(vllm_grid::grid::plan::Plan::new(&grid)).expect("JSON");
+        plan["begun_within_budget"]["least"].as_u64().expect("a number")
+    };
+    let (one, four) = (begun(""), begun("hosts: {slurm: {at-once: 4}}\n"));
+    assert_eq!(begun("hosts: {slurm: {at-once: 1}}\n"), one);
+    assert!(four > 3 * one && four < 16, "{one} {four}");
+}
+
+/// A folder with commands of Slurm that print and exit as they are told to.
+pub(crate) struct Cluster {
+    folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    pub(crate) fn new() -> Self {
+        let cluster = Self { folder: tempfile::tempdir().expect("a folder") };
+        fs::create_dir(cluster.path().join("bin")).expect("a folder");
+        cluster
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes a command of a shell script's body.
+    pub(crate) fn command(&self, name: &str, body: &str) -> &Self {
+        let path = self.path().join("bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{body}\n")).expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+        self
+    }
+
+    pub(crate) fn grid(&self, text: &str) -> PathBuf {
+        let path = self.path().join("grid.yaml");
+        fs::write(&path, text).expect("a grid");
+        path
+    }
+
+    /// Runs a command of ours with this cluster's commands, and no others of a cluster.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
+        let bin = self.path().join("bin");
+        command.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+        command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+        command.env("COLUMNS", "80").env("VLLM_GRID_STATE", self.path().join("state"));
+        command.env("VLLM_GRID_CLAIMS", self.path().join("state"));
+        Ran::of(command.output().expect("it runs"))
+    }
+}
+
+/// What a real `sinfo` answered, with the fields that are asked for.
+pub(crate) const SINFO: &str = "cat <<'END'\n\
+    n1|gpu*|idle|gpu:rtx4090:2|1:00:00|8|16000\n\
+    n2|gpu*|idle|gpu:rtx4090:2|1:00:00|8|16000\n\
+    n3|gpu*|drained|gpu:rtx4090:2|1:00:00|8|16000\n\
+    n1|short|idle|gpu:rtx4090:2|1:00|8|16000\nEND";
+
+const PLANNED: &str = "hosts: {slurm: {gres: \"gpu:rtx4090:2\", at-once: 3, options: [--qos=night]}}\n\
+                       strategy: {grid: {launches: 6}}";
+
+/// The part of a plan that is about the cluster.
+fn of_cluster(out: &str) -> String {
+    let (_, cluster) = out.split_once("\non the Slurm cluster").unwrap_or_else(|| panic!("{out}"));
+    format!("on the Slurm cluster{cluster}")
+}
+
+#[test]
+fn a_plan_shows_jobs_hours_of_nodes_and_time_with_what_the_partition_has() {
+    let cluster = Cluster::new();
+    cluster.command("sinfo", SINFO).grid(&with(PLANNED));
+    let ran = cluster.run(&["plan", "grid.yaml"]).expect(0);
+    assert!(ran.out.lines().all(|line| line.chars().count() <= 80), "{}", ran.out);
+    insta::assert_snapshot!(of_cluster(&ran.out));
+    let ran = cluster.run(&["plan", "grid.yaml", "--format", "json"]).expect(0);
+    let plan: Value = serde_json::from_str(&ran.out).expect("JSON");
+    insta::assert_json_snapshot!(plan["cluster"]);
+}
+
+#[test]
+fn a_race_says_that_its_duels_are_not_shared_out() {
+    let cluster = Cluster::new();
+    let hosts = "hosts: {slurm: {partition: short, at-once: 1}}\n\
+                 strategy: {adaptive: {max-launches: 12}}";
+    cluster.command("sinfo", SINFO).grid(&with(hosts));
+    let ran = cluster.run(&["plan", "grid.yaml"]).expect(0);
+    insta::assert_snapshot!(of_cluster(&ran.out));
+}
+
+#[test]
+fn a_plan_needs_no_cluster() {
+    let of = |script: Option<&str>, partition: &str| {
+        let cluster = Cluster::new();
+        if let Some(script) = script {
+            cluster.command("sinfo", script);
+        }
+        let hosts = format!("hosts: {{slurm: {{at-once: 2{partition}}}}}");
+        cluster.grid(&with(&hosts));
+        let out = cluster.run(&["plan", "grid.yaml"]).expect(0).out;
+        let joined = of_cluster(&out).split_whitespace().collect::<Vec<_>>().join(" ");
+        let start = joined.find("partition").expect("a line of it");
+        joined[start..].split(" nodes: ").next().unwrap_or_default().to_owned()
+    };
+    let absent = of(None, "");
+    assert!(absent.contains("not seen from here (sinfo cannot be run: No such file"), "{absent}");
+    let down = "echo 'slurm_load_partitions: Unable to contact slurm controller (connect failure)' \
+                >&2; exit 1";
+    let down = of(Some(down), "");
+    assert!(down.contains("Unable to contact slurm controller"), "{down}");
+    let nowhere = of(Some("exit 0"), ", partition: nowhere");
+    assert!(nowhere.contains("the cluster has no partition `nowhere`"), "{nowhere}");
+}
