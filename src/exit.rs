@@ -20,7 +20,7 @@ use crate::output::{Masked, print_error, secrets};
 pub(crate) enum Exit {
     /// Done; a tie or a spent budget too.
     Done = 0,
-    /// Finished, but nothing could be ranked; of `compare --fail-if-worse`: the last sweep is
+    /// Finished, but nothing could be ranked, or what was confirmed breaks a bound; of `compare --fail-if-worse`: the last sweep is
     /// shown to be worse.
     NothingRanked = 1,
     /// Wrong input or usage.

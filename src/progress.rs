@@ -374,7 +374,7 @@ impl ProgressView {
     }
 
     fn measuring(&self, launch: Option<u32>, workload: &str, case: &str, repeat: u32) -> String {
-        let what = named(workload, case, repeat);
+        let what = wording::named(workload, case, repeat);
         let count = self.running.get(&launch).map(|launch| (launch.done + 1, launch.repeats));
         let count = count.map(|(one, all)| format!(" ({one}/{all})")).unwrap_or_default();
         format!("{}{what}{count}", self.prefix(launch))
@@ -407,7 +407,7 @@ impl ProgressView {
 
     fn finished(&self, launch: Option<u32>, measurement: &Measurement) -> String {
         let Measurement { workload, case, repeat, status, reason, .. } = measurement;
-        let what = named(workload, case, *repeat);
+        let what = wording::named(workload, case, *repeat);
         let reason = reason.as_deref().unwrap_or("no reason given");
         format!("{}{what} is {}: {reason}", self.prefix(launch), status.as_str())
     }
@@ -508,15 +508,6 @@ impl ProgressView {
 /// A path as it can be typed.
 pub(crate) fn quoted(path: &Path) -> String {
     shell_words::quote(&path.to_string_lossy()).into_owned()
-}
-
-/// A repeat as a person names it.
-fn named(workload: &str, case: &str, repeat: u32) -> String {
-    let case = if case.is_empty() { String::new() } else { format!(" {case}") };
-    match repeat {
-        0 => format!("{workload}{case}, warm-up"),
-        _ => format!("{workload}{case}, repeat {repeat}"),
-    }
 }
 
 #[cfg(test)]

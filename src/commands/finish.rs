@@ -16,7 +16,7 @@ use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::{self, Entry, Line};
 use vllm_grid::history::production::{Down, Now, PendingRestore, ProductionStep, pending_restore};
 use vllm_grid::history::replay::production_steps;
-use vllm_grid::results::ranking::{self, RankingVerdict};
+use vllm_grid::results::ranking::{self, Ranking, RankingVerdict};
 use vllm_grid::secret;
 
 use crate::exit::{CommandError, Exit};
@@ -191,7 +191,7 @@ fn told(shutdown: &Shutdown, outcome: &Result<Exit, CommandError>, asked: Option
     let exit = shutdown.last_exit(worked);
     let ranked = folder.as_ref().and_then(|it| it.record().ok()).map(|it| ranking::rank(&it));
     let (mut verdict, best) =
-        ranked.map_or_else(|| ("nothing was measured".to_owned(), None), |it| result(&it.verdict));
+        ranked.map_or_else(|| ("nothing was measured".to_owned(), None), |it| result(&it));
     if let Err(error) = outcome {
         verdict = error.to_string();
     }
@@ -213,8 +213,16 @@ fn told(shutdown: &Shutdown, outcome: &Result<Exit, CommandError>, asked: Option
     }
 }
 
-/// The result in a sentence, and the configuration to look at first.
-fn result(verdict: &RankingVerdict) -> (String, Option<String>) {
+/// The result in a sentence, and the configuration to look at first: not a best mean that the
+/// ranking itself does not take.
+fn result(ranking: &Ranking) -> (String, Option<String>) {
+    let (sentence, best) = of_verdict(&ranking.verdict);
+    let candidate = ranking.decision.as_ref().map(|it| &it.candidate);
+    let taken = candidate.filter(|it| it.passed_over.is_some());
+    (sentence, taken.map(|it| it.configuration.clone()).or(best))
+}
+
+fn of_verdict(verdict: &RankingVerdict) -> (String, Option<String>) {
     let joined = |names: &[String]| names.join(", ");
     match verdict {
         RankingVerdict::Nothing { cause } => (format!("nothing could be ranked: {cause}"), None),

@@ -240,14 +240,16 @@ pub(super) fn outcome(ranking: &ranking::Ranking) -> Exit {
     if ranking.rows.iter().any(|row| row.rank.is_some()) { Exit::Done } else { Exit::NothingRanked }
 }
 
-/// How the process ends after a confirmation: a gain is a result, also one that is not shown.
+/// How the process ends after a confirmation: a gain is a result, also one that is not shown,
+/// and who breaks a bound is not to be used, whatever it gains.
 /// What it showed is printed: the block above may be about another configuration.
 pub(crate) fn confirmed(ranking: &ranking::Ranking, number: u32) -> Result<Exit, CommandError> {
     let Some(gain) = ranking.confirmed.iter().find(|it| it.number == number) else {
         return Ok(Exit::NothingRanked);
     };
     print(&format!("\n{}", report::confirmation::render(gain, width())))?;
-    Ok(if gain.is_result() { Exit::Done } else { Exit::NothingRanked })
+    let is_good = gain.is_result() && !gain.breaks_a_bound();
+    Ok(if is_good { Exit::Done } else { Exit::NothingRanked })
 }
 
 /// Columns of the terminal; 80 where there is none.

@@ -239,19 +239,15 @@ impl Allocated {
     }
 
     fn not_of_job(&self) -> String {
-        match self.0.len() {
-            0 => "the job has no GPUs; ask for them by `gres`".to_owned(),
-            _ => {
-                let of = |gpu: &Gpu| match gpu.number {
-                    Some(number) if number.to_string() != gpu.id => {
-                        format!("{number} ({})", gpu.id)
-                    }
-                    _ => gpu.id.clone(),
-                };
-                let all: Vec<String> = self.0.iter().map(of).collect();
-                format!("the job has {} only", all.join(", "))
-            }
+        if self.0.is_empty() {
+            return "the job has no GPUs; ask for them by `gres`".to_owned();
         }
+        let of = |gpu: &Gpu| match gpu.number {
+            Some(number) if number.to_string() != gpu.id => format!("{number} ({})", gpu.id),
+            _ => gpu.id.clone(),
+        };
+        let all: Vec<String> = self.0.iter().map(of).collect();
+        format!("the job has {} only", all.join(", "))
     }
 }
 

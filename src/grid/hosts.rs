@@ -25,6 +25,10 @@ pub(super) const AT_ONCE: (i64, i64) = (1, 1000);
 /// Seconds of one launch that a grid can allow: Slurm counts in minutes.
 const TIMES: (u64, u64) = (60, 30 * 86_400);
 
+/// The option that excludes nodes: the sweep has nodes of its own to exclude, and `sbatch` takes
+/// the last one only.
+const EXCLUDE: &str = "--exclude=";
+
 /// What a boot may last beyond what is assumed: a download, or a slow compilation.
 const BOOT: f64 = 900.0;
 
@@ -70,6 +74,16 @@ impl SlurmBlock {
             Some(partition) => format!("nodes of a Slurm cluster, partition {partition}"),
             None => "nodes of a Slurm cluster".to_owned(),
         }
+    }
+
+    /// The nodes that `options` exclude, as they name them.
+    pub fn excluded(&self) -> impl Iterator<Item = &str> {
+        self.options.iter().filter_map(|it| it.strip_prefix(EXCLUDE))
+    }
+
+    /// The other words of `options`.
+    pub fn other_options(&self) -> impl Iterator<Item = &String> {
+        self.options.iter().filter(|it| !it.starts_with(EXCLUDE))
     }
 
     /// GPUs that a launch gets; `None` where no `gres` says it.

@@ -293,7 +293,6 @@ pub struct Warning {
 }
 
 /// One engine block of a grid.
-#[expect(clippy::large_enum_variant, reason = "there are a few of them, one for each stack")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum EngineBlock {
     /// Containers.

@@ -1,8 +1,17 @@
-//! The words for when a sweep ends. Pure.
+//! The words for when a sweep ends, and for a repeat. Pure.
 
 use jiff::{SignedDuration, ZonedDateTime};
 use vllm_grid::grid::plan::spoken;
 use vllm_grid::sweep::eta::{BudgetEnd, Eta, Source};
+
+/// A repeat as a person names it.
+pub(super) fn named(workload: &str, case: &str, repeat: u32) -> String {
+    let case = if case.is_empty() { String::new() } else { format!(" {case}") };
+    match repeat {
+        0 => format!("{workload}{case}, warm-up"),
+        _ => format!("{workload}{case}, repeat {repeat}"),
+    }
+}
 
 /// When a sweep ends; `None` where nothing is left.
 pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {

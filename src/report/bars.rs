@@ -160,5 +160,5 @@ fn is_confirmed(ranking: &Ranking, row: &RankedConfiguration) -> bool {
         let same = baseline.is_some_and(|baseline| gain.baseline == baseline.name);
         gain.candidate == row.name && same && gain.is_result()
     };
-    ranking.confirmed.iter().rfind(of).is_some_and(|gain| gain.shown)
+    ranking.confirmed.iter().rfind(of).is_some_and(ConfirmedGain::is_confirmed)
 }

@@ -96,6 +96,7 @@ fn phrase(verdict: &Statement) -> String {
             let mark = if *confirmed { "" } else { ", unconfirmed" };
             format!("better than {}{mark}", plain(baseline))
         }
+        Statement::BoundBroken { .. } => "breaks a bound".to_owned(),
         Statement::NotConfirmed { worse: false, .. } => "not confirmed".to_owned(),
         Statement::NotConfirmed { worse: true, .. } => "worse on fresh launches".to_owned(),
         Statement::NotShown { .. } => "no difference shown".to_owned(),

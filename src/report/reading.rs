@@ -7,9 +7,9 @@ use super::spoken::{self, GLUE, gain, glued};
 use super::{front, no_claim, reading_next, reading_trust};
 use crate::history::extent::{Confirming, Extent, State};
 use crate::history::launch::FailureClass;
-use crate::metric::Constraint;
+use crate::metric::{Constraint, MetricRef};
 use crate::results::bounded::{Bounded, ConstraintVerdict};
-use crate::results::decision::Criterion;
+use crate::results::decision::{Criterion, PassedOver};
 use crate::results::number;
 use crate::results::reading::failed::{Cause, FailedGroup};
 use crate::results::reading::next::NextStep;
@@ -116,23 +116,31 @@ fn waits(extent: &Extent) -> String {
 
 fn statement(reading: &Reading) -> String {
     let name = |name: &str| spoken::name_of(name);
-    let better = |metric| {
-        if spoken::is_speed(metric, reading.goal) {
-            "faster than".to_owned()
-        } else {
-            format!("better on {} than", spoken::metric(metric))
-        }
-    };
     let best = |candidate: &str| format!("Best estimate: {}.", name(candidate));
     match &reading.result {
-        Statement::Better { configuration, baseline, confirmed } => {
+        Statement::Better { configuration, baseline, confirmed, open } => {
             let (a, b) = (name(configuration), name(baseline));
+            let open = match open.as_slice() {
+                [] => String::new(),
+                open => format!(" Whether it keeps {} is not shown.", bounds_of(open)),
+            };
             let how = match (confirmed, reading.confirmable) {
                 (true, _) => ": confirmed on fresh launches",
                 (false, true) => ": not yet confirmed on fresh launches",
                 (false, false) => "",
             };
-            format!("{a} is {} {b}{how}.", better(&reading.metric))
+            format!("{a} is {} {b}{how}.{open}", better(reading))
+        }
+        Statement::BoundBroken { configuration, baseline, metrics, better: is_better } => {
+            let shown =
+                if *is_better { "though fresh launches" } else { "and fresh launches do not" };
+            format!(
+                "Not confirmed: {} breaks {}, {shown} show that it is {} {}.",
+                name(configuration),
+                bounds_of(metrics),
+                better(reading),
+                name(baseline)
+            )
         }
         Statement::NotConfirmed { configuration, baseline, worse: true } => {
             let metric = &reading.metric;
@@ -150,7 +158,7 @@ fn statement(reading: &Reading) -> String {
         Statement::NotConfirmed { configuration, baseline, worse: false } => format!(
             "Fresh launches do not show that {} is {} {}.",
             name(configuration),
-            better(&reading.metric),
+            better(reading),
             name(baseline)
         ),
         Statement::NotShown { baseline, candidate } => {
@@ -206,6 +214,22 @@ fn statement(reading: &Reading) -> String {
         Statement::NoClaim { .. } => no_claim::sentence(&reading.result).unwrap_or_default(),
         Statement::NoDecision { cause } => format!("No decision: {}.", undecided(cause)),
     }
+}
+
+fn better(reading: &Reading) -> String {
+    let metric = &reading.metric;
+    if spoken::is_speed(metric, reading.goal) {
+        "faster than".to_owned()
+    } else {
+        format!("better on {} than", spoken::metric(metric))
+    }
+}
+
+/// `the bound of median TTFT`.
+fn bounds_of(metrics: &[MetricRef]) -> String {
+    let named: Vec<String> = metrics.iter().map(spoken::metric).collect();
+    let plural = if named.len() == 1 { "" } else { "s" };
+    format!("the bound{plural} of {}", named.join(" and "))
 }
 
 /// Those that a claim can be about.
@@ -339,7 +363,19 @@ fn arguments(launch: &Varied) -> Vec<String> {
 fn reasons(choice: &Choice) -> String {
     let near = choice.p_within_5_percent.filter(|_| choice.of > 1);
     let near = near.map(|p| format!("within 5% of the best with probability {p:.2}"));
-    let why = if choice.within_1_percent > 1 {
+    let why = if let Some(PassedOver { configuration, launches }) = &choice.passed_over {
+        let ahead = spoken::name_of(configuration);
+        let plural = if *launches == 1 { "" } else { "es" };
+        let launches = glued(&format!("{launches} launch{plural}"));
+        let how = choice.gain.as_ref().map(|_| {
+            format!(" ({} confirms it)", glued(&format!("`--configuration {configuration}`")))
+        });
+        Some(format!(
+            "the best mean of those in the last duels; {ahead} is ahead by {launches} alone, which \
+             may be chance{}",
+            how.unwrap_or_default()
+        ))
+    } else if choice.within_1_percent > 1 {
         let among = choice.within_1_percent;
         Some(format!("of {among} within 1% of the best mean {}", criterion(choice.criterion)))
     } else if choice.candidate.is_none() && choice.of > 1 {

@@ -22,7 +22,9 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     add(trust.gated.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.not_counted.iter().map(|it| format!("{it}.")).collect());
     // A confirmation says nothing of how its candidate was chosen.
-    add(trust.chosen.as_ref().map_or_else(Vec::new, by_choice));
+    let choice = reading.choice.as_ref();
+    let has_another = choice.is_some_and(|it| it.p_within_5_percent.is_some() && it.of > 1);
+    add(trust.chosen.as_ref().map_or_else(Vec::new, |it| by_choice(it, has_another)));
     if !result {
         add(design(trust));
         add(once(trust));
@@ -108,11 +110,18 @@ fn design(trust: &Trust) -> Vec<String> {
     std::iter::once(design).chain(detectable).collect()
 }
 
-/// How launches were chosen, and why the strategy wanted no more.
-fn by_choice(chosen: &Chosen) -> Vec<String> {
+/// How launches were chosen, and why the strategy wanted no more. What it held for probable then
+/// is another figure than the one above, where there is one (`has_another`).
+fn by_choice(chosen: &Chosen, has_another: bool) -> Vec<String> {
     let ended = chosen.ended.as_ref().filter(|it| it.complete);
     let why = ended.map(|it| format!("Why it ended, by its own reckoning then: {}.", it.reason));
-    std::iter::once(format!("{chosen}.")).chain(why).collect()
+    let another = why.is_some() && has_another;
+    let another = another.then(|| {
+        "The probability under USE is reckoned afterwards, and counts every ranked configuration \
+         as a rival."
+            .to_owned()
+    });
+    std::iter::once(format!("{chosen}.")).chain(why).chain(another).collect()
 }
 
 /// Where launches were chosen, more of each are no advice.
@@ -141,21 +150,24 @@ fn detectable(it: &Detectable) -> String {
 }
 
 fn once(trust: &Trust) -> Vec<String> {
+    let assumed = trust.assumed_deviation.map(|deviation| {
+        let percent = deviation * 100.0;
+        format!("{percent:.0}% between launches is assumed: nothing was launched twice.")
+    });
     if let Some(chosen) = &trust.chosen {
-        let were = match chosen.unclaimed {
-            0 => return Vec::new(),
-            1 => "1 configuration was".to_owned(),
-            many => format!("{many} configurations were"),
+        let (needed, few) = (chosen.claimed_from, chosen.unclaimed);
+        let few = match few {
+            0 => None,
+            1 => Some(("1 configuration was".to_owned(), "it is")),
+            many => Some((format!("{many} configurations were"), "they are")),
         };
-        let (needed, it) =
-            (chosen.claimed_from, if chosen.unclaimed == 1 { "it is" } else { "they are" });
-        return vec![format!("{were} launched fewer than {needed} times: {it} in no claim.")];
+        let few = few.map(|(were, it)| {
+            format!("{were} launched fewer than {needed} times: {it} in no claim.")
+        });
+        return few.into_iter().chain(assumed).collect();
     }
-    match trust.assumed_deviation {
-        Some(deviation) => vec![format!(
-            "{:.0}% between launches is assumed: nothing was launched twice.",
-            deviation * 100.0
-        )],
+    match assumed {
+        Some(assumed) => vec![assumed],
         // Where all were, the result says so.
         None if trust.launched_once == 0 || trust.launches == Some((1, 1)) => Vec::new(),
         None if trust.launched_once == 1 => {

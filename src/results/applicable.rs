@@ -7,6 +7,7 @@ use super::ranked::{RankedConfiguration, Ranking};
 use super::reading::{Choice, Reading, Statement};
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::SweepRecord;
+use crate::metric::MetricRef;
 
 /// What is to be deployed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +85,11 @@ pub fn chosen(
     }
     let is_confirmed = matches!(&reading.result,
         Statement::Better { configuration: it, confirmed: true, .. } if *it == configuration);
-    if !is_confirmed && !row.baseline {
+    if let Statement::BoundBroken { configuration: it, metrics, .. } = &reading.result
+        && *it == configuration
+    {
+        warnings.push(format!("{configuration} breaks the bound of {}", listed(metrics)));
+    } else if !is_confirmed && !row.baseline {
         warnings
             .push(format!("that {configuration} is better than what serves now is not confirmed"));
     }
@@ -103,13 +108,18 @@ fn by_result(reading: &Reading) -> Result<Chosen, Refusal> {
         }),
     };
     Err(match &reading.result {
-        Statement::Better { configuration, confirmed: true, .. } => {
-            return Ok(Chosen { configuration: configuration.clone(), warnings: Vec::new() });
+        Statement::Better { configuration, confirmed: true, open, .. } => {
+            let configuration = configuration.clone();
+            let open = (!open.is_empty()).then(|| {
+                let metrics = listed(open);
+                format!("whether {configuration} keeps the bound of {metrics} is not shown")
+            });
+            return Ok(Chosen { configuration, warnings: open.into_iter().collect() });
         }
         Statement::Better { configuration, .. } => Refusal::Unconfirmed(configuration.clone()),
-        Statement::NotConfirmed { baseline, .. } | Statement::BaselineIsBest { baseline, .. } => {
-            keep(baseline, None)
-        }
+        Statement::NotConfirmed { baseline, .. }
+        | Statement::BoundBroken { baseline, .. }
+        | Statement::BaselineIsBest { baseline, .. } => keep(baseline, None),
         Statement::NotShown { baseline, candidate }
         | Statement::NoClaim { baseline: Some(baseline), candidate, .. } => {
             keep(baseline, Some(candidate))
@@ -130,6 +140,11 @@ fn by_result(reading: &Reading) -> Result<Chosen, Refusal> {
         },
         Statement::NoDecision { .. } => Refusal::Undecided,
     })
+}
+
+fn listed(metrics: &[MetricRef]) -> String {
+    let metrics: Vec<String> = metrics.iter().map(MetricRef::to_string).collect();
+    metrics.join(" and ")
 }
 
 /// Why a configuration may not serve: a gate failed, or no launch of it was measured.

@@ -21,6 +21,13 @@ pub struct Bounded {
     pub verdict: ConstraintVerdict,
 }
 
+impl Bounded {
+    /// Whether it is not known whether it is within its bounds.
+    pub fn is_open(&self) -> bool {
+        matches!(self.verdict, ConstraintVerdict::NotShown | ConstraintVerdict::NotMeasured)
+    }
+}
+
 /// `load.median_ttft_ms: 4003 ms [3801, 4200], at most 3000 ms`.
 impl fmt::Display for Bounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

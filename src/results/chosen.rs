@@ -3,11 +3,13 @@
 //! are made between configurations with enough launches alone: the best of many looks
 //! better than it is, and those that were soon launched no more had bad luck as a rule.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
 
 use super::evidence::Evidence;
+use super::not_again::is_in_last_duels;
 use crate::history::record::{Manifest, SweepEnd};
 
 /// Launches of a configuration from which it can be in a claim although launches were chosen
@@ -25,19 +27,33 @@ pub struct Chosen {
     pub in_claims: usize,
     /// Ranked configurations that cannot.
     pub unclaimed: usize,
-    /// Probability that rank 1 is within 5 % of the best one, by the rule that ends a race;
-    /// `None` where ratios are not taken.
+    /// Probability that the candidate, as far as means decide, is within 5 % of the best one, by
+    /// the rule that ends a race; `None` where ratios are not taken, and where nothing was
+    /// launched twice.
     pub probability: Option<f64>,
     /// The probability that was asked for.
     pub asked: f64,
     /// How the sweep ended; `None` while it goes on, and where it was killed.
     pub ended: Option<SweepEnd>,
+    /// Whether as many launches were made as it may choose.
+    pub spent: bool,
 }
 
 impl Chosen {
-    /// Whether the sweep ended before the probability was reached that was asked for.
+    /// Whether the sweep ended before the probability was reached that was asked for; where none
+    /// is known, whether it ended before anything had launches enough.
     pub fn is_short(&self) -> bool {
-        self.probability.is_some_and(|reached| reached < self.asked) && self.ended.is_some()
+        let is_reached = match self.probability {
+            Some(reached) => reached >= self.asked,
+            None => self.in_claims > 0,
+        };
+        self.ended.is_some() && !is_reached
+    }
+
+    /// Whether it is short since it was not allowed more launches: with more, it would have gone
+    /// on.
+    pub fn is_cut(&self) -> bool {
+        self.is_short() && (self.spent || self.ended.as_ref().is_some_and(|it| !it.complete))
     }
 }
 
@@ -46,21 +62,46 @@ pub(super) fn claimed_from(manifest: &Manifest) -> usize {
     if manifest.strategy.chooses() { CLAIMED_FROM } else { 2 }
 }
 
+impl Evidence<'_> {
+    /// The best guess of these arms, best mean first: rank 1. Where launches were chosen and it
+    /// has too few for a claim, it is the best of those that have enough, or that the last duels
+    /// were of: the best mean of many that were launched once is chance more often than not, and
+    /// the strategy knew it when it went on with others.
+    pub(super) fn best_guess(&self, order: &[usize]) -> Option<usize> {
+        let objective = &self.measured[0];
+        let &first = order.first()?;
+        let is_dueled = |index: usize| is_in_last_duels(self, index);
+        if !objective.is_choosing() || !order.iter().any(|it| is_dueled(*it)) {
+            return Some(first);
+        }
+        let is_known = |index: &usize| !objective.has_too_few(*index) || is_dueled(*index);
+        order.iter().copied().find(is_known).or(Some(first))
+    }
+}
+
 /// What is to be known of a sweep that chose its launches; `order`: its ranked arms, best
-/// first.
-pub(super) fn chosen(evidence: &Evidence<'_>, order: &[usize]) -> Option<Chosen> {
+/// first; `leader`: the best guess of them.
+pub(super) fn chosen(
+    evidence: &Evidence<'_>,
+    order: &[usize],
+    leader: Option<usize>,
+) -> Option<Chosen> {
     let manifest = &evidence.sweep.manifest;
     let (strategy, asked) = (manifest.strategy.name(), manifest.strategy.probability()?);
     let objective = &evidence.measured[0];
     let unclaimed = order.iter().filter(|index| objective.has_too_few(**index)).count();
+    let others = order.iter().copied().filter(|it| Some(*it) != leader);
+    let led: Vec<usize> = leader.into_iter().chain(others).collect();
+    let trials: BTreeSet<u32> = evidence.sweep.own_launches().map(|it| it.trial).collect();
     Some(Chosen {
         strategy,
         claimed_from: CLAIMED_FROM,
         in_claims: order.len() - unclaimed,
         unclaimed,
-        probability: objective.p_good_enough(order, manifest.objective.goal),
+        probability: objective.p_good_enough(&led, manifest.objective.goal),
         asked,
         ended: evidence.sweep.ended.clone(),
+        spent: trials.len() >= manifest.expected_launches().high as usize,
     })
 }
 

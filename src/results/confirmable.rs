@@ -135,7 +135,9 @@ pub fn pair(
         });
     }
     let is_open = candidate.constraints.iter().any(|it| it.verdict != ConstraintVerdict::Holds);
-    let too_few = (candidate.launches as usize) < CLAIMED_FROM;
+    // Fresh launches show it better than any of the sweep's own.
+    let too_few = (candidate.launches as usize) < CLAIMED_FROM
+        && ranking.confirmed_of(&candidate.name).is_none();
     if !is_named && sweep.manifest.strategy.chooses() && is_open && too_few {
         let (name, launches) = (candidate.name.clone(), candidate.launches);
         refusals.push(Refusal::BoundOpen { name, launches });

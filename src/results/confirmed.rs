@@ -1,6 +1,7 @@
 //! Gains that fresh launches confirm, or do not: the only ones to publish. A gain from the
 //! launches that chose a configuration is too large. The analysis is that of the ranking
-//! (`level`), on the launches of one confirmation alone.
+//! (`level`), on the launches of one confirmation alone. Bounds are judged by the same launches:
+//! who was chosen since it seemed to keep a bound may break it.
 
 use std::fmt;
 
@@ -8,10 +9,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::arm::{self, Arm};
+use super::bounded::{Bounded, ConstraintVerdict};
+use super::bounds::constrained;
 use super::estimate::Ratio;
+use super::evidence::Evidence;
 use super::level::{Level, SEPARABLE};
 use super::machine::MachineReport;
+use super::measured::Measured;
 use super::number;
+use super::sheet;
 use crate::configuration::Configuration;
 use crate::history::confirmation::ConfirmationRecord;
 use crate::history::launch::LaunchOutcome;
@@ -58,6 +64,9 @@ pub struct ConfirmedGain {
     pub earlier: Option<Ended>,
     /// What the machine did meanwhile.
     pub machine: Option<MachineReport>,
+    /// The candidate's bounded metrics by these launches; by those of the sweep where these
+    /// leave open what those show to be broken.
+    pub bounds: Vec<Bounded>,
 }
 
 /// A number for each of both.
@@ -69,19 +78,23 @@ pub struct OfBoth {
     pub baseline: usize,
 }
 
-/// The gains of a sweep's confirmations, in the order of their numbers.
-pub(super) fn confirmed(sweep: &SweepRecord) -> Vec<ConfirmedGain> {
-    sweep.confirmations.iter().filter_map(|it| gain(sweep, it)).collect()
+/// The gains of a sweep's confirmations, in the order of their numbers. `own`: what its own
+/// launches show of the bounds, by configuration.
+pub(super) fn confirmed(sweep: &SweepRecord, own: &[Vec<Bounded>]) -> Vec<ConfirmedGain> {
+    sweep.confirmations.iter().filter_map(|it| gain(sweep, it, own)).collect()
 }
 
-fn gain(sweep: &SweepRecord, confirmation: &ConfirmationRecord) -> Option<ConfirmedGain> {
+fn gain(
+    sweep: &SweepRecord,
+    confirmation: &ConfirmationRecord,
+    own: &[Vec<Bounded>],
+) -> Option<ConfirmedGain> {
     let asked = &confirmation.asked;
     let number = asked.number;
-    let of = |name: &str| {
-        let known = sweep.manifest.configurations.iter().find(|it| it.name == name)?;
-        Some(arm_of(sweep, known, number))
-    };
-    let arms = [of(&asked.candidate)?, of(&asked.baseline)?];
+    let known = &sweep.manifest.configurations;
+    let place = |name: &str| known.iter().position(|it| it.name == name);
+    let (candidate, baseline) = (place(&asked.candidate)?, place(&asked.baseline)?);
+    let arms = [candidate, baseline].map(|it| arm_of(sweep, &known[it], number));
     let metric = &sweep.manifest.objective.metric;
     let case = case_of(&sweep.manifest, metric);
     let level = case.as_deref().and_then(|case| Level::new(&arms, metric, case, sweep));
@@ -123,7 +136,27 @@ fn gain(sweep: &SweepRecord, confirmation: &ConfirmationRecord) -> Option<Confir
         ended: confirmation.ended,
         earlier: confirmation.earlier,
         machine: level.map(|level| level.report(&[0, 1], Some(1))),
+        bounds: bounds(sweep, &arms, own.get(candidate).map_or(&[], Vec::as_slice)),
     })
+}
+
+/// The bounded metrics of the first of these arms. Both arms say what launches differ by.
+fn bounds(sweep: &SweepRecord, arms: &[Arm<'_>; 2], own: &[Bounded]) -> Vec<Bounded> {
+    let metrics = constrained(&sweep.manifest.objective);
+    let read = sheet::read(&sweep.manifest, arms, &metrics).into_iter();
+    let measured: Vec<Measured> = read.map(|it| Measured::new(arms, it)).collect();
+    let evidence = Evidence { sweep, arms, metrics: &metrics, measured: &measured };
+    let broken = |metric: &MetricRef| {
+        let mut own = own.iter();
+        own.find(|it| it.metric == *metric && it.verdict == ConstraintVerdict::Violated)
+    };
+    let fresh = evidence.constraints(0, &metrics).into_iter();
+    fresh
+        .map(|fresh| match broken(&fresh.metric) {
+            Some(broken) if fresh.is_open() => broken.clone(),
+            _ => fresh,
+        })
+        .collect()
 }
 
 /// A configuration with the launches of one confirmation.
@@ -175,6 +208,26 @@ impl ConfirmedGain {
         })
     }
 
+    /// Whether the candidate is shown to be better, and breaks no bound.
+    pub fn is_confirmed(&self) -> bool {
+        self.shown && !self.breaks_a_bound()
+    }
+
+    /// Whether the candidate is shown to break a bound.
+    pub fn breaks_a_bound(&self) -> bool {
+        self.broken().next().is_some()
+    }
+
+    /// The bounded metrics of the candidate that are shown to break their bounds.
+    pub fn broken(&self) -> impl Iterator<Item = &Bounded> {
+        self.bounds.iter().filter(|it| it.verdict == ConstraintVerdict::Violated)
+    }
+
+    /// Those of which it is not shown whether they keep them.
+    pub fn open(&self) -> impl Iterator<Item = &Bounded> {
+        self.bounds.iter().filter(|it| it.is_open())
+    }
+
     /// Whether it ended since the interval was narrow enough.
     pub fn is_precise(&self) -> bool {
         self.ended == Some(Ended::Precise)
@@ -196,6 +249,9 @@ impl fmt::Display for ConfirmedGain {
             return self.end(f);
         };
         match (self.is_result(), self.shown) {
+            (true, true) if self.breaks_a_bound() => {
+                write!(f, "{candidate} breaks a bound, though it is better than {baseline}")?;
+            }
             (true, true) => {
                 write!(f, "{candidate} is better than {baseline}, confirmed on fresh launches")?;
             }
@@ -205,6 +261,14 @@ impl fmt::Display for ConfirmedGain {
             (false, _) => write!(f, "{candidate} against {baseline}, not finished")?,
         }
         write!(f, ": {gain} ({launches})")?;
+        if self.is_result() {
+            for bounded in self.broken() {
+                write!(f, "; broken is the bound of {bounded}")?;
+            }
+            for bounded in self.open() {
+                write!(f, "; not shown to be within the bound of {bounded}")?;
+            }
+        }
         self.end(f)
     }
 }

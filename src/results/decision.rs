@@ -32,6 +32,18 @@ pub struct Candidate {
     pub p_within_5_percent: Option<f64>,
     /// Whether it is shown to be within all bounds; true without any.
     pub within_bounds: bool,
+    /// Rank 1, where that is not taken since it has too few launches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<PassedOver>,
+}
+
+/// Rank 1 of a sweep that chose its launches, where the sweep went on with others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// Its name.
+    pub configuration: String,
+    /// Its launches with a value.
+    pub launches: usize,
 }
 
 /// What decides between configurations within 1 % of rank 1.

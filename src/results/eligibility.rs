@@ -65,7 +65,9 @@ pub(super) fn exclusions(
     let missing = missing(evidence, index, bounded).into_iter().filter(MissingValues::too_many);
     let failed = failed.chain(missing.map(Exclusion::MissingValues)).chain(fails_often(arm));
     let broken = bounded.iter().filter_map(|bounded| match bounded.verdict {
-        ConstraintVerdict::Violated => Some(Exclusion::Violated(bounded.clone())),
+        ConstraintVerdict::Violated => {
+            Some(Exclusion::Violated { bounded: bounded.clone(), dropped: None })
+        }
         ConstraintVerdict::NotMeasured => Some(match evidence.of(&bounded.metric) {
             Some(measured) => not_measured(&bounded.metric, measured),
             None => Exclusion::NotMeasured {

@@ -9,6 +9,7 @@ use super::arm::OverriddenFlag;
 use super::bounded::Bounded;
 use super::failed_repeats::LostRepeats;
 use super::missing::MissingValues;
+use super::not_again::Dropped;
 use super::under_load::Repeating;
 use crate::history::launch::FailureClass;
 use crate::metric::MetricRef;
@@ -66,7 +67,14 @@ pub enum Exclusion {
         class: FailureClass,
     },
     /// The whole interval of a bounded metric is beyond the bound.
-    Violated(Bounded),
+    Violated {
+        /// The metric.
+        #[serde(flatten)]
+        bounded: Bounded,
+        /// Since when a sweep that chooses its launches launched it no more.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dropped: Option<Dropped>,
+    },
 }
 
 /// Why a metric has no value.
@@ -163,7 +171,10 @@ impl fmt::Display for Exclusion {
             Self::FailedLaunches { failed, launches, class } => {
                 write!(f, "{failed} of {launches} launches failed ({})", class.as_str())
             }
-            Self::Violated(bounded) => write!(f, "breaks the bound of {bounded}"),
+            Self::Violated { bounded, dropped } => {
+                write!(f, "breaks the bound of {bounded}")?;
+                dropped.map_or(Ok(()), |dropped| write!(f, "; {dropped}"))
+            }
         }
     }
 }

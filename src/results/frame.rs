@@ -132,7 +132,7 @@ fn fixed_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     };
     let own_service = manifest.service.as_ref().map(|it| it.source.clone());
     let own_service = own_service.filter(|it| manifest.engine == "docker" && it.contains('#'));
-    vec![
+    let mut columns = vec![
         column("sweep", texts(&|_| Some(manifest.sweep.clone()))),
         column("configuration", texts(&|row| Some(row.launch.configuration.clone()))),
         column(
@@ -154,7 +154,12 @@ fn fixed_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         column("image_id", facts(&|facts| facts.image_id.clone())),
         column("engine_version", facts(&|facts| facts.engine_version.clone())),
         column("started_at", facts(&|facts| Some(facts.started_at.clone()))),
-    ]
+    ];
+    // Without a cluster it is the same in all rows, and in the manifest.
+    if manifest.hosts.is_some() {
+        columns.push(column("host", texts(&|row| row.launch.host.clone())));
+    }
+    columns
 }
 
 /// `gate.*`: how each gate ended, and the gates' own figures, in each row of the launch.

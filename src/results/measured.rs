@@ -197,6 +197,12 @@ impl Measured {
         self.logs.iter().any(Option::is_some).then_some(self.components)
     }
 
+    /// Whether something was launched twice: a probability by a spread that is only assumed
+    /// would call any difference beyond it certain.
+    pub(super) fn knows_scatter(&self) -> bool {
+        self.level.is_some() || !self.components.launch_assumed
+    }
+
     /// What the arms are compared by; `None` where a ratio has no logarithm.
     pub(super) fn estimate(&self, index: usize) -> Option<Estimate> {
         self.at_mean_speed(index).or_else(|| self.by_own_launches(index))
@@ -320,9 +326,10 @@ impl Measured {
 
     /// The probability that each of these arms is the best, and that it is less
     /// than 5 % from it; `None` where no ratio is taken, and of none where two of them cannot
-    /// be compared.
+    /// be compared, or where nothing shows what launches differ by.
     pub(super) fn chances(&self, arms: &[usize], goal: Goal) -> Vec<Option<Chances>> {
-        if arms.iter().any(|arm| !self.is_comparable(arms[0], *arm)) {
+        let is_apart = |arm: &usize| !self.is_comparable(arms[0], *arm);
+        if !self.knows_scatter() || arms.iter().any(is_apart) {
             return vec![None; arms.len()];
         }
         let sign = if goal == Goal::Minimize { 1.0 } else { -1.0 };

@@ -11,6 +11,7 @@ pub mod analysis;
 pub mod applicable;
 mod arm;
 pub(crate) mod bounded;
+mod bounds;
 pub mod chosen;
 mod columns;
 mod compared;

@@ -1,6 +1,7 @@
 //! Why a sweep that chooses its launches launched a configuration no more, and since when:
 //! by its record and the final analysis, not by what the strategy thought at that time.
-//! Who fails or breaks a bound has no rank, and its reason is there.
+//! Who fails or breaks a bound has no rank, and its reason is there; since when one that breaks
+//! a bound was launched no more is found here, too.
 
 use std::fmt;
 
@@ -20,13 +21,21 @@ use crate::strategy::Purpose;
 /// Launches of the last two duels: who has one of them was in the race when it ended.
 const LAST_DUELS: usize = 4;
 
-/// A configuration that was launched no more although the sweep went on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct NotAgain {
+/// Since when a configuration was launched no more although the sweep went on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Dropped {
     /// Its last launch.
     pub after_launch: u32,
     /// When that one began; `None` where that is not known.
     pub at: Option<Timestamp>,
+}
+
+/// A configuration that was launched no more although the sweep went on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NotAgain {
+    /// Since when.
+    #[serde(flatten)]
+    pub dropped: Dropped,
     /// Why.
     pub why: WhyNotAgain,
 }
@@ -46,6 +55,14 @@ pub enum WhyNotAgain {
         /// Which way is better.
         goal: Goal,
     },
+    /// By its own launches it is ahead of the one that the last duels chose, but they are too
+    /// few to choose it by.
+    AheadByFew {
+        /// The one that the duels chose.
+        leader: String,
+        /// Its own launches with a value.
+        launches: usize,
+    },
     /// The sweep ended before it could be launched again.
     SweepEnded {
         /// Why it ended.
@@ -54,44 +71,72 @@ pub enum WhyNotAgain {
 }
 
 /// Of each arm, why it was launched no more: `None` of one that was in the race when it
-/// ended, of the unranked, and while the sweep goes on. `order`: ranked arms, best first.
-pub(super) fn not_again(evidence: &Evidence<'_>, order: &[usize]) -> Vec<Option<NotAgain>> {
-    let mut found = vec![None; evidence.arms.len()];
-    let sweep = evidence.sweep;
-    let (Some(ended), Some(&first)) = (&sweep.ended, order.first()) else { return found };
-    if !sweep.manifest.strategy.chooses() {
-        return found;
-    }
-    let own: Vec<&LaunchRecord> = sweep.own_launches().filter(|it| is_started(it)).collect();
-    let duels = own.iter().rev().filter(|it| it.purpose == Purpose::Final);
-    let last: Vec<u32> = duels.take(LAST_DUELS).map(|it| it.launch).collect();
-    let count = |index: usize| {
-        started(&evidence.arms[index]).filter(|it| it.purpose != Purpose::Sentinel).count()
+/// ended, of the unranked, and while the sweep goes on. `order`: ranked arms, best first;
+/// `leader`: the one of them to take.
+pub(super) fn not_again(
+    evidence: &Evidence<'_>,
+    order: &[usize],
+    leader: Option<usize>,
+) -> Vec<Option<NotAgain>> {
+    let (Some(ended), Some(leader)) = (&evidence.sweep.ended, leader) else {
+        return vec![None; evidence.arms.len()];
     };
-    let most = order.iter().map(|&index| count(index)).max().unwrap_or_default();
-    for &index in order {
+    // Before the duels an end that came too early says nothing of who would have met.
+    let is_cut = last_duels(evidence).is_empty() && !ended.complete;
+    let place = |index: usize| order.iter().position(|it| *it == index);
+    let why = |index: usize| {
+        if is_cut {
+            Some(WhyNotAgain::SweepEnded { reason: ended.reason.clone() })
+        } else if place(index) < place(leader) && evidence.measured[0].has_too_few(index) {
+            let launches = evidence.measured[0].values(index)?.launches();
+            let leader = evidence.arms[leader].configuration.name.clone();
+            Some(WhyNotAgain::AheadByFew { leader, launches })
+        } else {
+            behind(evidence, index, leader)
+        }
+    };
+    let not_again = |(index, dropped): (usize, Option<Dropped>)| {
+        let dropped = dropped.filter(|_| index != leader && order.contains(&index))?;
+        Some(NotAgain { dropped, why: why(index)? })
+    };
+    dropped(evidence, order).into_iter().enumerate().map(not_again).collect()
+}
+
+/// Of each arm, since when a sweep that chose its launches launched it no more: `None` of one
+/// that was in the race when it ended, and while the sweep goes on. `order`: ranked arms.
+pub(super) fn dropped(evidence: &Evidence<'_>, order: &[usize]) -> Vec<Option<Dropped>> {
+    let (arms, sweep) = (evidence.arms, evidence.sweep);
+    if sweep.ended.is_none() || !sweep.manifest.strategy.chooses() {
+        return vec![None; arms.len()];
+    }
+    let last = last_duels(evidence);
+    let count = |arm: &Arm<'_>| started(arm).filter(|it| it.purpose != Purpose::Sentinel).count();
+    let most = order.iter().map(|&index| count(&arms[index])).max().unwrap_or_default();
+    let dropped = |arm: &Arm<'_>| {
+        let launch = started(arm).max_by_key(|it| it.launch)?;
         let is_in = if last.is_empty() {
             // Everything had a block, and some perhaps another one.
-            count(index) == most
+            count(arm) >= most
         } else {
-            started(&evidence.arms[index]).any(|it| last.contains(&it.launch))
+            started(arm).any(|it| last.contains(&it.launch))
         };
-        let Some(launch) = started(&evidence.arms[index]).max_by_key(|it| it.launch) else {
-            continue;
-        };
-        // Before the duels an end that came too early says nothing of who would have met.
-        let why = if last.is_empty() && !ended.complete {
-            Some(WhyNotAgain::SweepEnded { reason: ended.reason.clone() })
-        } else {
-            behind(evidence, index, first)
-        };
-        found[index] = why.filter(|_| !is_in && index != first).map(|why| NotAgain {
-            after_launch: launch.launch,
-            at: launch.started_at,
-            why,
-        });
-    }
-    found
+        let dropped = Dropped { after_launch: launch.launch, at: launch.started_at };
+        (!is_in).then_some(dropped)
+    };
+    arms.iter().map(dropped).collect()
+}
+
+/// The launches of the last two duels so far; none before any.
+fn last_duels(evidence: &Evidence<'_>) -> Vec<u32> {
+    let own = evidence.sweep.own_launches().filter(|it| is_started(it)).rev();
+    let duels = own.filter(|it| it.purpose == Purpose::Final);
+    duels.take(LAST_DUELS).map(|it| it.launch).collect()
+}
+
+/// Whether an arm took part in the last two duels so far.
+pub(super) fn is_in_last_duels(evidence: &Evidence<'_>, index: usize) -> bool {
+    let last = last_duels(evidence);
+    started(&evidence.arms[index]).any(|it| last.contains(&it.launch))
 }
 
 /// `None` where values are equal and do not vary.
@@ -124,18 +169,25 @@ impl WhyNotAgain {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Behind { .. } => "behind",
+            Self::AheadByFew { .. } => "ahead_by_few",
             Self::SweepEnded { .. } => "sweep_ended",
+        }
+    }
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not launched again after launch {}", self.after_launch)?;
+        match self.at {
+            Some(at) => write!(f, " ({} UTC)", at.strftime("%H:%M")),
+            None => Ok(()),
         }
     }
 }
 
 impl fmt::Display for NotAgain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not launched again after launch {}", self.after_launch)?;
-        if let Some(at) = self.at {
-            write!(f, " ({} UTC)", at.strftime("%H:%M"))?;
-        }
-        write!(f, ": {}", self.why)
+        write!(f, "{}: {}", self.dropped, self.why)
     }
 }
 
@@ -143,6 +195,13 @@ impl fmt::Display for WhyNotAgain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SweepEnded { reason } => write!(f, "the sweep ended before that ({reason})"),
+            Self::AheadByFew { leader, launches } => {
+                let plural = if *launches == 1 { "" } else { "es" };
+                write!(
+                    f,
+                    "ahead of {leader} by {launches} launch{plural} alone, which may be chance"
+                )
+            }
             Self::Behind { leader, effect: Effect::Ratio(ratio), metric, goal } => {
                 let (part, low, high) = lost(*ratio, *goal);
                 let word = if number::is_speed(metric, *goal) { "slower" } else { "worse" };
@@ -182,7 +241,7 @@ mod tests {
         let metric = metric.parse().unwrap();
         let at = "2026-11-24T03:12:40Z".parse().ok();
         let why = WhyNotAgain::Behind { leader: "c3".to_owned(), effect, metric, goal };
-        NotAgain { after_launch: 14, at, why }.to_string()
+        NotAgain { dropped: Dropped { after_launch: 14, at }, why }.to_string()
     }
 
     #[test]
@@ -206,7 +265,7 @@ mod tests {
     fn an_end_that_came_too_early_is_the_reason() {
         let why = WhyNotAgain::SweepEnded { reason: "budget spent".to_owned() };
         assert_eq!(
-            NotAgain { after_launch: 3, at: None, why }.to_string(),
+            NotAgain { dropped: Dropped { after_launch: 3, at: None }, why }.to_string(),
             "not launched again after launch 3: the sweep ended before that (budget spent)"
         );
     }

@@ -14,7 +14,7 @@ use super::front::Front;
 use super::gated::Gated;
 use super::machine::{Detectable, MachineCourse, MachineReport};
 use super::missing::MissingMetric;
-use super::not_again::NotAgain;
+use super::not_again::{Dropped, NotAgain};
 use super::not_counted::{NotCounted, Unswept};
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
@@ -220,6 +220,15 @@ impl RankedConfiguration {
             Remark::NotLaunchedAgain(it) => Some(it),
             _ => None,
         })
+    }
+
+    /// The same in a word, with the last launch; of one that breaks a bound, too.
+    pub(super) fn dropped(&self) -> Option<(&'static str, Dropped)> {
+        let by_bound = self.exclusions.iter().find_map(|it| match it {
+            Exclusion::Violated { dropped, .. } => Some(("breaks_a_bound", (*dropped)?)),
+            _ => None,
+        });
+        self.not_again().map(|it| (it.why.as_str(), it.dropped)).or(by_bound)
     }
 
     /// The objective compared with the baseline's: a ratio, or a difference where

@@ -20,9 +20,10 @@ use std::collections::BTreeSet;
 pub use super::arm::OverriddenFlag;
 use super::arm::{self, Arm};
 pub use super::bounded::{Bounded, ConstraintVerdict};
+use super::bounds::constrained;
 use super::chosen::{CLAIMED_FROM, chosen, claimed_from};
 use super::confirmed::confirmed;
-use super::decision::{Candidate, Claim, Decision};
+use super::decision::{Candidate, Claim, Decision, PassedOver};
 use super::disturbance::Undecided;
 use super::eligibility::{
     Survival, exclusions, failures, judged_places, missing, missing_metrics, remarks,
@@ -37,7 +38,7 @@ use super::gated::gated;
 use super::machine::Conclusion;
 use super::measured::Measured;
 pub use super::missing::{MissingMetric, MissingValues};
-use super::not_again::not_again;
+use super::not_again::{dropped, not_again};
 use super::not_counted::{not_counted, unswept};
 use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
@@ -50,7 +51,7 @@ use super::witness;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::values::{case_of, number};
-use crate::metric::{Constraint, Direction, Form, Goal, MetricRef};
+use crate::metric::{Direction, Form, Goal, MetricRef};
 use crate::statistics::{GroupedValues, SIGNIFICANCE, holm};
 use crate::workload::LAUNCH_METRICS;
 
@@ -78,12 +79,7 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
     let read = sheet::read(&sweep.manifest, &arms, &metrics).into_iter().enumerate();
     let measured: Vec<Measured> =
         read.map(|(at, read)| of_metric(sweep, &arms, at, read)).collect();
-    let mut constrained: Vec<MetricRef> = Vec::new();
-    for constraint in &objective.constraints {
-        if !constrained.contains(&constraint.metric) {
-            constrained.push(constraint.metric.clone());
-        }
-    }
+    let constrained = constrained(objective);
     let evidence = Evidence { sweep, arms: &arms, metrics: &metrics, measured: &measured };
     let places = judged_places(&evidence, &constrained);
     let mut rows: Vec<RankedConfiguration> =
@@ -115,9 +111,17 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
     let bounded: Vec<Vec<Bounded>> = rows.iter().map(|row| row.constraints.clone()).collect();
     let missing = missing_metrics(&evidence, &bounded, evidence.baseline());
     let all_zero = measured[0].all_zero(&order);
-    let (chosen, front) = (chosen(&evidence, &order), front(&evidence, &order));
-    for (row, reason) in rows.iter_mut().zip(not_again(&evidence, &order)) {
+    let leader = evidence.best_guess(&order);
+    let (chosen, front) = (chosen(&evidence, &order, leader), front(&evidence, &order));
+    for (row, reason) in rows.iter_mut().zip(not_again(&evidence, &order, leader)) {
         row.remarks.extend(reason.map(Remark::NotLaunchedAgain));
+    }
+    for (row, since) in rows.iter_mut().zip(dropped(&evidence, &order)) {
+        for exclusion in &mut row.exclusions {
+            if let Exclusion::Violated { dropped, .. } = exclusion {
+                *dropped = since;
+            }
+        }
     }
     let mut places: Vec<usize> = order;
     places.extend((0..rows.len()).filter(|&index| !rows[index].eligible));
@@ -133,7 +137,7 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
         constrained,
         verdict,
         decision,
-        confirmed: confirmed(sweep),
+        confirmed: confirmed(sweep, &bounded),
         not_counted: not_counted(sweep),
         replaced: sweep.replaced.clone(),
         environment_works: environment_works(sweep),
@@ -279,34 +283,6 @@ impl Evidence<'_> {
         }
     }
 
-    /// An arm compared with the bounds of each bounded metric.
-    fn constraints(&self, index: usize, constrained: &[MetricRef]) -> Vec<Bounded> {
-        let bounds_of = |metric: &MetricRef| -> Vec<Constraint> {
-            let all = self.sweep.manifest.objective.constraints.iter();
-            all.filter(|bound| bound.metric == *metric).cloned().collect()
-        };
-        constrained
-            .iter()
-            .map(|metric| {
-                let (measured, bounds) = (self.of(metric), bounds_of(metric));
-                let verdicts =
-                    bounds.iter().filter_map(|bound| Some(measured?.verdict(index, bound)));
-                let case = measured.and_then(|measured| measured.case.clone());
-                let lost =
-                    case.and_then(|case| MissingValues::of(&self.arms[index], metric, &case));
-                let has_maximum = bounds.iter().any(|bound| bound.max.is_some());
-                let beyond = has_maximum && lost.is_some_and(|lost| lost.beyond_maximum());
-                let verdicts = verdicts.chain(beyond.then_some(ConstraintVerdict::Violated));
-                Bounded {
-                    verdict: verdicts.max().unwrap_or(ConstraintVerdict::NotMeasured),
-                    estimate: measured.and_then(|measured| measured.judged(index)),
-                    metric: metric.clone(),
-                    bounds,
-                }
-            })
-            .collect()
-    }
-
     /// Eligible rows, best mean first; equal ones in the grid's order.
     fn order(&self, rows: &[RankedConfiguration]) -> Vec<usize> {
         let mean = |index: usize| rows[index].estimates[0].map_or(f64::NAN, |e| e.mean);
@@ -363,13 +339,14 @@ impl Evidence<'_> {
         for (&index, chances) in order.iter().zip(measured.chances(order, goal)) {
             rows[index].chances = chances;
         }
-        let first = *order.first()?;
-        // What was launched too rarely is no better guess than rank 1, however near it seems.
+        let (first, best) = (*order.first()?, self.best_guess(order)?);
+        // What was launched too rarely is no better guess than the best one, however near it
+        // seems.
         let claimed = self.in_claims(order);
         let near = |index: &usize| {
             let shown_worse = rows[*index].p_first.is_some_and(|p| p < SIGNIFICANCE);
-            let known = *index == first || claimed.contains(index);
-            known && !shown_worse && measured.is_within(*index, first, NEAR)
+            let known = *index == best || claimed.contains(index);
+            known && !shown_worse && measured.is_within(*index, best, NEAR)
         };
         let near: Vec<usize> = order.iter().copied().filter(near).collect();
         let configuration = |index: usize| self.arms[index].configuration;
@@ -384,6 +361,10 @@ impl Evidence<'_> {
             criterion,
             p_within_5_percent: row.chances.map(|chances| chances.near),
             within_bounds: within_bounds(row),
+            passed_over: (best != first).then(|| PassedOver {
+                configuration: rows[first].name.clone(),
+                launches: measured.values(first).map_or(0, GroupedValues::launches),
+            }),
         };
         let claim = self.claim(rows, chosen);
         rows[chosen].preferred = matches!(verdict, RankingVerdict::Tie { .. });

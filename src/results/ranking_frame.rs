@@ -86,9 +86,9 @@ impl Ranking {
             let in_claims =
                 |row: &RankedConfiguration| row.eligible.then(|| self.is_in_claims(row));
             columns.push(column("in_claims", rows.iter().map(in_claims).collect()));
-            let why = |row: &RankedConfiguration| Some(row.not_again()?.why.as_str().to_owned());
+            let why = |row: &RankedConfiguration| Some(row.dropped()?.0.to_owned());
             columns.push(texts(rows, "not_again", why));
-            let after = |row: &RankedConfiguration| row.not_again().map(|it| it.after_launch);
+            let after = |row: &RankedConfiguration| row.dropped().map(|it| it.1.after_launch);
             columns.push(column("not_again_after", rows.iter().map(after).collect()));
         }
         if let Some(front) = &self.front {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::bounded::Bounded;
 use super::chosen::Chosen;
 use super::confirmed::ConfirmedGain;
-use super::decision::Criterion;
+use super::decision::{Criterion, PassedOver};
 use super::estimate::Effect;
 use super::front::Front;
 use super::gated::Gated;
@@ -25,6 +25,7 @@ use crate::history::production::{Replaced, Unproven};
 use crate::metric::{Goal, MetricRef};
 
 mod build;
+mod confirmation;
 pub mod failed;
 pub mod next;
 
@@ -108,6 +109,21 @@ pub enum Statement {
         baseline: String,
         /// Whether fresh launches show it.
         confirmed: bool,
+        /// Bounded metrics of which they do not show whether it keeps the bounds; none while
+        /// it is not confirmed.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        open: Vec<MetricRef>,
+    },
+    /// A configuration that was confirmed, or was to be, breaks a bound.
+    BoundBroken {
+        /// Its name.
+        configuration: String,
+        /// The baseline's.
+        baseline: String,
+        /// The metrics whose bounds it breaks.
+        metrics: Vec<MetricRef>,
+        /// Whether fresh launches show that it is better than the baseline.
+        better: bool,
     },
     /// Fresh launches do not show that it is better.
     NotConfirmed {
@@ -311,6 +327,9 @@ pub struct Choice {
     pub criterion: Criterion,
     /// Ranked configurations within 1 % of the best mean, itself included.
     pub within_1_percent: usize,
+    /// The best mean, where that is not taken since it has too few launches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passed_over: Option<PassedOver>,
     /// Ranked configurations.
     pub of: usize,
     /// Whether every value of the objective is 0: no mean is the best then.

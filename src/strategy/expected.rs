@@ -102,6 +102,12 @@ impl StrategySpec {
         self.blocks(task).saturating_add(2 * (CLAIMED - 2)).min(high)
     }
 
+    /// Whether a claim between the two can follow from this: one that chooses its launches needs
+    /// more of them.
+    pub fn claims_by(&self, shown: Shown) -> bool {
+        !self.chooses() || shown.of_best >= CLAIMED
+    }
+
     /// Launches before the duels: a second block has as many as it can have.
     fn blocks(&self, task: &Task) -> u32 {
         self.fewest(task).saturating_add(second(task).high)
@@ -287,6 +293,12 @@ mod tests {
         assert_eq!(to_claim(&adaptive(None), 12), 26);
         assert_eq!(to_claim(&adaptive(None), 48), opening_launches(48, true).0 + 10);
         assert_eq!(to_claim(&adaptive(Some(55)), 48), 55);
+        let claims = |spec: &StrategySpec, launches| {
+            let task = Task::plain(12, Some(0));
+            spec.claims_by(spec.shown_after(launches, &task))
+        };
+        assert_eq!([25, 26].map(|it| claims(&adaptive(None), it)), [false, true]);
+        assert!(claims(&StrategySpec::Grid(GridStrategy::default()), 26));
     }
 
     #[test]

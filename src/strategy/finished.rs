@@ -42,7 +42,8 @@ pub enum Finished {
     Spent {
         /// Their number.
         launches: usize,
-        /// What is held for the best; `None` where nothing has a value.
+        /// What is held for the best; `None` where nothing has a value, and where nothing was
+        /// launched twice: what launches differ by is not known then, and no probability is.
         leader: Option<Leader>,
     },
     /// A model predicted too little, so that every configuration was launched before the end.

@@ -31,7 +31,9 @@ pub use spec::{AdaptiveStrategy, GridStrategy, MODELLED_TO, ModelStrategy, Strat
 pub use task::{Limits, Prediction, Task};
 
 /// What a trial is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// To choose between configurations.

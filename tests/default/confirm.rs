@@ -86,3 +86,20 @@ fn a_run_without_a_baseline_or_with_another_grid_is_refused_before_anything_is_l
     assert!(planned.err.contains("grid changed"), "{}", planned.err);
     assert_eq!(place.entries("run", "confirmation_started"), 0);
 }
+
+/// What a person confirms may break a bound: it is fast, and not to be used.
+#[test]
+fn a_configuration_that_breaks_a_bound_on_fresh_launches_is_not_confirmed() {
+    let bound = "objective:\n  constraints: [{metric: kv_cache.ttft_resent_ms, max: 0.001}]\n";
+    let grid = CACHING.replace("speed: 20", "speed: 100").replace("objective:\n", bound);
+    let place = Workplace::new(&grid);
+    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(1);
+    let named = ["--configuration", "prefix", "--claim", "100%"];
+    let ran = place.run(&[["confirm", "run"].as_slice(), &named].concat()).expect(1);
+    let (_, last) = ran.out.rsplit_once("\n\n").expect("paragraphs");
+    assert!(last.starts_with("confirmation 1: prefix breaks a bound"), "{last}");
+    assert!(!ran.out.contains("confirmed on fresh launches"), "{}", ran.out);
+    assert!(!ran.out.contains("Launch vLLM with the flags above"), "{}", ran.out);
+    // What was known already ends so, too.
+    place.run(&[["confirm", "run"].as_slice(), &named].concat()).expect(1);
+}

@@ -62,6 +62,14 @@ fn record() -> SweepRecord {
         record = record.launch("a", &around(300.0)).launch("b", &around(200.0));
         record = record.shown("max-num-seqs", json!(8), FlagProof::Passed);
     }
+    record.manifest.hosts = Some(vllm_grid::grid::SlurmBlock {
+        partition: None,
+        gres: None,
+        at_once: 3,
+        seconds: None,
+        exclusive: true,
+        options: Vec::new(),
+    });
     let b = &mut record.manifest.configurations[1];
     b.environment = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
     b.stack.variables = BTreeMap::from([("TAG".to_owned(), "x".to_owned())]);

@@ -51,6 +51,7 @@ mod shell_script;
 mod shipped;
 mod simulator;
 mod simulator_clock;
+mod slurm_doctor;
 mod slurm_plan;
 mod stacks;
 mod statistics;

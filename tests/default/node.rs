@@ -182,12 +182,11 @@ fn a_job_makes_its_launch_and_leaves_what_the_controller_needs() {
     let names = std::fs::read_dir(&ordered.folder).unwrap().flatten();
     let names: Vec<String> =
         names.map(|it| it.file_name().to_string_lossy().into_owned()).collect();
-    for needed in ["engine.log", "telemetry.parquet", "job.heartbeat"] {
+    for needed in ["engine.log", "telemetry.parquet", "job.heartbeat", "records"] {
         assert!(names.iter().any(|it| it == needed), "{needed}: {names:?}");
     }
-    assert!(names.iter().any(|it| it.starts_with("requests")), "{names:?}");
-    assert!(!names.iter().any(|it| it == "job.reserve" || it.ends_with(".tmp")), "{names:?}");
-    assert!(!ordered.place.path("run/journal.jsonl.lock").exists());
+    let is_passing = |it: &String| it == "job.reserve" || it.starts_with("job.heartbeat.");
+    assert!(!names.iter().any(is_passing), "{names:?}");
     let journal = ordered.place.journal("run");
     assert!(
         journal.iter().all(|line| !line.to_string().contains("repeat_finished")),
@@ -273,10 +272,12 @@ fn a_server_sees_the_gpus_that_slurm_gave_and_is_killed_in_time_where_it_does_no
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
     assert_eq!(running(&script), Vec::<String>::new());
     assert_eq!(ordered.end(), End::Outcome(LaunchOutcome::Interrupted));
-    for entry in std::fs::read_dir(&ordered.folder).unwrap().flatten() {
-        let text = std::fs::read(entry.path()).unwrap();
+    let files = std::fs::read_dir(&ordered.folder).unwrap().flatten().map(|it| it.path());
+    let records = std::fs::read_dir(ordered.folder.join("records")).unwrap().flatten();
+    for file in files.chain(records.map(|it| it.path())).filter(|it| it.is_file()) {
+        let text = std::fs::read(&file).unwrap();
         let has = String::from_utf8_lossy(&text).contains("sk-of-the-node-1");
-        assert!(!has, "a secret is in {}", entry.path().display());
+        assert!(!has, "a secret is in {}", file.display());
     }
 }
 
@@ -375,4 +376,26 @@ fn a_disk_that_fills_up_ends_a_launch_as_unable_and_one_that_is_read_only_is_nam
     assert!(said_here.contains("job.taken cannot be written"), "{said_here}");
     assert!(said_here.contains("can be read only"), "{said_here}");
     assert_eq!(lines_in(&copies), []);
+}
+
+#[test]
+fn a_simulated_node_may_be_slower_by_a_factor() {
+    let of = |hosts: &str| {
+        let engine = format!(
+            "engine: {{simulated: {{model: Qwen/Qwen3-0.6B, gpu: rtx-4090, hosts: {hosts}}}}}"
+        );
+        crate::grid_errors::read_text(&format!(
+            "name: g\n{engine}\nparameters: {{max-num-seqs: [8, 16]}}\nworkloads: {{kv-cache: }}\n\
+             objective: {{minimize: kv_cache.ttft_resent_ms}}\n"
+        ))
+    };
+    of("{n2: 1.3, gpu-07.cluster: 1}").unwrap();
+    for (hosts, said) in [
+        ("{n2: 0}", "`hosts.n2` must be a factor from 0.01 to 100, not 0"),
+        ("{n2: fast}", "`hosts.n2`"),
+        ("[n2]", "`hosts`"),
+    ] {
+        let errors = of(hosts).unwrap_err();
+        assert!(errors.errors[0].message.contains(said), "{hosts}: {:?}", errors.errors);
+    }
 }

@@ -180,7 +180,7 @@ impl Cluster {
     /// Makes a command of a shell script's body.
     pub(crate) fn command(&self, name: &str, body: &str) -> &Self {
         let path = self.path().join("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).expect("a script");
+        fs::write(&path, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{body}\n")).expect("a script");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
         self
     }
@@ -191,25 +191,29 @@ impl Cluster {
         path
     }
 
-    /// Runs a command of ours with this cluster's commands, and no others of a cluster.
+    /// Runs a command of ours with this cluster's commands.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.prepared(arguments).output().expect("it runs"))
+    }
+
+    /// A command of ours that knows no programs but this cluster's: the machine may have a Slurm.
+    pub(crate) fn prepared(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
-        let bin = self.path().join("bin");
-        command.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+        command.env("PATH", self.path().join("bin")).env("RIG", self.path());
         command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
         command.env("COLUMNS", "80").env("VLLM_GRID_STATE", self.path().join("state"));
         command.env("VLLM_GRID_CLAIMS", self.path().join("state"));
-        Ran::of(command.output().expect("it runs"))
+        command
     }
 }
 
 /// What a real `sinfo` answered, with the fields that are asked for.
 pub(crate) const SINFO: &str = "cat <<'END'\n\
-    n1|gpu*|idle|gpu:rtx4090:2|1:00:00|8|16000\n\
-    n2|gpu*|idle|gpu:rtx4090:2|1:00:00|8|16000\n\
-    n3|gpu*|drained|gpu:rtx4090:2|1:00:00|8|16000\n\
-    n1|short|idle|gpu:rtx4090:2|1:00|8|16000\nEND";
+    n1|gpu*|idle|gpu:rtx4090:2|1:00:00|8|16000|up\n\
+    n2|gpu*|idle|gpu:rtx4090:2|1:00:00|8|16000|up\n\
+    n3|gpu*|drained|gpu:rtx4090:2|1:00:00|8|16000|up\n\
+    n1|short|idle|gpu:rtx4090:2|1:00|8|16000|up\nEND";
 
 const PLANNED: &str = "hosts: {slurm: {gres: \"gpu:rtx4090:2\", at-once: 3, options: [--qos=night]}}\n\
                        strategy: {grid: {launches: 6}}";

@@ -13,6 +13,7 @@ use rig::{NODES, Rig};
 use support::{Ran, numbers, signal, texts, until};
 
 mod campaign;
+mod figures;
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;
@@ -75,7 +76,9 @@ fn a_sweep_runs_over_three_nodes_and_no_configuration_is_known_from_one_alone() 
     used.dedup();
     assert_eq!(used, NODES, "{hosts:?}");
     assert!(hosts.iter().filter(|it| it.0 == "plain").count() >= 2, "{hosts:?}");
-    assert!(ran.out.contains("n1"), "the nodes are named:\n{}", ran.out);
+    for node in NODES {
+        assert!(ran.err.contains(&format!("{node}: ")), "{node} is not named:\n{}", ran.err);
+    }
     let scores = numbers(&rig.place.ranking("run"), "score");
     assert!(scores.iter().all(Option::is_some), "{scores:?}");
 }
@@ -162,11 +165,19 @@ fn ctrl_c_ends_the_jobs_in_good_order_and_a_second_one_leaves_them_to_recover() 
 #[test]
 #[ignore = "needs Slurm"]
 fn a_refused_submission_is_an_error_of_the_environment_that_says_what_was_asked() {
-    let grid = changed(&[("gpu:rtx4090:2", "gpu:h100:8")]);
-    let rig = Rig::start(&grid, &[]);
+    let rig =
+        Rig::start(&changed(&[("gpu:rtx4090:2'", "gpu:rtx4090:2', partition: nowhere")]), &[]);
     let ran = rig.run(&["sweep", "grid.yaml", "--output", "run"]);
     assert_eq!(ran.code, Some(3), "{}", ran.err);
-    assert!(ran.err.contains("the cluster refuses jobs"), "{}", ran.err);
+    let said = ran.err.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("refuses jobs"), "{said}");
+    assert!(said.contains("partition=nowhere"), "{said}");
+    // Accepted, as it is held, and never to be started.
+    let grid = changed(&[("gpu:rtx4090:2", "gpu:h100:8")]);
+    std::fs::write(rig.place.path("grid.yaml"), grid).unwrap();
+    let ran = rig.run(&["sweep", "grid.yaml", "--output", "other"]);
+    assert_eq!(ran.code, Some(3), "{}", ran.err);
+    assert!(ran.err.contains("never starts"), "{}", ran.err);
     assert!(ran.err.contains("gpu:h100:8"), "{}", ran.err);
     assert!(rig.jobs().is_empty());
 }

@@ -147,8 +147,9 @@ impl PlannedStrategy {
     /// The same with what values differ by.
     pub(super) fn differ_by(&mut self, differences: &Differences) {
         let (fewest, most) = self.shown;
-        let high = differences.shown_by(fewest);
-        self.can_show = differences.shown_by(most).map(|low| CanShow { low, high });
+        let by = |shown| differences.shown_by(shown).filter(|_| self.spec.claims_by(shown));
+        let (low, high) = (by(most), by(fewest));
+        self.can_show = low.map(|low| CanShow { low, high });
     }
 
     fn shown_within_budget(&self) -> (Shown, Shown) {

@@ -126,6 +126,7 @@ pub(super) fn bare_ranking(
         criterion: Criterion::Mean,
         p_within_5_percent: None,
         within_bounds: true,
+        passed_over: None,
     };
     Ranking {
         sweep: "night".to_owned(),

@@ -13,6 +13,7 @@ use super::scale::{Scale, ends};
 use super::wording::{begun, metric, names, small, some, spoken_of};
 use super::{Drawing, Picture, anchor, picture, px, sentence, titled};
 use crate::results::analysis::Analysis;
+use crate::results::confirmed::ConfirmedGain;
 use crate::results::number;
 use crate::results::ranking::{Estimate, RankedConfiguration, Ranking, RankingVerdict};
 use crate::statistics::SIGNIFICANCE;
@@ -93,8 +94,10 @@ fn against_baseline(ranking: &Ranking, palette: &Palette) -> Option<String> {
     let to = names(palette, &[baseline]);
     if let Some(gain) = candidate.and_then(|it| ranking.confirmed_of(&ranking.rows[it].name)) {
         let name = names(palette, &[candidate?]);
-        return Some(if gain.shown {
+        return Some(if gain.is_confirmed() {
             format!("{name} is better than {to}, confirmed on fresh launches")
+        } else if gain.breaks_a_bound() {
+            format!("{name} breaks a bound in fresh launches")
         } else {
             format!("fresh launches do not confirm that {name} is better than {to}")
         });
@@ -193,7 +196,8 @@ impl View<'_> {
 
     fn confirmed(&self, row: &RankedConfiguration) -> &'static str {
         match self.ranking.confirmed_of(&row.name) {
-            Some(gain) if gain.shown => "confirmed",
+            Some(gain) if gain.is_confirmed() => "confirmed",
+            Some(gain) if gain.breaks_a_bound() => "breaks a bound in fresh launches",
             Some(_) => "not confirmed by fresh launches",
             None if seems_better(row, self.ranking) => "not confirmed",
             None => "",
@@ -274,7 +278,8 @@ impl View<'_> {
         let look = self.palette.look(row.configuration);
         let x = scale.at(estimate.mean);
         let radius = if row.named { 5.0 } else { 3.0 };
-        let confirmed = self.ranking.confirmed_of(&configuration.name).is_some_and(|it| it.shown);
+        let confirmed = self.ranking.confirmed_of(&configuration.name);
+        let confirmed = confirmed.is_some_and(ConfirmedGain::is_confirmed);
         let hollow = seems_better(configuration, self.ranking) && !confirmed;
         let fill = if hollow { Fill::Hollow } else { Fill::Full };
         let ends = estimate.interval.map(|it| (scale.at(it.low), scale.at(it.high)));

@@ -103,10 +103,14 @@ fn spread(cluster: &PlannedCluster<'_>, plan: &Plan<'_>) -> String {
                 a node's speed is taken out where several were used"
             .to_owned();
     }
-    let duels = if plan.least_launches.is_some() { ", both of a duel on one node" } else { "" };
+    let duels = if plan.least_launches.is_some() {
+        ", and the second of a duel on the node of the first"
+    } else {
+        ""
+    };
     format!(
-        "nodes: a node is given the configurations that it had least often, and first those that \
-         connect it with another node{duels}; so no configuration is known from one node alone, and \
-         a node's speed is taken out"
+        "nodes: each launch is kept off the nodes that had its configuration, as long as there are \
+         others{duels}; so no configuration is known from one node alone, and a node's speed is taken \
+         out"
     )
 }

@@ -40,7 +40,8 @@ impl Measured {
 
     /// The probability that the first of these arms, best first, is within 5 % of the best:
     /// 1 - sum of P(another one is more than 5 % better), each normal. This is the rule that
-    /// ends a race; `None` where ratios are not taken.
+    /// ends a race; `None` where ratios are not taken, and where nothing shows what launches
+    /// differ by.
     pub(in crate::results) fn p_good_enough(&self, order: &[usize], goal: Goal) -> Option<f64> {
         let (&first, others) = order.split_first()?;
         let sign = if goal == Goal::Minimize { 1.0 } else { -1.0 };
@@ -51,7 +52,8 @@ impl Measured {
             let beyond = two_sided_p(reach, f64::INFINITY) / 2.0;
             missed += if reach >= 0.0 { beyond } else { 1.0 - beyond };
         }
-        (self.scale == Scale::Ratios).then(|| (1.0 - missed).max(0.0))
+        let is_known = self.scale == Scale::Ratios && self.knows_scatter();
+        is_known.then(|| (1.0 - missed).max(0.0))
     }
 
     /// Adjusted p-values of "the first is better" for each of the others.

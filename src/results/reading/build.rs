@@ -1,5 +1,6 @@
 //! Makes a [`Reading`] from a ranking: what each of its parts says is decided here.
 
+use super::confirmation::{self, confirmation, pending};
 use super::failed::{Cause, FailedGroup, failed, unfinished};
 use super::next::{After, explanation, names_failed, next};
 use super::{
@@ -35,10 +36,18 @@ impl Reading {
         let partial = place.extent.clone().filter(Extent::is_partial);
         let next = next(
             &result,
-            &After { ranking, groups: &groups, pending, manifest, place, cold: is_cold(ranking) },
+            &After {
+                ranking,
+                groups: &groups,
+                confirmed,
+                pending,
+                manifest,
+                place,
+                cold: is_cold(ranking),
+            },
         );
         let advised = |group: &FailedGroup| !is_said(group, &result) || names_failed(&next);
-        let bounds = candidate(ranking, confirmed).filter(|_| decided);
+        let row = candidate(ranking, confirmed).filter(|_| decided);
         Self {
             simulated: ranking.simulated,
             partial,
@@ -47,7 +56,7 @@ impl Reading {
             metric: ranking.objective.metric.clone(),
             goal: ranking.objective.goal,
             front: ranking.front.clone(),
-            bounds: bounds.map_or_else(Vec::new, |row| row.constraints.clone()),
+            bounds: row.map_or_else(Vec::new, |row| confirmation::bounds(row, confirmed)),
             trust: trust(ranking, confirmed.or(pending)),
             why: why(ranking, &result),
             confirmable: ranking.scale == Scale::Ratios,
@@ -74,26 +83,6 @@ fn is_said(group: &FailedGroup, result: &Statement) -> bool {
     }
 }
 
-/// The confirmation that counts: the candidate's last one with a result, or the last one
-/// that showed another configuration to be better.
-fn confirmation(ranking: &Ranking) -> Option<&ConfirmedGain> {
-    let results = || ranking.confirmed.iter().rev().filter(|it| it.is_result());
-    let of_candidate = results().find(|it| is_of_candidate(ranking, it));
-    let begun = || ranking.confirmed.iter().any(|it| is_of_candidate(ranking, it));
-    of_candidate.or_else(|| results().find(|it| it.shown && !begun()))
-}
-
-/// The candidate's last confirmation, where it has no result yet.
-fn pending(ranking: &Ranking) -> Option<&ConfirmedGain> {
-    let last = ranking.confirmed.iter().rfind(|it| is_of_candidate(ranking, it));
-    last.filter(|it| !it.is_result())
-}
-
-fn is_of_candidate(ranking: &Ranking, gain: &ConfirmedGain) -> bool {
-    let decision = ranking.decision.as_ref();
-    decision.is_some_and(|it| it.candidate.configuration == gain.candidate)
-}
-
 /// The row of what is used, or to be confirmed.
 fn candidate<'a>(
     ranking: &'a Ranking,
@@ -114,13 +103,7 @@ fn statement(
     // What is shown is shown of these.
     let of = ranked - unclaimed;
     if let Some(gain) = confirmed {
-        let (configuration, baseline) = (gain.candidate.clone(), gain.baseline.clone());
-        return if gain.shown {
-            Statement::Better { configuration, baseline, confirmed: true }
-        } else {
-            let worse = gain.is_worse(ranking.objective.goal);
-            Statement::NotConfirmed { configuration, baseline, worse }
-        };
+        return confirmation::statement(gain, ranking.objective.goal);
     }
     let Some(Decision { candidate, claim }) = &ranking.decision else {
         return Statement::NoDecision { cause: cause(ranking, groups) };
@@ -134,6 +117,7 @@ fn statement(
             configuration: name(),
             baseline: baseline.clone(),
             confirmed: false,
+            open: Vec::new(),
         },
         (Claim::BaselineNotRanked { baseline, reason }, _) => {
             match excluded_by_missing(ranking, |row| row.name == *baseline) {
@@ -265,7 +249,7 @@ fn cause(ranking: &Ranking, groups: &[FailedGroup]) -> NoDecision {
         NoDecision::Unswept(unswept)
     } else if ranking.rows.iter().all(|row| row.launches == 0) {
         NoDecision::NotLaunched { of }
-    } else if all(&|it| matches!(it, Exclusion::Violated(_))) {
+    } else if all(&|it| matches!(it, Exclusion::Violated { .. })) {
         NoDecision::BoundsBroken { of }
     } else if groups.iter().filter(|it| it.cause.is_launch()).map(FailedGroup::count).sum::<usize>()
         == of
@@ -339,7 +323,7 @@ fn choice(
         decision.map(|it| &it.candidate).filter(|it| it.configuration == row.name);
     let gain = gain(ranking, decision, confirmed);
     let kept = match (confirmed, decision.map(|it| &it.claim)) {
-        (Some(confirmed), _) => (!confirmed.shown).then(|| confirmed.baseline.clone()),
+        (Some(confirmed), _) => (!confirmed.is_confirmed()).then(|| confirmed.baseline.clone()),
         (None, Some(Claim::NotShown { baseline, .. } | Claim::TooFewLaunches { baseline, .. })) => {
             Some(baseline.clone())
         }
@@ -358,6 +342,7 @@ fn choice(
             .and_then(|it| it.p_within_5_percent),
         criterion: chosen.map_or(Criterion::Mean, |it| it.criterion),
         within_1_percent: chosen.map_or(1, |it| it.within_1_percent),
+        passed_over: chosen.filter(|_| confirmed.is_none()).and_then(|it| it.passed_over.clone()),
         of,
         all_zero: ranking.all_zero,
     })

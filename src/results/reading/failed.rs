@@ -181,7 +181,7 @@ fn exclusion(row: &RankedConfiguration) -> Option<(Cause, Option<u64>)> {
             Exclusion::NotPositive { metric, .. } => {
                 (Cause::NotPositive { metric: metric.clone() }, None)
             }
-            Exclusion::Violated(bounded) => {
+            Exclusion::Violated { bounded, .. } => {
                 (Cause::BoundBroken { metric: bounded.metric.clone() }, None)
             }
             Exclusion::Overridden { .. } => (Cause::Overridden, None),

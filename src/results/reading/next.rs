@@ -13,8 +13,9 @@ use crate::results::confirmable::outlook;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::disturbance::Undecided;
 use crate::results::not_counted::Unswept;
-use crate::results::ranked::Ranking;
-use crate::strategy::confirm::{CLAIM, MAX_PAIRS};
+use crate::results::preference::within_bounds;
+use crate::results::ranked::{RankedConfiguration, Ranking};
+use crate::strategy::confirm::{CLAIM, Ended, MAX_PAIRS};
 
 /// Launches of each configuration that a sweep should have.
 const LAUNCHES: u32 = 4;
@@ -137,6 +138,8 @@ pub enum Change {
 pub(super) struct After<'a> {
     pub(super) ranking: &'a Ranking,
     pub(super) groups: &'a [FailedGroup],
+    /// The confirmation that the statement rests on.
+    pub(super) confirmed: Option<&'a ConfirmedGain>,
     /// A confirmation that was begun.
     pub(super) pending: Option<&'a ConfirmedGain>,
     pub(super) manifest: &'a Manifest,
@@ -158,13 +161,8 @@ fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         return steps;
     }
     match statement {
-        Statement::Better { confirmed: true, .. } => {
-            if after.manifest.engine == "simulated" {
-                vec![NextStep::UseFlags]
-            } else {
-                vec![NextStep::Apply { run: after.run() }]
-            }
-        }
+        Statement::Better { confirmed: true, open, .. } => after.confirmed(!open.is_empty()),
+        Statement::BoundBroken { configuration, .. } => after.instead_of(configuration),
         Statement::NotConfirmed { .. } => after.again(Change::Configurations),
         // What was begun is ended first, whatever the sweep alone could show.
         _ if after.pending.is_some() => after.confirm(),
@@ -203,6 +201,15 @@ fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         Statement::LaunchedOnce { .. } => after.again(Change::Launches { launches: LAUNCHES }),
         Statement::BaselineNotRanked { .. } => after.correct(),
         Statement::NoDecision { cause } => after.undecided(cause),
+    }
+}
+
+/// With which claim a confirmation would go on; `None` where it may have no more launches.
+fn further(gain: &ConfirmedGain) -> Option<(&ConfirmedGain, f64)> {
+    match gain.ended {
+        Some(Ended::Precise) => Some((gain, gain.claim / 2.0)),
+        None | Some(Ended::Budget) => Some((gain, gain.claim)),
+        Some(_) => None,
     }
 }
 
@@ -259,8 +266,50 @@ impl After<'_> {
             hours: self.place.confirm,
             goes_on: self.pending.is_some(),
         };
-        let longer = if self.is_short() { self.again(self.more()) } else { Vec::new() };
+        let longer = if self.is_cut() { self.again(self.more()) } else { Vec::new() };
         std::iter::once(confirm).chain(longer).collect()
+    }
+
+    /// What is confirmed is deployed. Where a bound is open, more launches of the same two come
+    /// first, as far as there may be more: they show both, the gain and the bound, better.
+    fn confirmed(&self, is_open: bool) -> Vec<NextStep> {
+        if let Some((gain, claim)) = self.confirmed.filter(|_| is_open).and_then(further) {
+            let candidate = self.ranking.decision.as_ref().map(|it| &it.candidate.configuration);
+            let other = Some(&gain.candidate).filter(|name| Some(*name) != candidate);
+            return vec![NextStep::Confirm {
+                run: self.run(),
+                configuration: other.cloned(),
+                claim: Some(claim).filter(|claim| (claim - CLAIM).abs() > 1e-9),
+                hours: None,
+                goes_on: true,
+            }];
+        }
+        if self.manifest.engine == "simulated" {
+            vec![NextStep::UseFlags]
+        } else {
+            vec![NextStep::Apply { run: self.run() }]
+        }
+    }
+
+    /// The next best one that is within all bounds and has not been confirmed, where the
+    /// confirmed one breaks a bound; other bounds or configurations where there is none.
+    fn instead_of(&self, broken: &str) -> Vec<NextStep> {
+        let goal = self.ranking.objective.goal;
+        let is_fine = |row: &&RankedConfiguration| {
+            let better = row.effect().is_some_and(|it| it.is_better(goal));
+            let is_new = row.name != broken && self.ranking.confirmed_of(&row.name).is_none();
+            row.eligible && is_new && better && within_bounds(row)
+        };
+        let fine = || self.ranking.rows.iter().filter(is_fine);
+        let next = fine().find(|row| self.ranking.is_in_claims(row)).or_else(|| fine().next());
+        let Some(next) = next else { return self.again(Change::Bounds) };
+        vec![NextStep::Confirm {
+            run: self.run(),
+            configuration: Some(next.name.clone()),
+            claim: None,
+            hours: None,
+            goes_on: false,
+        }]
     }
 
     /// Whether the sweep chose its launches and ended before its leader was good enough with
@@ -269,12 +318,18 @@ impl After<'_> {
         self.ranking.chosen.as_ref().is_some_and(Chosen::is_short)
     }
 
-    /// What gives more launches: of each configuration, or of those that the sweep chooses.
+    /// Whether it would have launched more, had it been allowed to.
+    fn is_cut(&self) -> bool {
+        self.ranking.chosen.as_ref().is_some_and(Chosen::is_cut)
+    }
+
+    /// What gives more launches: of each configuration, or of those that the sweep chooses. One
+    /// that ended of its own will ends no later, however many it may make.
     fn more(&self) -> Change {
         match &self.ranking.chosen {
             None => Change::Launches { launches: self.more_launches() },
             Some(_) if self.is_short() && self.is_spent() => Change::Budget,
-            Some(_) if self.is_short() => Change::MaxLaunches,
+            Some(_) if self.is_cut() => Change::MaxLaunches,
             Some(chosen) => Change::Probability { asked: chosen.asked },
         }
     }

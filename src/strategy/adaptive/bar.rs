@@ -3,7 +3,7 @@
 //! without the machine's level: a launch that is judged wrongly loses repeats, not its place.
 
 use super::super::{Bar, Observation, Task};
-use super::eligible::{Eligible, eligible};
+use super::eligible::{Eligible, Judged};
 use super::observed::{Launches, Scale};
 use crate::statistics::{Components, GroupedValues, LaunchMean, Prior};
 
@@ -28,7 +28,7 @@ pub(crate) fn bar(
     if launches.scale != Scale::Logs || launches.has_several_hosts() {
         return None;
     }
-    let eligible = eligible(task, observations);
+    let eligible = Judged::of(task, observations).eligible;
     let known = (0..task.configurations).filter_map(|arm| Some((arm, launches.mean(arm)?)));
     let in_race = known.filter(|(arm, _)| eligible[*arm].is_in());
     let (leader, mean) = in_race.min_by(|a, b| a.1.total_cmp(&b.1))?;

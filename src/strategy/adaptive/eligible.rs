@@ -33,18 +33,36 @@ impl Eligible {
     }
 }
 
-/// Whether each configuration may win, by its index in the grid.
-pub(crate) fn eligible(task: &Task, observations: &[&Observation]) -> Vec<Eligible> {
-    let mut found = vec![Eligible::Yes; task.configurations];
-    for index in 0..task.constraints.len() {
-        lower(&mut found, &Bounded::new(task, index, observations));
-    }
-    for (configuration, found) in found.iter_mut().enumerate() {
-        if is_failing(observations, configuration) {
-            *found = Eligible::No;
+/// What the observations say of each configuration's bounds, by its index in the grid.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    /// Whether it may win.
+    pub(crate) eligible: Vec<Eligible>,
+    /// The probability that it keeps all bounds: 0 of what fails, 1 where nothing is known.
+    pub(crate) keeps: Vec<f64>,
+}
+
+impl Judged {
+    /// By these observations. Both are of the same pooled variances, which cost time to find.
+    pub(crate) fn of(task: &Task, observations: &[&Observation]) -> Self {
+        let mut judged = Self {
+            eligible: vec![Eligible::Yes; task.configurations],
+            keeps: vec![1.0; task.configurations],
+        };
+        for index in 0..task.constraints.len() {
+            let bounded = Bounded::new(task, index, observations);
+            lower(&mut judged.eligible, &bounded);
+            for (configuration, keeps) in judged.keeps.iter_mut().enumerate() {
+                *keeps *= bounded.keeps(configuration).unwrap_or(1.0);
+            }
         }
+        let failing = (0..task.configurations).filter(|it| is_failing(observations, *it));
+        for configuration in failing {
+            judged.eligible[configuration] = Eligible::No;
+            judged.keeps[configuration] = 0.0;
+        }
+        judged
     }
-    found
 }
 
 fn is_failing(observations: &[&Observation], configuration: usize) -> bool {
@@ -67,24 +85,6 @@ fn fails<'a>(trials: impl DoubleEndedIterator<Item = &'a &'a Observation>) -> bo
         }
     }
     false
-}
-
-/// The probability that each configuration keeps all bounds, by its index in the grid: 0 of what
-/// fails, 1 where nothing is known.
-pub(crate) fn keeps(task: &Task, observations: &[&Observation]) -> Vec<f64> {
-    let mut keeps = vec![1.0; task.configurations];
-    for index in 0..task.constraints.len() {
-        let bounded = Bounded::new(task, index, observations);
-        for (configuration, keeps) in keeps.iter_mut().enumerate() {
-            *keeps *= bounded.keeps(configuration).unwrap_or(1.0);
-        }
-    }
-    for (configuration, keeps) in keeps.iter_mut().enumerate() {
-        if is_failing(observations, configuration) {
-            *keeps = 0.0;
-        }
-    }
-    keeps
 }
 
 /// Lowers what is found by one constraint.

@@ -11,7 +11,7 @@ use super::super::{
     Action, AdaptiveStrategy, Finished, Observation, Purpose, Situation, Task, repeats,
 };
 use super::counts::LAUNCHES_OF_EACH;
-use super::eligible::{Eligible, eligible};
+use super::eligible::{Eligible, Judged};
 use super::standing::{Doubt, Standing};
 use super::{before, last};
 
@@ -51,16 +51,17 @@ impl Race {
             return Some(Action::Wait);
         }
         let known: Vec<&Observation> = situation.observations.iter().collect();
-        let leader = self.standing(&known).map(|it| it.held());
+        let standing = self.standing(&known).filter(Standing::knows_scatter);
+        let leader = standing.map(|it| it.held());
         Some(Action::Finish { why: Finished::Spent { launches: begun, leader } })
     }
 
     pub(crate) fn eligible(&self, observations: &[&Observation]) -> Vec<Eligible> {
-        eligible(&self.task, observations)
+        Judged::of(&self.task, observations).eligible
     }
 
     pub(crate) fn standing(&self, observations: &[&Observation]) -> Option<Standing> {
-        Standing::of(&self.task, observations, &self.eligible(observations))
+        Standing::of(&self.task, observations, &Judged::of(&self.task, observations))
     }
 
     /// The next trial of the duels, of which `start` is the first.
@@ -148,8 +149,9 @@ impl Race {
 
     /// What is launched after these observations.
     pub(super) fn decide(&self, observations: &[&Observation]) -> Decision {
-        let eligible = self.eligible(observations);
-        let Some(standing) = Standing::of(&self.task, observations, &eligible) else {
+        let judged = Judged::of(&self.task, observations);
+        let eligible = &judged.eligible;
+        let Some(standing) = Standing::of(&self.task, observations, &judged) else {
             let is_left = eligible.iter().any(|it| it.is_in());
             let why = if is_left { Finished::NoValues } else { Finished::NothingLeft };
             return Decision::Finish(why);

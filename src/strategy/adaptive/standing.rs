@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::super::confirm::Noise;
 use super::super::finished::Leader;
 use super::super::{Observation, Task};
-use super::eligible::{ENOUGH, Eligible, above, keeps};
+use super::eligible::{ENOUGH, Eligible, Judged, above};
 use super::observed::Launches;
 use crate::statistics::{LaunchMean, MAX_JUMPS, MachineFit, fit, fit_race};
 
@@ -77,15 +77,11 @@ pub(crate) struct Standing {
 
 impl Standing {
     /// That of these observations; `None` while none that is in the race has a value.
-    pub(crate) fn of(
-        task: &Task,
-        observations: &[&Observation],
-        eligible: &[Eligible],
-    ) -> Option<Self> {
+    pub(crate) fn of(task: &Task, observations: &[&Observation], judged: &Judged) -> Option<Self> {
+        let Judged { eligible, keeps } = judged;
         let launches = Launches::of(task, observations);
         let counts = launches.counts(task.configurations);
-        let keeps = keeps(task, observations);
-        let (arms, far) = fitted(&launches, &counts, eligible, &keeps);
+        let (arms, far) = fitted(&launches, &counts, eligible, keeps);
         let first = Estimates::of(&launches.means, arms)?;
         let is_in = |arm: usize| eligible[arm].is_in();
         let may_lead = |arm: usize| eligible[arm] != Eligible::Hardly && is_in(arm);
@@ -112,6 +108,11 @@ impl Standing {
         let probability = (1.0 - doubt.breaks - doubt.rivals - doubt.out).max(0.0);
         let noise = closer.as_ref().unwrap_or(&first).noise();
         Some(Self { leader, rivals, probability, doubt, launches: counts, noise })
+    }
+
+    /// Whether something was launched twice, so that it was measured what launches differ by.
+    pub(super) fn knows_scatter(&self) -> bool {
+        self.launches.iter().any(|launches| *launches > 1)
     }
 
     /// What is held for the best.

@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::super::{Finished, InFlight, Limits, ObservedRepeat, TrialOutcome};
+use super::eligible::{Eligible, Judged};
 use super::*;
 use crate::metric::Goal;
 use crate::strategy::{Purpose, Strategy as _};
@@ -438,4 +439,33 @@ proptest! {
             prop_assert_eq!(order(&observations), order(&run(&strategy, &world).0));
         }
     }
+}
+
+#[test]
+fn an_end_before_anything_was_launched_twice_claims_no_probability() {
+    let world = World::of(&[400.0, 100.0, 410.0, 390.0]);
+    let ended = |most: u32| {
+        let spec = AdaptiveStrategy { max_launches: Some(most), ..AdaptiveStrategy::default() };
+        run(&Adaptive::new(spec, world.task()), &world).1
+    };
+    assert_eq!(ended(4), Finished::Spent { launches: 4, leader: None });
+    let Finished::Spent { leader: Some(leader), .. } = ended(6) else { panic!("{:?}", ended(6)) };
+    assert_eq!(leader.configuration, 1);
+}
+
+#[test]
+fn who_is_out_for_a_failure_keeps_no_bound_and_who_may_keep_it_is_known_by_the_same_figures() {
+    let mut world = World::of(&[200.0, 100.0, 210.0, 190.0]);
+    world.bounded = vec![0.5, 1.5, 0.99, 0.5];
+    world.broken = BTreeSet::from([3]);
+    let observed: Vec<Observation> = (0..4).map(|it| world.observe(it, it as usize, 3)).collect();
+    let judged = Judged::of(&world.task(), &observed.iter().collect::<Vec<_>>());
+    assert_eq!(
+        judged.eligible,
+        [Eligible::Yes, Eligible::No, Eligible::Perhaps, Eligible::No],
+        "{judged:?}"
+    );
+    let [kept, out, open, failed] = judged.keeps[..] else { panic!("{judged:?}") };
+    assert!(kept > 0.99 && out < 0.01 && (0.5..0.9).contains(&open), "{judged:?}");
+    assert!(failed < f64::EPSILON);
 }

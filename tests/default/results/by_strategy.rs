@@ -217,7 +217,7 @@ fn of_each_one_that_a_strategy_dropped_it_is_said_why_and_since_when() {
 
 fn not_again(row: &RankedConfiguration) -> Option<(u32, WhyNotAgain)> {
     row.remarks.iter().find_map(|it| match it {
-        Remark::NotLaunchedAgain(it) => Some((it.after_launch, it.why.clone())),
+        Remark::NotLaunchedAgain(it) => Some((it.dropped.after_launch, it.why.clone())),
         _ => None,
     })
 }

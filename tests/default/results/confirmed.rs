@@ -18,7 +18,7 @@ use vllm_grid::strategy::confirm::Ended;
 use super::builder::{Building, sweep};
 
 /// Two repeats of one launch, which differ by 4 %.
-fn repeats(value: f64) -> Vec<f64> {
+pub(crate) fn repeats(value: f64) -> Vec<f64> {
     vec![value * 0.98, value * 1.02]
 }
 
@@ -33,7 +33,7 @@ fn swept() -> SweepRecord {
 }
 
 /// The same with fresh launches in turn, in which `a` takes `value` ms.
-fn confirming(value: f64, pairs: i64, ended: Option<Ended>) -> SweepRecord {
+pub(crate) fn confirming(value: f64, pairs: i64, ended: Option<Ended>) -> SweepRecord {
     let mut record = swept();
     let of_sweep = record.launches.len();
     for at in 0..pairs {
@@ -49,7 +49,7 @@ fn confirming(value: f64, pairs: i64, ended: Option<Ended>) -> SweepRecord {
     opened(record, 1, ended)
 }
 
-fn opened(mut record: SweepRecord, number: u32, ended: Option<Ended>) -> SweepRecord {
+pub(crate) fn opened(mut record: SweepRecord, number: u32, ended: Option<Ended>) -> SweepRecord {
     let at: jiff::Timestamp = "2026-11-25T18:00:00Z".parse().unwrap();
     let asked = Confirmation {
         number,

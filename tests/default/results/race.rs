@@ -205,7 +205,7 @@ fn reasons(record: &SweepRecord) -> Vec<(String, u32, WhyNotAgain)> {
     let of = |row: &vllm_grid::results::ranking::RankedConfiguration| {
         row.remarks.iter().find_map(|it| match it {
             Remark::NotLaunchedAgain(it) => {
-                Some((row.name.clone(), it.after_launch, it.why.clone()))
+                Some((row.name.clone(), it.dropped.after_launch, it.why.clone()))
             }
             _ => None,
         })
@@ -277,6 +277,9 @@ fn a_race_that_ended_before_it_was_sure_is_confirmed_or_swept_for_longer() {
         }
     }
     let mut record = race.ended(true, "as many launches as allowed");
+    if let StrategySpec::Adaptive(spec) = &mut record.manifest.strategy {
+        spec.max_launches = Some(record.launches.len() as u32);
+    }
     record.manifest.baseline = Some("production".to_owned());
     let short = rank(&record).chosen.unwrap();
     assert!(short.is_short(), "{short:?}");

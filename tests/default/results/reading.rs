@@ -183,6 +183,7 @@ pub(crate) fn gain(candidate: &str, ratio: f64, low: f64, high: f64) -> Confirme
         ended: Some(vllm_grid::strategy::confirm::Ended::Precise),
         earlier: None,
         machine: None,
+        bounds: Vec::new(),
     }
 }
 

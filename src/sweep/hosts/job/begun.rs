@@ -12,6 +12,7 @@ use crate::history::HistoryError;
 use crate::history::folder::Folder;
 use crate::history::production::changed_parts;
 use crate::history::record::{Manifest, SweepRecord, workloads_sha256};
+use crate::history::replay::{IllegalEntry, replay};
 use crate::secret::Secrets;
 use crate::sweep::difference::image_id;
 use crate::sweep::resume::{ResumeError, read_for_stack};
@@ -75,8 +76,12 @@ impl Begun {
     /// When it cannot be read here, or is not what the run was begun with.
     pub async fn read(order: &JobOrder, secrets: &Secrets) -> Result<Self, BegunError> {
         let folder = Folder::existing(&order.run)?;
-        // Of the latest block: a change may have been accepted.
-        let record = folder.record()?;
+        // Of the latest block: a change may have been accepted. What this node's file system does
+        // not show yet of the journal is of launches.
+        let seen = folder.see().map_err(HistoryError::from)?;
+        let damaged = |illegal: IllegalEntry| illegal.in_journal(folder.journal_path());
+        let record = replay(folder.manifest()?, seen.lines());
+        let record = record.map_err(|illegal| HistoryError::from(damaged(illegal)))?;
         let found = record.manifest.run_id();
         if found != order.run_id {
             let (folder, ordered) = (order.run.display().to_string(), order.run_id.clone());

@@ -19,6 +19,9 @@ use crate::engine::Engine;
 use crate::machine::Machine;
 use crate::sweep::launch::Measure;
 
+/// Why a job waits whose nodes are all down, as Slurm says it.
+const DOWN: &str = "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority \
+                    partitions";
 /// Seconds from a job's start to its program.
 const START: u64 = 1;
 /// Seconds from the first signal to the last one.
@@ -32,6 +35,7 @@ struct FakeJob {
     restarts: u32,
     comment: String,
     exclude: Vec<String>,
+    only: String,
     folder: PathBuf,
     held: bool,
     ask: CancellationToken,
@@ -196,23 +200,37 @@ impl FakeSlurm {
     fn schedule(&self) {
         let started = self.with(|state| {
             let busy = |state: &State, node: &str| {
-                state.jobs.values().any(|it| it.state == "RUNNING" && it.node.as_deref() == Some(node))
+                state
+                    .jobs
+                    .values()
+                    .any(|it| it.state == "RUNNING" && it.node.as_deref() == Some(node))
             };
             let mut started = Vec::new();
-            let waiting: Vec<u32> =
-                state.jobs.iter().filter(|(_, it)| it.state == "PENDING" && !it.held).map(|it| *it.0).collect();
+            let waiting: Vec<u32> = state
+                .jobs
+                .iter()
+                .filter(|(_, it)| it.state == "PENDING" && !it.held)
+                .map(|it| *it.0)
+                .collect();
             for id in waiting {
-                let exclude = state.jobs[&id].exclude.clone();
-                let allowed: Vec<String> = state.nodes.iter().filter(|(name, takes)| **takes && !exclude.contains(name)).map(|it| it.0.clone()).collect();
+                let (exclude, only) = (&state.jobs[&id].exclude, &state.jobs[&id].only);
+                let fits = |it: &String| !exclude.contains(it) && (only.is_empty() || only == it);
+                let allowed: Vec<String> = state
+                    .nodes
+                    .iter()
+                    .filter(|(name, takes)| **takes && fits(name))
+                    .map(|it| it.0.clone())
+                    .collect();
                 let free = allowed.iter().find(|it| !busy(state, it)).cloned();
                 let job = state.jobs.get_mut(&id).expect("it is there");
                 match free {
                     Some(node) => {
-                        (job.state, job.node, job.reason) = ("RUNNING", Some(node.clone()), String::new());
+                        (job.state, job.node, job.reason) =
+                            ("RUNNING", Some(node.clone()), String::new());
                         started.push((id, node));
                     }
                     None if allowed.is_empty() => {
-                        job.reason = "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions".to_owned();
+                        job.reason = DOWN.to_owned();
                     }
                     None => job.reason = "Resources".to_owned(),
                 }
@@ -272,6 +290,7 @@ impl FakeSlurm {
             restarts: 0,
             comment: of("--comment"),
             exclude,
+            only: of("--nodelist"),
             folder: of("--chdir").into(),
             held: words.iter().any(|it| it == "--hold"),
             ask: CancellationToken::new(),
@@ -347,7 +366,10 @@ impl Tool for FakeSlurm {
                     .map(str::to_owned)
                     .collect();
                 let id: u32 = of("JobId=").parse().expect("an id");
-                self.with(|state| state.jobs.get_mut(&id).expect("a job").exclude = nodes);
+                self.with(|state| {
+                    let job = state.jobs.get_mut(&id).expect("a job");
+                    (job.exclude, job.only) = (nodes, String::new());
+                });
                 self.schedule();
                 answer(0, String::new(), "")
             }

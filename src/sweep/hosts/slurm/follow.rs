@@ -170,8 +170,7 @@ impl Following<'_> {
         }
         match same {
             Ok(()) => {
-                let name = &self.making.order.launch.configuration.name;
-                self.cluster.nodes().has(name, &host);
+                self.cluster.nodes().has_order(self.making.order, &host);
             }
             Err(why) => {
                 self.cluster.nodes().refuse(&host, &why);
@@ -243,15 +242,17 @@ impl Following<'_> {
             State::Waits => {
                 let reason = job.reason.clone().unwrap_or_default();
                 if let Some(advice) = never_starts(&reason).filter(|_| self.asked.is_none()) {
+                    let asked = request::asked(&self.cluster.block);
                     return Err(environment(format!(
-                        "job {} of launch {launch} never starts ({reason}): {advice}",
+                        "job {} of launch {launch} never starts ({reason}): {advice}. It asks for: \
+                         {asked}",
                         self.job
                     )));
                 }
                 if is_short_of_nodes(&reason) && !std::mem::replace(&mut self.may_go_anywhere, true)
                 {
                     let refused: Vec<String> = self.cluster.nodes().refused().cloned().collect();
-                    let words = request::exclude_only(&self.job, &refused);
+                    let words = request::exclude_only(&self.cluster.block, &self.job, &refused);
                     let _ = self.cluster.tool.run(&words).await;
                 }
                 self.says(match reason.as_str() {
@@ -355,7 +356,9 @@ impl Following<'_> {
         if let Some(made) = self.ended_by_us() {
             return made;
         }
-        if self.asked.is_some() {
+        // What was cancelled while nobody followed it was a person's stop, or `recover`.
+        let is_stopped = self.making.taken_up.is_some() && ended == Some(Ended::Cancelled);
+        if self.asked.is_some() || is_stopped {
             return LaunchOutcome::Interrupted.into();
         }
         let loss = if self.requeued { Loss::Requeued } else { loss::of(ended) };

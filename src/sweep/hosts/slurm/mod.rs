@@ -10,6 +10,7 @@ mod follow;
 pub mod loss;
 pub mod nodes;
 pub mod partition;
+mod place;
 pub mod reading;
 pub mod request;
 pub mod state;

@@ -7,6 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::LaunchRecord;
 use crate::machine::Machine;
+use crate::strategy::Purpose;
+use crate::sweep::launch::TrialOrder;
+
+/// Where a launch is to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// On this node.
+    pub only: Option<String>,
+    /// Not on these.
+    pub exclude: Vec<String>,
+}
+
+/// The pair that an order is one of: a duel, or a pair of a confirmation.
+fn pair(order: &TrialOrder) -> Option<(Purpose, u32)> {
+    let is_one = matches!(order.purpose, Purpose::Final | Purpose::Confirm);
+    is_one.then_some((order.purpose, order.round))
+}
 
 /// Nodes, as far as a run knows them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +32,8 @@ pub struct Nodes {
     had: BTreeMap<String, BTreeSet<String>>,
     /// Nodes that are not used again, with the reason.
     refused: BTreeMap<String, String>,
+    /// The node of the first launch of each pair that is compared directly.
+    pairs: BTreeMap<(Purpose, u32), String>,
     /// The kind of machine that all have to be: that of the first one.
     machine: Option<Machine>,
 }
@@ -43,6 +62,14 @@ impl Nodes {
         self.had.entry(configuration.to_owned()).or_default().insert(host.to_owned());
     }
 
+    /// The same of what an order asks for: where it is one of a pair, the other one follows it.
+    pub fn has_order(&mut self, order: &TrialOrder, host: &str) {
+        self.has(&order.launch.configuration.name, host);
+        if let Some(pair) = pair(order) {
+            self.pairs.entry(pair).or_insert_with(|| host.to_owned());
+        }
+    }
+
     /// A node is not used again.
     pub fn refuse(&mut self, host: &str, why: &str) {
         self.refused.entry(host.to_owned()).or_insert_with(|| why.to_owned());
@@ -59,12 +86,25 @@ impl Nodes {
         if differs.is_empty() { Ok(()) } else { Err(differs.join("; ")) }
     }
 
+    /// Where a launch is to run, out of the nodes that take jobs: both of a pair on one node, all
+    /// others on nodes that did not have their configuration.
+    ///
+    /// # Errors
+    /// Why no node is left.
+    pub fn placed(&self, order: &TrialOrder, up: &[String]) -> Result<Placed, String> {
+        let spread = self.exclude(&order.launch.configuration.name, up)?;
+        let Some(pair) = pair(order) else { return Ok(Placed { only: None, exclude: spread }) };
+        let only =
+            self.pairs.get(&pair).filter(|it| up.contains(it) && !self.refused.contains_key(*it));
+        Ok(Placed { only: only.cloned(), exclude: self.refused.keys().cloned().collect() })
+    }
+
     /// Nodes that a launch of a configuration must not run on, out of those that take jobs:
     /// those that are refused, and those that had it already, as long as there are others.
     ///
     /// # Errors
     /// Why no node is left.
-    pub fn exclude(&self, configuration: &str, up: &[String]) -> Result<Vec<String>, String> {
+    fn exclude(&self, configuration: &str, up: &[String]) -> Result<Vec<String>, String> {
         let usable = |it: &&String| !self.refused.contains_key(*it);
         if !up.is_empty() && !up.iter().any(|it| usable(&it)) {
             let each = self.refused.iter().map(|(host, why)| format!("{host}: {why}"));
@@ -91,6 +131,9 @@ impl Nodes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::configuration::Configuration;
+    use crate::engine::LaunchOrder;
+    use crate::gate::GateOrder;
     use crate::history::loss::Loss;
 
     fn up(all: &[&str]) -> Vec<String> {
@@ -113,6 +156,46 @@ mod tests {
         assert_eq!(nodes.exclude("a", &all), Ok(Vec::new()));
         // Without an answer of the cluster nobody knows whether there is another one.
         assert_eq!(nodes.exclude("a", &[]), Ok(Vec::new()));
+    }
+
+    fn order(configuration: &str, purpose: Purpose, round: u32) -> TrialOrder {
+        TrialOrder {
+            launch: LaunchOrder {
+                sweep: "s".to_owned(),
+                launch: 1,
+                configuration: Configuration {
+                    name: configuration.to_owned(),
+                    ..Configuration::default()
+                },
+                folder: "runs/s/launches/1-a".into(),
+                worked: std::time::Duration::ZERO,
+            },
+            trial: 0,
+            purpose,
+            round,
+            salt: String::new(),
+            seed: 0,
+            gates: GateOrder::default(),
+            passes: Vec::new(),
+            early: None,
+        }
+    }
+
+    #[test]
+    fn both_of_a_pair_run_on_one_node_whatever_they_had_before() {
+        let mut nodes = Nodes::default();
+        nodes.has("b", "n1");
+        let all = up(&["n1", "n2"]);
+        let (first, second) = (order("a", Purpose::Final, 3), order("b", Purpose::Final, 3));
+        let anywhere = Placed::default();
+        assert_eq!(nodes.placed(&first, &all), Ok(anywhere.clone()));
+        nodes.has_order(&first, "n1");
+        let only = Placed { only: Some("n1".to_owned()), exclude: Vec::new() };
+        assert_eq!(nodes.placed(&second, &all), Ok(only));
+        assert_eq!(nodes.placed(&order("b", Purpose::Final, 4), &all), Ok(anywhere.clone()));
+        assert_eq!(nodes.placed(&second, &up(&["n2"])), Ok(anywhere), "n1 is down");
+        let spread = Placed { only: None, exclude: up(&["n1"]) };
+        assert_eq!(nodes.placed(&order("b", Purpose::Screen, 3), &all), Ok(spread));
     }
 
     #[test]

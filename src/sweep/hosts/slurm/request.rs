@@ -31,6 +31,8 @@ pub struct JobRequest<'a> {
     pub script: &'a Path,
     /// Nodes that it must not run on.
     pub exclude: &'a [String],
+    /// The node that it must run on, where it is one of a pair.
+    pub only: Option<&'a str>,
 }
 
 /// The comment of a job: a cross-check only.
@@ -68,12 +70,22 @@ pub fn submit(request: &JobRequest<'_>) -> Vec<String> {
     if block.exclusive {
         words.push("--exclusive".to_owned());
     }
-    if !request.exclude.is_empty() {
-        words.push(option("exclude", &request.exclude.join(",")));
-    }
-    words.extend(block.options.iter().cloned());
+    words.extend(request.only.map(|it| option("nodelist", &it)));
+    words.extend(excluded(block, request.exclude).map(|it| option("exclude", &it)));
+    words.extend(block.other_options().cloned());
     words.push(request.script.display().to_string());
     words
+}
+
+/// What the grid asks for, as options: for a person.
+pub fn asked(block: &SlurmBlock) -> String {
+    let named =
+        |name: &str, value: &Option<String>| value.as_ref().map(|it| format!("--{name}={it}"));
+    let of_keys = [named("partition", &block.partition), named("gres", &block.gres)];
+    let exclusive = block.exclusive.then(|| "--exclusive".to_owned());
+    let all = of_keys.into_iter().flatten().chain(exclusive).chain(block.options.iter().cloned());
+    let all: Vec<String> = all.collect();
+    if all.is_empty() { "nothing in particular".to_owned() } else { all.join(" ") }
 }
 
 /// Seconds as `days-hours:minutes:seconds`: whole minutes, as Slurm counts them.
@@ -95,10 +107,18 @@ pub fn release(job: &str) -> Vec<String> {
     words(&["scontrol", "release", job])
 }
 
-/// `scontrol update`: a job that waits must not run on these nodes, and may on all others.
-pub fn exclude_only(job: &str, nodes: &[String]) -> Vec<String> {
-    let (job, nodes) = (format!("JobId={job}"), format!("ExcNodeList={}", nodes.join(",")));
-    words(&["scontrol", "update", &job, &nodes])
+/// These nodes with those that a grid excludes; `None` without any.
+fn excluded(block: &SlurmBlock, nodes: &[String]) -> Option<String> {
+    let all: Vec<&str> = block.excluded().chain(nodes.iter().map(String::as_str)).collect();
+    (!all.is_empty()).then(|| all.join(","))
+}
+
+/// `scontrol update`: a job that waits must not run on these nodes and those that the grid
+/// excludes, and may on all others, also where it was to run on one of them alone.
+pub fn exclude_only(block: &SlurmBlock, job: &str, nodes: &[String]) -> Vec<String> {
+    let nodes = excluded(block, nodes).unwrap_or_default();
+    let (job, nodes) = (format!("JobId={job}"), format!("ExcNodeList={nodes}"));
+    words(&["scontrol", "update", &job, &nodes, "ReqNodeList="])
 }
 
 /// `squeue` of all jobs of this user, those that ended a moment ago among them: one call for all.
@@ -161,6 +181,7 @@ mod tests {
             output: &folder.join("job.log"),
             script: &script_path(folder),
             exclude: &["n1".to_owned(), "n3".to_owned()],
+            only: Some("n2"),
         };
         let words = submit(&request);
         let expected = [
@@ -180,12 +201,23 @@ mod tests {
             "--partition=gpu",
             "--gres=gpu:rtx4090:2",
             "--exclusive",
+            "--nodelist=n2",
             "--exclude=n1,n3",
             "--account=lab",
             "--qos=night",
             "/share/runs/a b/launches/007-seqs8/job.sh",
         ];
         assert_eq!(words, expected);
+        let own = SlurmBlock {
+            options: vec!["--exclude=n[7-9]".to_owned(), "--mem=0".to_owned()],
+            ..block.clone()
+        };
+        let words = submit(&JobRequest { block: &own, ..request.clone() });
+        let excludes: Vec<&String> =
+            words.iter().filter(|it| it.starts_with("--exclude")).collect();
+        assert_eq!(excludes, ["--exclude=n[7-9],n1,n3"], "sbatch takes the last one only");
+        assert_eq!(exclude_only(&own, "7", &["n1".to_owned()])[3], "ExcNodeList=n[7-9],n1");
+        assert_eq!(exclude_only(&block, "7", &[])[3], "ExcNodeList=");
         let bare = SlurmBlock {
             partition: None,
             gres: None,
@@ -193,7 +225,7 @@ mod tests {
             options: Vec::new(),
             ..block.clone()
         };
-        let words = submit(&JobRequest { block: &bare, exclude: &[], ..request });
+        let words = submit(&JobRequest { block: &bare, exclude: &[], only: None, ..request });
         let asks = |name: &str| words.iter().any(|it| it.starts_with(name));
         assert!(!["--partition", "--gres", "--exclusive", "--exclude"].iter().any(|it| asks(it)));
     }

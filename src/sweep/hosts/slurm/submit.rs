@@ -12,6 +12,7 @@ use super::super::job::{FORMAT, Files, JobOrder};
 use super::super::{Making, SweepError};
 use super::cluster::Cluster;
 use super::loss;
+use super::nodes::Placed;
 use super::reading::{Node, jobs, nodes, submitted};
 use super::request::{self, JobRequest};
 use super::tool::{Answer, ToolError};
@@ -34,9 +35,9 @@ impl Cluster {
     /// Submits a launch, and lets its job start once its id is journalled.
     pub(super) async fn submit(&self, making: &Making<'_>) -> Result<Submitted, SweepError> {
         let launch = making.order.launch.launch;
-        let exclude = self.exclude(making).await?;
+        let placed = self.placed(making).await?;
         self.write(making)?;
-        let Some(job) = self.accepted(making, &exclude).await? else {
+        let Some(job) = self.accepted(making, &placed).await? else {
             return Ok(Submitted::Stopped);
         };
         let entry = Entry::JobSubmitted { launch, job: job.clone() };
@@ -84,7 +85,7 @@ impl Cluster {
     async fn accepted(
         &self,
         making: &Making<'_>,
-        exclude: &[String],
+        placed: &Placed,
     ) -> Result<Option<String>, SweepError> {
         let launch = making.order.launch.launch;
         let folder = Self::folder_of(making);
@@ -96,7 +97,8 @@ impl Cluster {
             folder: &folder,
             output: &Files::of(&folder).output(),
             script: &request::script_path(&folder),
-            exclude,
+            exclude: &placed.exclude,
+            only: placed.only.as_deref(),
         };
         let words = request::submit(&request);
         let emit = making.emit.of_launch(launch);
@@ -167,12 +169,11 @@ impl Cluster {
         Ok(true)
     }
 
-    /// Nodes that a launch must not run on.
-    async fn exclude(&self, making: &Making<'_>) -> Result<Vec<String>, SweepError> {
+    /// Where a launch is to run.
+    async fn placed(&self, making: &Making<'_>) -> Result<Placed, SweepError> {
         let up = self.nodes_up().await;
-        let configuration = &making.order.launch.configuration.name;
-        let exclude = self.nodes().exclude(configuration, &up);
-        exclude.map_err(|why| {
+        let placed = self.nodes().placed(making.order, &up);
+        placed.map_err(|why| {
             environment(format!("no node is left that can make launches: {why}. `vllm-grid resume` continues when that is put right"))
         })
     }

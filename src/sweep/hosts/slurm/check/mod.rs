@@ -141,7 +141,7 @@ async fn partition(tool: &dyn Tool, check: Check<'_>, findings: &mut Findings) {
         }
     };
     let SeenPartition { name, nodes, up, fitting, idle, .. } = &seen;
-    let text = format!("{name}: {up} of {nodes} nodes take jobs, {idle} idle now");
+    let text = format!("{name}: {up} of {nodes} nodes take jobs");
     if !seen.is_up {
         let advice = "`scontrol show partition` tells why";
         findings.problem("partition", format!("{name} takes no jobs: it is down"), advice);
@@ -156,8 +156,11 @@ async fn partition(tool: &dyn Tool, check: Check<'_>, findings: &mut Findings) {
             let advice = "`sinfo -N -o '%N %G'` shows what nodes have";
             findings.problem("gres", format!("no node of {name} has {gres}"), advice);
         }
-        Some(gres) => findings.ok("gres", format!("{fitting} nodes have {gres}")),
-        None => findings.ok("gres", "none is asked for".to_owned()),
+        Some(gres) => {
+            let text = format!("{fitting} nodes have {gres}, {idle} of them are idle now");
+            findings.ok("gres", text);
+        }
+        None => findings.ok("gres", format!("none is asked for; {idle} nodes are idle now")),
     }
     limits(check, &seen, findings);
 }
@@ -232,12 +235,15 @@ async fn submit(
         output: &probe.output(),
         script: &probe.script(),
         exclude: &[],
+        only: None,
     });
     let why = match done(tool, &words).await {
         Ok(answer) => match reading::submitted(&answer.out) {
             Some(job) => {
                 let Err(why) = done(tool, &request::release(&job)).await else { return Some(job) };
-                findings.problem("job", why, "may this user release jobs?");
+                let is_too_much = why.contains("configuration not available");
+                let advice = if is_too_much { TOO_MUCH } else { "may this user release jobs?" };
+                findings.problem("job", why, advice);
                 // Held, it would stay for ever.
                 let _ = tool.run(&request::cancel(&job)).await;
                 return None;
@@ -252,6 +258,9 @@ async fn submit(
     findings.problem("job", why, "a launch's job would be refused, too");
     None
 }
+
+/// What to do where the cluster releases no job that asks for so much.
+const TOO_MUCH: &str = "no node has what a launch asks for: look at `gres` and `options`";
 
 /// Cancels a job that was accepted, though nobody said so: it bears this run's comment.
 async fn cancel_ours(tool: &dyn Tool, run_id: &str) {
@@ -360,10 +369,12 @@ async fn over(
     findings: &mut Findings,
 ) {
     let ended = Instant::now();
+    let state = job.as_ref().map(|it| it.state);
+    let is_by_itself = matches!(state, None | Some(State::Ended(Ended::Completed | Ended::Failed)));
     let answer = loop {
         let answer = NodeAnswer::take(&probe.folder);
-        // A job that printed why it failed will not answer.
-        let waits = probe.printed().is_none() && !check.cancel.is_cancelled();
+        // A job that printed why it failed will not answer, nor will one that the cluster ended.
+        let waits = is_by_itself && probe.printed().is_none() && !check.cancel.is_cancelled();
         if answer.is_some() || ended.elapsed() >= LATE || !waits {
             break answer;
         }

@@ -1,0 +1,186 @@
+//! Bounds and confirmations: fresh launches did not choose the configuration, so what they show
+//! of its bounds decides whether it is confirmed.
+
+use vllm_grid::history::record::SweepRecord;
+use vllm_grid::report::reading::render;
+use vllm_grid::results::applicable::{Refusal, chosen};
+use vllm_grid::results::confirmable::{self, pair};
+use vllm_grid::results::confirmed::ConfirmedGain;
+use vllm_grid::results::ranking::{ConstraintVerdict, rank};
+use vllm_grid::results::reading::next::{Change, NextStep};
+use vllm_grid::results::reading::{Place, Reading, Statement};
+use vllm_grid::strategy::confirm::Ended;
+use vllm_grid::strategy::{AdaptiveStrategy, StrategySpec};
+
+use crate::results::builder::Building;
+use crate::results::confirmed::{confirming, repeats};
+
+const BOUND: f64 = 1000.0;
+
+/// `a` takes 70 ms in place of 100 ms; in the sweep its bounded metric is `own` ms, and in seven
+/// fresh launches it is `fresh` ms. Launches differ by about 2 %.
+fn bounded(own: f64, fresh: f64) -> SweepRecord {
+    with_metric(confirming(70.0, 7, Some(Ended::Precise)), own, fresh)
+}
+
+fn with_metric(mut record: SweepRecord, own: f64, fresh: f64) -> SweepRecord {
+    record = record.constraint("kv_cache.ttft_miss_ms", None, Some(BOUND));
+    let launches = std::mem::take(&mut record.launches);
+    for (at, launch) in launches.into_iter().enumerate() {
+        let value = match (launch.configuration.as_str(), launch.confirmation) {
+            ("a", Some(_)) => fresh,
+            ("a", None) => own,
+            _ => 500.0,
+        };
+        record.launches.push(launch);
+        record = record.and("ttft_miss_ms", &repeats(value * [1.0, 1.02, 0.98][at % 3]));
+    }
+    record
+}
+
+fn gain(record: &SweepRecord) -> ConfirmedGain {
+    rank(record).confirmed[0].clone()
+}
+
+fn reading(record: &SweepRecord) -> Reading {
+    let place = Place { run: "run".to_owned(), ..Place::default() };
+    Reading::of(&rank(record), &record.manifest, &place)
+}
+
+fn text(record: &SweepRecord) -> String {
+    render(&reading(record), 80).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn what_breaks_a_bound_in_fresh_launches_is_not_confirmed_however_fast_it_is() {
+    let record = bounded(700.0, 1500.0);
+    let own = rank(&record);
+    let row = own.rows.iter().find(|row| row.name == "a").unwrap();
+    assert_eq!((row.rank, row.constraints[0].verdict), (Some(1), ConstraintVerdict::Holds));
+    let gain = gain(&record);
+    assert!(gain.shown && gain.breaks_a_bound() && !gain.is_confirmed(), "{gain:?}");
+    let said = gain.to_string();
+    assert!(said.starts_with("a breaks a bound, though it is better than production: "), "{said}");
+    assert!(said.contains("; broken is the bound of kv_cache.ttft_miss_ms: 15"), "{said}");
+
+    let reading = reading(&record);
+    let Statement::BoundBroken { configuration, better: true, .. } = &reading.result else {
+        panic!("{:?}", reading.result)
+    };
+    assert_eq!(configuration, "a");
+    let choice = reading.choice.as_ref().unwrap();
+    assert_eq!((choice.configuration.as_str(), choice.is_baseline), ("production", true));
+    assert_eq!(reading.next[0], NextStep::Change { change: Change::Bounds });
+    insta::assert_snapshot!(render(&reading, 80));
+}
+
+#[test]
+fn what_is_broken_and_not_better_says_both() {
+    let said = text(&with_metric(confirming(100.0, 7, Some(Ended::Precise)), 700.0, 1500.0));
+    let expected = "RESULT Not confirmed: a breaks the bound of ttft_miss_ms, and fresh launches do \
+                    not show that it is faster than production.";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_bound_that_fresh_launches_leave_open_is_named_and_measured_further() {
+    let mut record = bounded(700.0, 995.0);
+    assert!(gain(&record).is_confirmed() && gain(&record).open().count() == 1);
+    let said = text(&record);
+    let expected = "RESULT a is faster than production: confirmed on fresh launches. Whether it \
+                    keeps the bound of ttft_miss_ms is not shown.";
+    assert!(said.contains(expected), "{said}");
+    assert!(said.ends_with("NEXT vllm-grid confirm run --claim 5% (continues)"), "{said}");
+    // Where there may be no more launches, it is to be used or not.
+    record.confirmations[0].ended = Some(Ended::Pairs);
+    assert_eq!(reading(&record).next, [NextStep::UseFlags]);
+    let ranking = rank(&record);
+    let applied = chosen(&record, &ranking, &reading(&record), None).unwrap();
+    assert!(applied.warnings[0].contains("keeps the bound of"), "{applied:?}");
+}
+
+/// The command that is advised may not be refused.
+#[test]
+fn a_bound_that_the_sweep_s_few_launches_leave_open_is_no_refusal_after_a_confirmation() {
+    let mut record = bounded(995.0, 995.0);
+    record.manifest.strategy = StrategySpec::Adaptive(AdaptiveStrategy::default());
+    // Two launches of each are left of the sweep.
+    record.launches.drain(..2);
+    let continued = pair(&record, &rank(&record), None, None).unwrap();
+    assert_eq!(continued.candidate, "a");
+    record.launches.retain(|it| it.confirmation.is_none());
+    record.confirmations.clear();
+    let refused = pair(&record, &rank(&record), None, None).unwrap_err();
+    assert!(matches!(refused[..], [confirmable::Refusal::BoundOpen { .. }]), "{refused:?}");
+}
+
+#[test]
+fn what_keeps_its_bounds_in_fresh_launches_is_confirmed_by_their_figures() {
+    let record = bounded(950.0, 600.0);
+    let reading = reading(&record);
+    assert!(
+        matches!(&reading.result, Statement::Better { confirmed: true, open, .. } if open.is_empty()),
+        "{:?}",
+        reading.result
+    );
+    let mean = reading.bounds[0].estimate.unwrap().mean;
+    assert!((mean - 600.0).abs() < 20.0, "of the fresh launches: {mean}");
+    assert_eq!(reading.next, [NextStep::UseFlags]);
+}
+
+/// A person may confirm what the sweep excluded.
+#[test]
+fn what_the_sweep_shows_to_be_broken_stays_so_where_fresh_launches_leave_it_open() {
+    let record = bounded(1500.0, 995.0);
+    let gain = gain(&record);
+    assert!(gain.breaks_a_bound(), "{:?}", gain.bounds);
+    let kept = rank(&bounded(1500.0, 600.0)).confirmed[0].clone();
+    assert!(kept.is_confirmed(), "fresh launches show it: {:?}", kept.bounds);
+}
+
+#[test]
+fn what_breaks_a_bound_is_not_deployed_unless_it_is_named() {
+    let record = bounded(700.0, 1500.0);
+    let (ranking, reading) = (rank(&record), reading(&record));
+    let refused = chosen(&record, &ranking, &reading, None).unwrap_err();
+    assert!(matches!(refused, Refusal::Keep { .. }), "{refused}");
+    let named = chosen(&record, &ranking, &reading, Some("a")).unwrap();
+    assert_eq!(named.warnings, ["a breaks the bound of kv_cache.ttft_miss_ms"]);
+}
+
+#[test]
+fn another_one_that_keeps_its_bounds_is_to_be_confirmed_then() {
+    let mut record = bounded(700.0, 1500.0);
+    let b = crate::results::builder::configuration("b", &serde_json::json!({}));
+    record.manifest.configurations.push(b);
+    for (at, off) in (0..).zip([1.0, 1.02, 0.99]) {
+        record = record.launch("b", &repeats(80.0 * off)).at(1200 * at + 300);
+        record = record.and("ttft_miss_ms", &repeats(500.0 * off));
+    }
+    let said = text(&record);
+    assert!(said.ends_with("NEXT vllm-grid confirm run --configuration b"), "{said}");
+    // Its own confirmation counts as soon as it has a result.
+    let first = record.launches.iter().filter(|it| it.confirmation == Some(1));
+    let second: Vec<_> = first.cloned().collect();
+    for (number, mut launch) in (100..).zip(second) {
+        (launch.launch, launch.trial, launch.confirmation) = (number, 2_000_000 + number, Some(2));
+        let is_candidate = launch.configuration == "a";
+        if is_candidate {
+            launch.configuration = "b".to_owned();
+        }
+        record.launches.push(launch);
+        if is_candidate {
+            record = record.and("ttft_miss_ms", &repeats(500.0));
+        }
+    }
+    let mut asked = record.confirmations[0].clone();
+    (asked.asked.number, asked.asked.candidate) = (2, "b".to_owned());
+    record.confirmations.push(asked);
+    let reading = reading(&record);
+    assert!(
+        matches!(&reading.result, Statement::Better { configuration, confirmed: true, .. }
+            if configuration == "b"),
+        "{:?}",
+        reading.result
+    );
+}
