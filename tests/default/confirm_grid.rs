@@ -280,7 +280,7 @@ fn a_plan_says_that_a_confirmation_follows_and_what_is_kept_for_it() {
     place.run(&["sweep", "grid.yaml"]).expect(0);
     std::fs::write(place.path("grid.yaml"), grid(GRID, more)).unwrap();
     let plan = whole(&place.run(&["plan", "grid.yaml"]).expect(0).out);
-    assert!(plan.contains("(as in earlier runs); shows the gain to "), "{plan}");
+    assert!(plan.contains("(as in earlier runs) shows the gain to "), "{plan}");
     assert_eq!(plan.matches("(as in earlier runs)").count(), 3, "{plan}");
 }
 
