@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod examples;
 mod exit;
+mod lines;
 mod masked;
 mod output;
 mod progress;

@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 use tracing_subscriber::fmt::MakeWriter;
 use vllm_grid::secret::Secrets;
 
+use crate::lines;
+
 static SECRETS: LazyLock<Secrets> = LazyLock::new(|| {
     let secrets = Secrets::default();
     for (name, value) in std::env::vars_os() {
@@ -27,6 +29,17 @@ pub(crate) fn secrets() -> &'static Secrets {
 pub(crate) fn print_error(text: &str) {
     // A reader that is no longer there needs nothing.
     let _ = writeln!(std::io::stderr(), "{}", SECRETS.mask(text));
+}
+
+/// Writes something that a person should read, in lines of a terminal's width where it goes to
+/// one, else in one line.
+pub(crate) fn remark(text: &str) {
+    // Before it is broken: a secret in two lines would not be found.
+    let text = SECRETS.mask(text);
+    match lines::of_errors() {
+        Some(columns) => print_error(&lines::wrapped(&text, columns, "  ")),
+        None => print_error(&text),
+    }
 }
 
 /// Writes line by line, secrets masked.

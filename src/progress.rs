@@ -2,10 +2,10 @@
 //! or plain lines where the output is not a terminal. Everything goes to
 //! standard error, so that standard output holds results alone. Plain lines begin with
 //! the local time. What is said of a sweep fits 80 columns; messages of others stay on
-//! one line there, so that a log can be searched for them.
+//! one line there, so that a log can be searched for them. A terminal breaks them at its width.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ mod trials;
 mod unfinished;
 mod wording;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::ZonedDateTime;
 use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
@@ -28,6 +28,7 @@ use vllm_grid::sweep::events::{Event, Events, SoFar};
 use vllm_grid::sweep::run::Sweep;
 use vllm_grid::sweep::standing::Standing;
 
+use crate::lines::{self, wrapped};
 use crate::output::secrets;
 use trials::Trials;
 pub(crate) use unfinished::Confirms;
@@ -44,6 +45,8 @@ struct ProgressView {
     running: BTreeMap<Option<u32>, LaunchView>,
     /// The local time.
     clock: fn() -> ZonedDateTime,
+    /// Columns of the terminal that all goes to, where it is one.
+    columns: fn() -> Option<usize>,
     /// Where lines go that are no bars.
     out: Box<dyn Write + Send>,
 }
@@ -105,13 +108,13 @@ impl Progress {
             confirms: None,
             session: Session::NotBegun,
         };
-        Self::of(|| Bars::new("launches", "{msg}"), Some(view))
+        Self::of(|target| Bars::new("launches", "{wide_msg}", target), Some(view))
     }
 
     /// For so many repeats on a server that runs already.
     pub(crate) fn of_repeats(repeats: u32) -> Self {
-        let bars = || {
-            let bars = Bars::new("repeats", "about {eta_precise} left");
+        let bars = |target| {
+            let bars = Bars::new("repeats", "about {eta_precise} left", target);
             bars.overall.set_length(u64::from(repeats));
             bars
         };
@@ -120,11 +123,12 @@ impl Progress {
         progress
     }
 
-    fn of(bars: impl FnOnce() -> Bars, sweep: Option<SweepView>) -> Self {
-        let bars = std::io::stderr().is_terminal().then(bars);
+    fn of(bars: impl FnOnce(ProgressDrawTarget) -> Bars, sweep: Option<SweepView>) -> Self {
+        let columns = lines::of_errors;
+        let bars = columns().map(|_| bars(ProgressDrawTarget::stderr()));
+        let (running, clock) = (BTreeMap::new(), ZonedDateTime::now);
         let out = Box::new(std::io::stderr());
-        let view =
-            ProgressView { bars, sweep, running: BTreeMap::new(), clock: ZonedDateTime::now, out };
+        let view = ProgressView { bars, sweep, running, clock, columns, out };
         Self(Arc::new(Mutex::new(view)))
     }
 
@@ -197,17 +201,16 @@ impl Progress {
 
 impl Bars {
     /// The upper bar counts `what`, and says when it `ends`.
-    fn new(what: &str, ends: &str) -> Self {
+    fn new(what: &str, ends: &str, target: ProgressDrawTarget) -> Self {
         let style = |template: &str| {
-            ProgressStyle::with_template(template)
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("=> ")
+            let style = ProgressStyle::with_template(template);
+            style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
         };
-        let all = MultiProgress::new();
+        let all = MultiProgress::with_draw_target(target);
         let overall = all.add(ProgressBar::no_length());
-        // With four digits each it fits into 80 columns.
+        // With four digits each it fits into 80 columns; a message that does not is cut.
         overall.set_style(style(&format!(
-            "{what} {{pos}}/{{len}} [{{bar:20}}] {{elapsed_precise}} elapsed, {ends}"
+            "{what} {{pos}}/{{len}} [{{bar:12}}] {{elapsed_precise}} elapsed, {ends}"
         )));
         let launch = all.add(ProgressBar::no_length());
         launch.set_style(style("  {spinner} {wide_msg} {elapsed}"));
@@ -371,7 +374,7 @@ impl ProgressView {
     }
 
     fn measuring(&self, launch: Option<u32>, workload: &str, case: &str, repeat: u32) -> String {
-        let what = named(workload, case, repeat);
+        let what = wording::named(workload, case, repeat);
         let count = self.running.get(&launch).map(|launch| (launch.done + 1, launch.repeats));
         let count = count.map(|(one, all)| format!(" ({one}/{all})")).unwrap_or_default();
         format!("{}{what}{count}", self.prefix(launch))
@@ -394,10 +397,8 @@ impl ProgressView {
     fn gate(&mut self, launch: u32, report: &GateReport) {
         let prefix = self.prefix(Some(launch));
         if let Some(reason) = &report.reason {
-            self.line(&format!(
-                "{prefix}the gate `{}` is {}: {reason}",
-                report.gate, report.verdict
-            ));
+            let (gate, verdict) = (report.gate, report.verdict);
+            self.line(&format!("{prefix}the gate `{gate}` is {verdict}: {reason}"));
         }
         for finding in report.findings.iter().filter(|it| it.effect == Effect::AsBaseline) {
             self.line(&format!("{prefix}`{}`: {finding}", report.gate));
@@ -406,7 +407,7 @@ impl ProgressView {
 
     fn finished(&self, launch: Option<u32>, measurement: &Measurement) -> String {
         let Measurement { workload, case, repeat, status, reason, .. } = measurement;
-        let what = named(workload, case, *repeat);
+        let what = wording::named(workload, case, *repeat);
         let reason = reason.as_deref().unwrap_or("no reason given");
         format!("{}{what} is {}: {reason}", self.prefix(launch), status.as_str())
     }
@@ -468,7 +469,7 @@ impl ProgressView {
 
     /// A line of our own: it is broken between words where it is too long.
     fn say(&mut self, text: &str) {
-        self.write(text, Some(wording::WIDTH));
+        self.write(text, Some(lines::WIDTH));
     }
 
     /// A line with a message of others: only a terminal breaks it, and between words.
@@ -479,11 +480,13 @@ impl ProgressView {
     fn write(&mut self, text: &str, width: Option<usize>) {
         let text = clean::lines(text);
         let text = secrets().mask(&text);
-        if let Some(bars) = &self.bars {
-            let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-            let width = width.unwrap_or(wording::WIDTH);
+        if let Some(columns) = (self.columns)() {
+            let text = wrapped(&text, columns, "  ");
             // It fails only where there is no terminal any more, and so no reader.
-            let _ = bars.all.println(wording::wrapped(&text, width, "  "));
+            let _ = match &self.bars {
+                Some(bars) => bars.all.println(text),
+                None => writeln!(self.out, "{text}"),
+            };
             return;
         }
         // The time opens a line; what continues it is below the text.
@@ -494,7 +497,7 @@ impl ProgressView {
         let indent = " ".repeat(time.len() + 2);
         let text = format!("{time}{text}");
         let text = match width {
-            Some(width) => wording::wrapped(&text, width, &indent),
+            Some(width) => wrapped(&text, width, &indent),
             None => text,
         };
         // A reader that went away does not end the sweep.
@@ -505,15 +508,6 @@ impl ProgressView {
 /// A path as it can be typed.
 pub(crate) fn quoted(path: &Path) -> String {
     shell_words::quote(&path.to_string_lossy()).into_owned()
-}
-
-/// A repeat as a person names it.
-fn named(workload: &str, case: &str, repeat: u32) -> String {
-    let case = if case.is_empty() { String::new() } else { format!(" {case}") };
-    match repeat {
-        0 => format!("{workload}{case}, warm-up"),
-        _ => format!("{workload}{case}, repeat {repeat}"),
-    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub enum BenchError {
         /// The evidence of it.
         message: String,
     },
+    /// The server was lost during a gate that does not look for that.
+    #[error("the engine was lost in a gate: {0}")]
+    LostInGate(String),
     /// This process itself lacked something: nothing is known of the server.
     #[error("nothing can be measured: {0}")]
     Shortage(String),

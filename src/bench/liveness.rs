@@ -53,10 +53,15 @@ pub(crate) async fn death_evidence(
     if !matches!(error.class, Connect | Cut | InStream | ServerError) {
         return None;
     }
+    down(http).await.map(|what| Evidence::Died(format!("{}; {what}", error.message)))
+}
+
+/// What shows that the engine is down, after something failed; it may die just now.
+pub(crate) async fn down(http: &Http) -> Option<String> {
     let deadline = Instant::now() + DYING;
     loop {
         if let Some(what) = down_reason(health_by(http).await) {
-            return Some(Evidence::Died(format!("{}; {what}", error.message)));
+            return Some(what);
         }
         if Instant::now() >= deadline {
             return None;

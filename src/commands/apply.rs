@@ -20,7 +20,7 @@ use vllm_grid::results::ranking;
 use super::show;
 use crate::cli::ApplyArgs;
 use crate::exit::{CommandError, Exit, print};
-use crate::output::{print_error, secrets};
+use crate::output::{remark, secrets};
 
 /// The override's name.
 const OVERRIDE: &str = "compose.vllm-grid.yaml";
@@ -45,7 +45,7 @@ pub(crate) async fn apply(args: &ApplyArgs) -> Result<Exit, CommandError> {
         return checked(args, &target).await;
     }
     if target.simulated {
-        print_error("warning: every figure of this sweep is simulated: none comes from a GPU");
+        remark("warning: every figure of this sweep is simulated: none comes from a GPU");
     }
     match &target.engine {
         EngineBlock::Simulated(_) => Err(refused(
@@ -89,7 +89,7 @@ fn target(args: &ApplyArgs, folder: &Folder, record: &SweepRecord) -> Result<Tar
     let Chosen { configuration, warnings } = applicable::chosen(record, &ranking, &reading, name)
         .map_err(|refusal| refused(&refusal.to_string()))?;
     for warning in warnings {
-        print_error(&format!("warning: {warning}"));
+        remark(&format!("warning: {warning}"));
     }
     let manifest = &record.manifest;
     let found = manifest.configurations.iter().find(|it| it.answers_to(&configuration));
@@ -171,10 +171,10 @@ async fn deployed(
     };
     let deployment = apply::of_service(&order, source).await.map_err(|error| failed(&error))?;
     for note in found.iter().chain(&deployment.notes) {
-        print_error(&format!("note: {note}"));
+        remark(&format!("note: {note}"));
     }
     if !is_own {
-        print_error(&format!(
+        remark(&format!(
             "note: this is the service `{}`, and not what serves now: stop that one first",
             deployment.service
         ));
@@ -261,7 +261,7 @@ async fn checked(args: &ApplyArgs, target: &Target) -> Result<Exit, CommandError
 
 fn said(target: &Target, found: &Checked) -> Result<Exit, CommandError> {
     for note in &found.notes {
-        print_error(&format!("note: {note}"));
+        remark(&format!("note: {note}"));
     }
     let width = found.all.iter().map(|it| it.name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();

@@ -19,7 +19,7 @@ use vllm_grid::{report, results};
 
 use crate::cli::{Cli, Format, MetricsArgs, ReportArgs, Shell, WorkloadsArgs};
 use crate::exit::{CommandError, Exit, print, print_with};
-use crate::output::print_error;
+use crate::output::remark;
 
 /// `report` as text or JSON: what the sweep showed and its ranking, from the journal.
 pub(super) fn report(args: &ReportArgs, format: Format) -> Result<Exit, CommandError> {
@@ -55,7 +55,7 @@ pub(super) fn report(args: &ReportArgs, format: Format) -> Result<Exit, CommandE
 pub(super) fn read(folder: &Folder) -> Result<SweepRecord, CommandError> {
     let (record, notes) = folder.read()?;
     for note in notes {
-        print_error(&format!("warning: {}", clean::plain(&note)));
+        remark(&format!("warning: {}", clean::plain(&note)));
     }
     Ok(record)
 }

@@ -104,6 +104,12 @@ impl Gate {
     /// Every gate, in the order of a launch.
     pub const ALL: [Self; 3] = [Self::Canary, Self::Survival, Self::Function];
 
+    /// Whether the end of a server is what it looks for: long prompts are to be survived. In
+    /// the other gates an end is one as any other.
+    pub const fn is_of_death(self) -> bool {
+        matches!(self, Self::Survival)
+    }
+
     /// The word in grids, files and messages.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -263,6 +269,12 @@ impl GateReport {
     pub fn skipped(gate: Gate, reason: String) -> Self {
         let (findings, metrics) = (Vec::new(), BTreeMap::new());
         Self { gate, verdict: GateVerdict::Skipped, reason: Some(reason), findings, metrics }
+    }
+
+    /// Whether it found nothing that would fail a launch, whoever is excused: what was asked was
+    /// answered.
+    pub fn is_clean(&self) -> bool {
+        self.findings.iter().all(|it| it.effect == Effect::Reported)
     }
 
     /// The findings that fail it.

@@ -23,7 +23,7 @@ mod strategies;
 
 pub use cluster::{AtOnce, PlannedCluster, SeenPartition};
 pub use confirmation::PlannedConfirmation;
-pub use strategies::{Differences, PlannedStrategy, Range, by_default};
+pub use strategies::{CanShow, Differences, PlannedStrategy, Range, by_default};
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -381,6 +381,7 @@ impl<'a> Plan<'a> {
         for strategy in &mut self.strategies {
             if let Some(seconds) = seconds(&strategy.spec) {
                 strategy.took(seconds, ends);
+                strategy.differ_by(&self.differences);
             }
         }
         let own = self.strategies.iter().find(|it| it.is_chosen);

@@ -5,13 +5,12 @@
 use super::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use super::record::{LaunchRecord, SweepRecord};
 use crate::configuration::Configuration;
-use crate::gate::{BaselineFailures, Effect, Gate, GateReport, GateVerdict};
+use crate::gate::{BaselineFailures, Gate, GateReport, GateVerdict};
 
-/// Whether the end of a server during a gate is what the gate looks for. Long prompts are to be
-/// survived; an end during the other gates is an end as any other, and one from outside says
+/// Whether the end of a server during a gate is what the gate looks for; one from outside says
 /// nothing of the configuration.
 pub fn is_own_death(gate: Gate, failure: &LaunchFailure) -> bool {
-    gate == Gate::Survival && !failure.class.is_foreign()
+    gate.is_of_death() && !failure.class.is_foreign()
 }
 
 impl LaunchRecord {
@@ -27,7 +26,7 @@ impl LaunchRecord {
             return false;
         };
         // What was answered in full was asked, whatever came then.
-        if report.findings.iter().all(|it| it.effect == Effect::Reported) {
+        if report.is_clean() {
             return false;
         }
         match &self.outcome {

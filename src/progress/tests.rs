@@ -1,3 +1,4 @@
+use indicatif::TermLike;
 use vllm_grid::metric::{Constraint, MetricRef};
 use vllm_grid::strategy::Purpose;
 use vllm_grid::sweep::eta::{BudgetEnd, Source};
@@ -16,7 +17,7 @@ fn view(running: BTreeMap<Option<u32>, LaunchView>, launches: u32) -> ProgressVi
         session: Session::Partial,
     });
     let out = Box::new(std::io::sink());
-    ProgressView { bars: None, sweep, running, clock: ZonedDateTime::now, out }
+    ProgressView { bars: None, sweep, running, clock: ZonedDateTime::now, columns: || None, out }
 }
 
 /// Six trials, none of them done.
@@ -225,13 +226,89 @@ fn an_end_is_said_by_what_it_is_known_from() {
     assert_eq!(wording::short_eta(&eta(Source::Assumed, (1.0, 2.0)), &evening()), "");
 }
 
+/// At a terminal of 60 columns, also when the bars are cleared; elsewhere a message of others
+/// stays on one line.
 #[test]
-fn a_word_that_is_too_long_has_a_line_of_its_own() {
-    assert_eq!(wording::wrapped("a bb ccc", 4, "  "), "a bb\n  ccc");
-    assert_eq!(wording::wrapped("a bbbbbbbbbb c", 4, "  "), "a\n  bbbbbbbbbb\n  c");
-    // Two columns for each letter.
-    assert_eq!(wording::wrapped("模型 模型 x", 8, ""), "模型\n模型 x");
-    assert_eq!(wording::wrapped("one\ntwo", 80, "  "), "one\ntwo");
+fn a_terminal_breaks_warnings_at_its_width_and_a_log_does_not() {
+    let said = |columns: fn() -> Option<usize>| {
+        let written = Written::default();
+        let mut view = view(BTreeMap::new(), 24);
+        (view.clock, view.columns, view.out) = (evening, columns, Box::new(written.clone()));
+        view.line(&format!("warning: {}", "a long message of others ".repeat(8).trim()));
+        Progress(Arc::new(Mutex::new(view))).warn("short");
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    };
+    let broken = said(|| Some(60));
+    assert_eq!(broken.lines().count(), 5, "{broken}");
+    assert!(broken.lines().all(|line| line.len() <= 60), "{broken}");
+    assert!(broken.ends_with("\nwarning: short\n"), "{broken}");
+    let log = said(|| None);
+    assert_eq!(log.lines().count(), 2, "{log}");
+    assert!(log.lines().all(|line| line.starts_with("18:33:02 warning: ")), "{log}");
+}
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("what is written")
+    }
+}
+
+/// A terminal that moves nothing: what is drawn is there one below the other.
+impl TermLike for Written {
+    fn width(&self) -> u16 {
+        80
+    }
+
+    fn move_cursor_up(&self, _: usize) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_down(&self, _: usize) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_right(&self, _: usize) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_left(&self, _: usize) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn write_line(&self, text: &str) -> std::io::Result<()> {
+        self.write_str(&format!("{text}\n"))
+    }
+
+    fn write_str(&self, text: &str) -> std::io::Result<()> {
+        self.0.lock().unwrap().extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    fn clear_line(&self) -> std::io::Result<()> {
+        self.write_line("")
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn bars_have_one_line_each_however_long_their_messages_are() {
+    let written = Written::default();
+    let target = ProgressDrawTarget::term_like(Box::new(written.clone()));
+    let bars = Bars::new("launches", "{wide_msg}", target);
+    bars.overall.set_length(1234);
+    bars.overall.set_position(1000);
+    bars.overall.set_message("budget ends 03:10 on 29 Nov, and much more is said of it");
+    bars.launch.set_message("[1000/1234] a: ".repeat(9));
+    bars.overall.force_draw();
+    bars.launch.force_draw();
+    let drawn = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    assert!(drawn.contains("budget ends 03:10 on 29 Nov"), "{drawn}");
+    // Both are drawn one behind the other, and the first one fills its line.
+    let longest = drawn.lines().map(|line| line.chars().count()).max();
+    assert_eq!(longest, Some(2 * 80), "{drawn}");
 }
 
 #[test]

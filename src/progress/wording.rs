@@ -1,12 +1,17 @@
-//! The words for when a sweep ends, and lines that are broken between words. Pure.
+//! The words for when a sweep ends, and for a repeat. Pure.
 
 use jiff::{SignedDuration, ZonedDateTime};
-use unicode_width::UnicodeWidthStr as _;
 use vllm_grid::grid::plan::spoken;
 use vllm_grid::sweep::eta::{BudgetEnd, Eta, Source};
 
-/// Columns of a line in a log.
-pub(super) const WIDTH: usize = 80;
+/// A repeat as a person names it.
+pub(super) fn named(workload: &str, case: &str, repeat: u32) -> String {
+    let case = if case.is_empty() { String::new() } else { format!(" {case}") };
+    match repeat {
+        0 => format!("{workload}{case}, warm-up"),
+        _ => format!("{workload}{case}, repeat {repeat}"),
+    }
+}
 
 /// When a sweep ends; `None` where nothing is left.
 pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
@@ -87,27 +92,4 @@ fn at(now: &ZonedDateTime, seconds: f64) -> String {
     let form = if seconds < 600.0 { "%H:%M:%S" } else { "%H:%M" };
     let day = if then.date() == now.date() { "" } else { " on %-d %b" };
     then.strftime(&format!("{form}{day}")).to_string()
-}
-
-/// Lines of at most `width` columns, broken between words; `indent` opens what
-/// continues a line. A word that is longer has a line of its own.
-pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> String {
-    let mut lines = Vec::new();
-    for line in text.split('\n') {
-        let mut current = String::new();
-        let mut words = 0;
-        for word in line.split(' ') {
-            if words > 0 && current.width() + 1 + word.width() > width {
-                lines.push(std::mem::replace(&mut current, indent.to_owned()));
-                words = 0;
-            }
-            if words > 0 {
-                current.push(' ');
-            }
-            current.push_str(word);
-            words += 1;
-        }
-        lines.push(current);
-    }
-    lines.join("\n")
 }

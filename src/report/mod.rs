@@ -20,6 +20,7 @@ pub mod measurements;
 mod names;
 mod no_claim;
 mod notes;
+mod objectives;
 pub mod page;
 pub mod pictures;
 pub mod plan;

@@ -322,7 +322,6 @@ fn wrap<'a>(
 fn percent(share: f64) -> String {
     match share * 100.0 {
         percent if percent < 9.95 => format!("{percent:.1}%"),
-        percent if percent < 100.0 => format!("{percent:.0}%"),
-        _ => "over 100%".to_owned(),
+        percent => format!("{percent:.0}%"),
     }
 }

@@ -129,7 +129,7 @@ fn statement(reading: &Reading) -> String {
                 (false, true) => ": not yet confirmed on fresh launches",
                 (false, false) => "",
             };
-            format!("{a} is {} {b}{how}.{open}", better(&reading.metric))
+            format!("{a} is {} {b}{how}.{open}", better(reading))
         }
         Statement::BoundBroken { configuration, baseline, metrics, better: is_better } => {
             let shown =
@@ -138,13 +138,13 @@ fn statement(reading: &Reading) -> String {
                 "Not confirmed: {} breaks {}, {shown} show that it is {} {}.",
                 name(configuration),
                 bounds_of(metrics),
-                better(&reading.metric),
+                better(reading),
                 name(baseline)
             )
         }
         Statement::NotConfirmed { configuration, baseline, worse: true } => {
             let metric = &reading.metric;
-            let than = if spoken::is_speed(metric) {
+            let than = if spoken::is_speed(metric, reading.goal) {
                 "slower than".to_owned()
             } else {
                 format!("worse on {} than", spoken::metric(metric))
@@ -158,7 +158,7 @@ fn statement(reading: &Reading) -> String {
         Statement::NotConfirmed { configuration, baseline, worse: false } => format!(
             "Fresh launches do not show that {} is {} {}.",
             name(configuration),
-            better(&reading.metric),
+            better(reading),
             name(baseline)
         ),
         Statement::NotShown { baseline, candidate } => {
@@ -216,8 +216,9 @@ fn statement(reading: &Reading) -> String {
     }
 }
 
-fn better(metric: &MetricRef) -> String {
-    if spoken::is_speed(metric) {
+fn better(reading: &Reading) -> String {
+    let metric = &reading.metric;
+    if spoken::is_speed(metric, reading.goal) {
         "faster than".to_owned()
     } else {
         format!("better on {} than", spoken::metric(metric))

@@ -210,7 +210,16 @@ mod tests {
         let few = Effect::Difference { difference: 3.0, interval };
         assert_eq!(said(few, Goal::Minimize), "+3.00 [-3.00, 9.00] ms");
         assert_eq!(metric(&ms).replace(GLUE, " "), "median TTFT at 8 in flight");
-        assert!(is_speed(&ms) && !is_speed(&"kv_cache.hit_tokens_share".parse().unwrap()));
+        let [share, throughput, boot] = [
+            "kv_cache.hit_tokens_share",
+            "load[concurrency=8].output_throughput",
+            "launch.boot_seconds",
+        ]
+        .map(|it| it.parse::<MetricRef>().unwrap());
+        assert!(is_speed(&ms, Goal::Minimize) && is_speed(&throughput, Goal::Maximize));
+        // What it is better on is said.
+        assert!(!is_speed(&ms, Goal::Maximize) && !is_speed(&throughput, Goal::Minimize));
+        assert!(!is_speed(&share, Goal::Maximize) && !is_speed(&boot, Goal::Minimize));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::bounds;
 use super::fields::{Field, PADDING, draw};
 use super::names::Names;
 use super::notes;
+use super::objectives;
 use super::reading::{SIMULATED, word};
 use super::text::{plain, wrap};
 use crate::configuration::canonical;
@@ -49,6 +50,7 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize, exported: 
     if !ranking.rows.is_empty() {
         blocks.push(draw(&layout.fields.iter().collect::<Vec<_>>()));
     }
+    blocks.extend(objectives::render(ranking, manifest, columns));
     let bounds = bounds::render(ranking, columns).filter(|_| ranking.rows.len() <= BOUND_ROWS);
     let shown = notes::Shown {
         effect: layout.shown.effect,

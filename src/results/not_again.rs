@@ -204,7 +204,7 @@ impl fmt::Display for WhyNotAgain {
             }
             Self::Behind { leader, effect: Effect::Ratio(ratio), metric, goal } => {
                 let (part, low, high) = lost(*ratio, *goal);
-                let word = if number::is_speed(metric) { "slower" } else { "worse" };
+                let word = if number::is_speed(metric, *goal) { "slower" } else { "worse" };
                 write!(f, "{part:.0}% [{low:.0}, {high:.0}] {word} than {leader} by all launches")
             }
             Self::Behind {
@@ -254,6 +254,9 @@ mod tests {
         let throughput = "load[concurrency=8].output_throughput";
         let text = said([0.86, 0.81, 0.91], throughput, Goal::Maximize);
         assert!(text.ends_with(": 14% [9, 19] slower than c3 by all launches"), "{text}");
+        let ttft = "load[concurrency=8].mean_ttft_ms";
+        let text = said([0.86, 0.81, 0.91], ttft, Goal::Maximize);
+        assert!(text.ends_with(": 14% [9, 19] worse than c3 by all launches"), "{text}");
         let text = said([1.001, 0.97, 1.04], "kv_cache.ttft_resent_ms", Goal::Minimize);
         assert!(text.ends_with(": 0% [-3, 4] slower than c3 by all launches"), "{text}");
     }

@@ -1,7 +1,7 @@
 //! Numbers for people: a sensible number of digits, always a decimal point.
 
 use super::estimate::Estimate;
-use crate::metric::{Constraint, MetricRef};
+use crate::metric::{Constraint, Goal, MetricRef};
 use crate::statistics::Interval;
 
 /// The unit of a metric as it is written after a number; empty for shares and counts.
@@ -13,10 +13,14 @@ pub(crate) fn unit(metric: &MetricRef) -> &'static str {
         .unwrap_or_default()
 }
 
-/// Whether less time or more work in a time is meant: `faster` is the word then.
-pub(crate) fn is_speed(metric: &MetricRef) -> bool {
+/// Whether less time of a request or more throughput is sought: `faster` is the word then. Any
+/// other rate, and a time that is to be long, is better or worse.
+pub(crate) fn is_speed(metric: &MetricRef, goal: Goal) -> bool {
     let unit = metric.known().map_or("", |known| known.unit);
-    matches!(unit, "ms" | "s") || unit.ends_with("/s")
+    match goal {
+        Goal::Minimize => unit == "ms",
+        Goal::Maximize => unit.ends_with("/s") && metric.name.ends_with("throughput"),
+    }
 }
 
 /// `214 ms [205, 224]`; `~` before an interval that rests on an assumption.

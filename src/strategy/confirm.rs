@@ -252,6 +252,10 @@ impl Strategy for Confirm {
         }
     }
 
+    fn opens_pair(&self, _: Situation<'_>, trial: u32) -> bool {
+        self.has(trial) && (trial - self.first_trial).is_multiple_of(2)
+    }
+
     /// The most that there can be: how many it takes is known at the end.
     fn trials(&self) -> u32 {
         2 * MAX_PAIRS

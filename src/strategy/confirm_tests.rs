@@ -86,6 +86,14 @@ fn both_alternate_strictly_from_a_seeded_start_until_the_sixth_pair_shows_enough
 }
 
 #[test]
+fn each_first_of_two_opens_a_pair() {
+    let confirm = confirm();
+    let opens = |place| confirm.opens_pair(Situation::default(), confirm.first_trial + place);
+    assert_eq!([0, 1, 2, 3].map(opens), [true, false, true, false]);
+    assert!(!confirm.opens_pair(Situation::default(), confirm.first_trial + 2 * MAX_PAIRS));
+}
+
+#[test]
 fn noisier_values_need_more_pairs_and_40_are_the_end() {
     let (some, ended) = run(calm(0.09));
     assert!((13..80).contains(&some.len()) && some.len() % 2 == 0, "{}", some.len());

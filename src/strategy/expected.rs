@@ -8,6 +8,19 @@ use super::model::least_screen;
 use super::order::Order;
 use super::{AdaptiveStrategy, GridStrategy, ModelStrategy, Remaining, StrategySpec, Task};
 
+/// Launches of a configuration from which it can be in a claim.
+const CLAIMED: u32 = 3;
+
+/// What a difference between two is shown by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Launches of each of the two.
+    pub of_best: u32,
+    /// Launches beyond the first one of each configuration: by them it is known how much
+    /// launches differ.
+    pub further: u32,
+}
+
 impl StrategySpec {
     /// Launches in all that it is expected to take: exact where nothing is chosen during the
     /// sweep. At the least there are its blocks, after which the best one may be clear. What
@@ -62,25 +75,42 @@ impl StrategySpec {
         }
     }
 
-    /// Launches of the leader and of the next one, each, when the sweep is over: what a
-    /// difference between them is shown by.
-    pub fn launches_of_best(&self, task: &Task) -> Remaining {
-        if let Self::Grid(spec) = self {
-            return Remaining { low: spec.launches, high: spec.launches };
+    /// What shows a difference between the leader and the next one, where the strategy made so
+    /// many `launches`; those of `model` as where its axes predict.
+    pub fn shown_after(&self, launches: u32, task: &Task) -> Shown {
+        let count = u32::try_from(task.configurations).unwrap_or(u32::MAX);
+        if let Self::Grid(_) = self {
+            let of_best = launches / self.first_block(task).max(1);
+            return Shown { of_best, further: launches.saturating_sub(count) };
         }
-        let Remaining { low, high } = self.expected_launches(task);
         // What is left after the blocks meets in duels.
-        let of_one = |all: u32, blocks: u32| match all.checked_sub(blocks) {
+        let of_best = match launches.checked_sub(self.blocks(task)) {
             Some(duels) => 2 + duels / 2,
-            None => 1,
+            None => u32::from(launches > 0),
         };
-        let first = self.first_block(task);
-        let least = match self {
-            Self::Model(_) => of_one(low, screen(task) + second(task).low),
-            _ => of_one(low, first + second(task).low),
-        };
-        let most = of_one(high, first + second(task).high);
-        Remaining { low: least.min(most), high: most.max(least) }
+        let arms = self.fewest(task).min(count);
+        Shown { of_best, further: launches.saturating_sub(arms) }
+    }
+
+    /// Launches after which a claim can be made at all: so many that the two best ones have
+    /// what a claim needs, or all where there is no such number.
+    pub fn launches_to_claim(&self, task: &Task) -> u32 {
+        let Remaining { high, .. } = self.expected_launches(task);
+        if let Self::Grid(_) = self {
+            return high;
+        }
+        self.blocks(task).saturating_add(2 * (CLAIMED - 2)).min(high)
+    }
+
+    /// Whether a claim between the two can follow from this: one that chooses its launches needs
+    /// more of them.
+    pub fn claims_by(&self, shown: Shown) -> bool {
+        !self.chooses() || shown.of_best >= CLAIMED
+    }
+
+    /// Launches before the duels: a second block has as many as it can have.
+    fn blocks(&self, task: &Task) -> u32 {
+        self.fewest(task).saturating_add(second(task).high)
     }
 
     /// The same without a greatest number of launches that is less than it must have.
@@ -236,14 +266,39 @@ mod tests {
 
     #[test]
     fn the_best_ones_have_the_launches_of_the_blocks_and_of_the_duels() {
-        let best = |spec: &StrategySpec, configurations| {
-            let best = spec.launches_of_best(&Task::plain(configurations, Some(0)));
-            (best.low, best.high)
+        let shown = |spec: &StrategySpec, launches, configurations| {
+            let task = Task::plain(configurations, Some(0));
+            let Shown { of_best, further } = spec.shown_after(launches, &task);
+            (of_best, further)
         };
-        assert_eq!(best(&StrategySpec::Grid(GridStrategy::default()), 12), (4, 4));
-        assert_eq!(best(&adaptive(Some(40)), 12), (2, 10));
+        let grid = StrategySpec::Grid(GridStrategy::default());
+        assert_eq!(shown(&grid, 52, 12), (4, 40));
+        assert_eq!(shown(&grid, 38, 12), (2, 26), "two whole blocks");
+        assert_eq!(shown(&adaptive(None), 40, 12), (10, 28));
+        assert_eq!(shown(&adaptive(None), 24, 12), (2, 12));
         // Where they end in the second block, what is best has one launch for sure.
-        assert_eq!(best(&adaptive(Some(20)), 12), (1, 1));
+        assert_eq!(shown(&adaptive(None), 20, 12), (1, 8));
+        assert_eq!(shown(&adaptive(None), 0, 12), (0, 0));
+        let opening = opening_launches(48, true).0;
+        assert_eq!(shown(&adaptive(None), opening + 8 + 2, 48), (3, opening + 10 - 48));
+        assert_eq!(shown(&adaptive(None), opening + 1, 48), (1, opening + 1 - 48));
+    }
+
+    #[test]
+    fn a_claim_needs_three_launches_of_each_of_the_two_best() {
+        let to_claim = |spec: &StrategySpec, configurations| {
+            spec.launches_to_claim(&Task::plain(configurations, Some(0)))
+        };
+        assert_eq!(to_claim(&StrategySpec::Grid(GridStrategy::default()), 12), 52);
+        assert_eq!(to_claim(&adaptive(None), 12), 26);
+        assert_eq!(to_claim(&adaptive(None), 48), opening_launches(48, true).0 + 10);
+        assert_eq!(to_claim(&adaptive(Some(55)), 48), 55);
+        let claims = |spec: &StrategySpec, launches| {
+            let task = Task::plain(12, Some(0));
+            spec.claims_by(spec.shown_after(launches, &task))
+        };
+        assert_eq!([25, 26].map(|it| claims(&adaptive(None), it)), [false, true]);
+        assert!(claims(&StrategySpec::Grid(GridStrategy::default()), 26));
     }
 
     #[test]
@@ -298,9 +353,11 @@ mod tests {
             for max_launches in [None, Some(opening + more)] {
                 for spec in adaptive(max_launches).alternatives() {
                     let all = spec.expected_launches(&task);
-                    let best = spec.launches_of_best(&task);
+                    let best = spec.shown_after(all.high, &task).of_best;
+                    let to_claim = spec.launches_to_claim(&task);
                     prop_assert!(1 <= all.low && all.low <= all.high, "{:?}", all);
-                    prop_assert!(best.low <= best.high && best.high <= all.high.max(2), "{:?}", best);
+                    prop_assert!(best <= all.high.max(2), "{:?}", best);
+                    prop_assert!(to_claim <= all.high, "{}", to_claim);
                     prop_assert!(!spec.chooses() || max_launches.is_none_or(|max| all.high == max));
                 }
             }

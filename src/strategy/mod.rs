@@ -23,7 +23,7 @@ mod spec;
 mod task;
 
 pub use default::{CHOSEN_FROM, DefaultStrategy, MODELLED_FROM};
-pub use expected::Place;
+pub use expected::{Place, Shown};
 pub use finished::Finished;
 pub use order::Order;
 pub use repeats::best as best_repeats;
@@ -207,6 +207,12 @@ pub trait Strategy: Send + Sync {
 
     /// Trials in all, as far as known: the most there can be.
     fn trials(&self) -> u32;
+
+    /// Whether a trial that it asks for in this situation is the first of two that are compared
+    /// with each other: one alone decides nothing, and needs no last launch of a budget.
+    fn opens_pair(&self, _situation: Situation<'_>, _trial: u32) -> bool {
+        false
+    }
 
     /// Further trials that are not in flight.
     fn remaining(&self, situation: Situation<'_>) -> Remaining {

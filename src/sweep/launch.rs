@@ -438,7 +438,7 @@ pub(super) fn void(mut measurement: Measurement, reason: &str) -> Measurement {
 
 /// A failure in mid-measurement: the engine's own account where it has one.
 async fn lost(launched: &mut dyn Launched, error: &BenchError) -> LaunchFailure {
-    let is_dead = matches!(error, BenchError::EngineDied { .. });
+    let is_dead = matches!(error, BenchError::EngineDied { .. } | BenchError::LostInGate(_));
     let until = Instant::now() + ENDING;
     let mut seen = launched.check().await;
     while is_dead && seen.is_ok() && Instant::now() < until {

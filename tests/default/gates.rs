@@ -80,6 +80,18 @@ fn what_the_baseline_fails_on_fails_nobody_there() {
     );
 }
 
+/// A baseline whose engine died answered nothing: that excuses nobody.
+#[test]
+fn a_baseline_that_is_lost_in_a_gate_is_asked_again_and_excuses_nobody() {
+    let faults = "plain@1 die-after=14 linger', 'fast spoil=loop,period=12,after=30,word=tides";
+    let place = Workplace::alone(&grid(faults, ""));
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    assert_eq!(row(&place, "fast")[1], "gate_failed", "{}", ran.out);
+    assert!(!row(&place, "plain")[0].is_empty(), "its second launch is measured: {}", ran.out);
+    assert!(!ran.out.contains("the baseline plain fails"), "{}", ran.out);
+    assert_eq!(place.entries("run", "launch_ready"), 4);
+}
+
 #[test]
 fn a_prompt_beyond_a_chunk_or_a_block_is_to_be_survived_once_for_each_configuration() {
     let survival = "gates: {survival: {prompt-tokens: [2000]}}";

@@ -94,6 +94,11 @@ fn a_plan_has_each_strategy_with_launches_time_and_what_it_can_show() {
         ("one has nothing to be compared with", 1, "strategy: adaptive"),
         ("a budget that may cut duels", 12, "strategy: adaptive\nbudget: 2h"),
         ("a budget that ends in the first block", 12, "strategy: adaptive\nbudget: 10m"),
+        (
+            "a budget that ends in the second block",
+            48,
+            "baseline: seqs1\nstrategy: adaptive\nbudget: {launches: 52}",
+        ),
         ("a budget that cuts nothing", 12, "strategy: adaptive\nbudget: 48h"),
     ];
     let mut text = String::new();
@@ -125,8 +130,11 @@ fn a_plan_by_earlier_runs_has_their_time_and_noise_and_what_the_budget_cuts() {
     assert_eq!(adaptive["begun_within_budget"], serde_json::json!({"least": 24, "most": 24}));
     assert_eq!(json["earlier_runs"]["begun_within_budget"], 24);
     assert_eq!(json["differences"]["repeat_sd"], 0.2);
+    // The budget ends it before the two best ones have three launches each.
+    assert_eq!(adaptive["can_show"], serde_json::Value::Null);
     // Noisier repeats hide larger differences.
     let calm = serde_json::to_value(Plan::new(&grid)).expect("JSON");
+    let json = serde_json::to_value(Plan::new(&grid).with_repeat_sd(0.2)).expect("JSON");
     let low = |json: &serde_json::Value| json["strategies"][1]["can_show"]["low"].as_f64();
     assert!(low(&json) > low(&calm), "{json}");
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::bench::error::BenchError;
+use crate::bench::liveness;
 use crate::bench::session::Session;
 use crate::client::Answer;
 use crate::client::clock::Clock;
@@ -26,7 +27,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Goes through one gate.
 ///
 /// # Errors
-/// A stop, or a lack of something here.
+/// A stop, a lack of something here, or an engine that was lost where that is not what the
+/// gate looks for: a server that answers nothing says nothing of its configuration.
 pub(crate) async fn run(
     session: &Session,
     gate: Gate,
@@ -41,8 +43,14 @@ pub(crate) async fn run(
     if session.cancel().is_cancelled() {
         return Err(BenchError::Cancelled);
     }
-    match session.shortage() {
-        Some(what) => Err(BenchError::Shortage(what.to_owned())),
+    if let Some(what) = session.shortage() {
+        return Err(BenchError::Shortage(what.to_owned()));
+    }
+    if gate.is_of_death() || report.is_clean() {
+        return Ok(report);
+    }
+    match liveness::down(session.http()).await {
+        Some(what) => Err(BenchError::LostInGate(what)),
         None => Ok(report),
     }
 }

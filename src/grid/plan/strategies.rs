@@ -10,7 +10,7 @@ use super::{Begun, Ends};
 use crate::statistics::SIGNIFICANCE;
 use crate::strategy::confirm::{Cost, Noise, difference_to_show};
 use crate::strategy::{
-    CHOSEN_FROM, DefaultStrategy, GridStrategy, MODELLED_FROM, Remaining, StrategySpec,
+    CHOSEN_FROM, DefaultStrategy, GridStrategy, MODELLED_FROM, Shown, StrategySpec, Task,
 };
 
 /// Of a machine at rest, what a launch takes changes nothing.
@@ -20,6 +20,8 @@ pub(super) const AT_REST: Cost = Cost { boot: 0.0, repeat: 0.0 };
 const LAUNCH_SD: f64 = 0.03;
 /// SD between repeats of one launch, as a fraction, where no earlier run showed it.
 const REPEAT_SD: f64 = 0.05;
+/// Who can show no difference below this, as a fraction, shows nothing.
+const NOTHING: f64 = 1.0;
 /// Probability with which a difference is to be shown.
 const POWER: f64 = 0.8;
 
@@ -40,24 +42,34 @@ pub struct PlannedStrategy {
     pub hours: Range<f64>,
     /// Whether the hours come from earlier runs.
     pub measured: bool,
-    /// The smallest difference between the best one and the next that it can show, as a
-    /// fraction: after the most launches and after the fewest; `None` where there is no next.
-    pub can_show: Option<Range<f64>>,
+    /// The smallest difference between the best one and the next that it can show, within the
+    /// budget where there is one; `None` where there is no next, and where it shows nothing.
+    pub can_show: Option<CanShow>,
     /// Launches that the budget allows to begin, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub begun_within_budget: Option<Begun>,
     /// Its options.
     #[serde(skip)]
     pub spec: StrategySpec,
-    /// Launches of the best one and of the next, each.
+    /// What shows a difference: after the fewest launches with which a claim can be made, or
+    /// that the budget allows to begin, and after the most.
     #[serde(skip)]
-    of_best: Remaining,
-    /// Launches in all.
+    shown: (Shown, Shown),
+    /// How much there is to decide about.
     #[serde(skip)]
-    in_all: Remaining,
+    sizes: Task,
     /// Launches that run beside each other, on average.
     #[serde(skip)]
     pub(super) beside: f64,
+}
+
+/// Differences between the best one and the next, as fractions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CanShow {
+    /// After the most launches.
+    pub low: f64,
+    /// After the fewest of a claim, or that the budget allows; `None` where they show nothing.
+    pub high: Option<f64>,
 }
 
 /// From the least to the most; the same where it is known.
@@ -108,17 +120,17 @@ impl Differences {
         Noise { launch: self.launch_sd.powi(2), repeat: self.repeat_sd.powi(2), drift: 0.0 }
     }
 
-    /// The smallest difference that so many launches of each of two show, as a fraction, where
-    /// so many were made in all: every configuration tells how much launches differ.
-    fn shown_by(&self, launches: u32, in_all: u32) -> Option<f64> {
+    /// The smallest difference that these launches show, as a fraction, below [`NOTHING`]: every
+    /// configuration tells how much launches differ.
+    fn shown_by(&self, shown: Shown) -> Option<f64> {
         let (cost, noise) = (AT_REST, self.noise());
         // Equal parts: how many of the others will be shown is not known.
         let level = self.level / self.comparisons.max(1) as f64;
         let repeats = u32::try_from(self.repeats).unwrap_or(u32::MAX);
-        let freedom = f64::from(in_all) - (self.comparisons + 1) as f64;
         let asked = (level, self.power);
-        let ratio = difference_to_show(cost, noise, repeats, (launches, freedom), asked)?;
-        (self.comparisons > 0).then(|| ratio.exp_m1())
+        let launches = (shown.of_best, f64::from(shown.further));
+        let ratio = difference_to_show(cost, noise, repeats, launches, asked)?;
+        Some(ratio.exp_m1()).filter(|it| self.comparisons > 0 && *it < NOTHING)
     }
 }
 
@@ -129,13 +141,26 @@ impl PlannedStrategy {
         self.measured = true;
         let begun = ends.begun(most, self.launches.high, self.beside);
         self.begun_within_budget = begun.map(|it| Begun { least: it, most: it });
+        self.shown = self.shown_within_budget();
     }
 
     /// The same with what values differ by.
     pub(super) fn differ_by(&mut self, differences: &Differences) {
-        let most = differences.shown_by(self.of_best.low, self.in_all.low);
-        let least = differences.shown_by(self.of_best.high, self.in_all.high);
-        self.can_show = least.zip(most).map(|(low, high)| Range { low, high });
+        let (fewest, most) = self.shown;
+        let by = |shown| differences.shown_by(shown).filter(|_| self.spec.claims_by(shown));
+        let (low, high) = (by(most), by(fewest));
+        self.can_show = low.map(|low| CanShow { low, high });
+    }
+
+    fn shown_within_budget(&self) -> (Shown, Shown) {
+        let count = |it: u64| u32::try_from(it).unwrap_or(u32::MAX);
+        let most = count(self.launches.high);
+        let begun = self
+            .begun_within_budget
+            .map_or((most, most), |it| (count(it.least).min(most), count(it.most).min(most)));
+        let fewest = self.spec.launches_to_claim(&self.sizes).min(begun.0);
+        let after = |launches| self.spec.shown_after(launches, &self.sizes);
+        (after(fewest), after(begun.1))
     }
 }
 
@@ -159,11 +184,12 @@ pub(super) fn all(grid: &Grid, differences: &Differences) -> Vec<PlannedStrategy
             measured: false,
             can_show: None,
             begun_within_budget: Begun::of(&estimate.begun_within(grid)),
-            of_best: spec.launches_of_best(&sizes),
-            in_all: spec.expected_launches(&sizes),
+            shown: Default::default(),
+            sizes: sizes.clone(),
             beside: estimate.beside,
             spec,
         };
+        planned.shown = planned.shown_within_budget();
         planned.differ_by(differences);
         planned
     };

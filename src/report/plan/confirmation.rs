@@ -13,28 +13,16 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     let shows = can_show.map_or_else(String::new, |it| {
         format!(", and a true difference of {} in {:.0}% of sweeps", percent(it), power(plan))
     });
-    let line = format!(
-        "then a confirmation of the leading configuration against {baseline}: {} launches of \
-         {repeats} repeats, {} ({from}); shows the gain to ±{}{shows}",
-        range((launches.low, launches.high)),
-        times((hours.low, hours.high)),
-        percent(*half_width),
-    );
-    wrap(text, line.split(' '), "", "  ", width);
+    let mut add = |line: String, first: &str| wrap(text, line.split(' '), first, "    ", width);
+    add(format!("then a confirmation: the leading configuration and {baseline} in turn"), "");
+    let (count, time) = (range((launches.low, launches.high)), times((hours.low, hours.high)));
+    add(format!("{count} launches of {repeats} repeats, {time} ({from})"), "  ");
+    add(format!("shows the gain to ±{}{shows}", percent(*half_width)), "  ");
     if let Some((reserve, begun)) = planned.reserve.zip(planned.begun_within_reserve) {
-        let reaches = match planned.half_width_within_reserve {
-            _ if begun.least >= launches.low => String::new(),
-            Some(reached) => format!(", of which the fewest show it to ±{}", percent(reached)),
-            None => ", of which the fewest show nothing".to_owned(),
-        };
-        let line = format!(
-            "its reserve, {} of the budget: {}, with what the strategy leaves: {} of its launches are \
-             begun within the reserve alone{reaches} ({from})",
-            percent(planned.asked.share),
-            limits(reserve),
-            within(begun),
-        );
-        wrap(text, line.split(' '), "  ", "  ", width);
+        let (share, kept) = (percent(planned.asked.share), limits(reserve));
+        let enough = enough(begun, launches.low, planned.half_width_within_reserve);
+        add(format!("kept for it: {share} of the budget ({kept}) {enough}"), "  ");
+        add("what the strategy leaves of the budget comes to that".to_owned(), "  ");
     }
     if let Some(all) = plan.hours_in_all {
         let line = format!("in all with it: {} ({from})", times((all.low, all.high)));
@@ -46,8 +34,21 @@ fn power(plan: &Plan<'_>) -> f64 {
     plan.differences.power * 100.0
 }
 
-fn within(begun: Begun) -> String {
-    range((begun.least, begun.most))
+/// For how much a reserve is enough that allows so many launches; `needed` of them reach the
+/// claim, and the fewest reach `half_width`.
+fn enough(begun: Begun, needed: u64, half_width: Option<f64>) -> String {
+    // Half of a pair shows nothing.
+    let pairs = |launches: u64| launches / 2 * 2;
+    let (least, most) = (pairs(begun.least), pairs(begun.most));
+    let count = match range((least, most)) {
+        none if none == "0" => return "is too little for a pair of launches".to_owned(),
+        count => format!("is enough for {count} launches"),
+    };
+    match half_width {
+        _ if least >= needed => count,
+        Some(reached) => format!("{count}; {least} show the gain to ±{}", percent(reached)),
+        None => format!("{count}; {least} show nothing"),
+    }
 }
 
 fn times((low, high): (f64, f64)) -> String {

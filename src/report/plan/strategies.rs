@@ -15,13 +15,13 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
         let launches = range((launches.low, launches.high));
         let (low, high) = (spoken(hours.low * 3600.0), spoken(hours.high * 3600.0));
         let time = if low == high { low } else { format!("{low} to {high}") };
-        let shown = can_show.map_or_else(
-            || "-".to_owned(),
-            |it| match (percent(it.low), percent(it.high)) {
-                (low, high) if low == high => high,
-                (low, high) => format!("{low} to {high}"),
-            },
-        );
+        let shown = match can_show.map(|it| (percent(it.low), it.high.map(percent))) {
+            None if plan.differences.comparisons == 0 => "-".to_owned(),
+            None => "nothing".to_owned(),
+            Some((low, None)) => format!("{low} at best"),
+            Some((low, Some(high))) if low == high => high,
+            Some((low, Some(high))) => format!("{low} to {high}"),
+        };
         let _ = writeln!(text, "{mark} {name:<9} {launches:>12}  {time:<20}  {shown}");
     }
     let from = if plan.strategies.iter().any(|it| it.measured) {
@@ -33,9 +33,41 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     wrap(text, line.split(' '), "  ", "  ", width);
     let shown = differences(&plan.differences);
     wrap(text, shown.split(' '), "  ", "  ", width);
+    if let Some(note) = by_how_many(plan) {
+        wrap(text, note.split(' '), "  ", "  ", width);
+    }
     if let Some(why) = &plan.default_strategy {
         wrap(text, format!("strategy: {why}").split(' '), "", "  ", width);
     }
+}
+
+/// After how many launches; nothing where none are chosen and no budget ends them.
+fn by_how_many(plan: &Plan<'_>) -> Option<String> {
+    let shown = || plan.strategies.iter().filter_map(|it| it.can_show);
+    let is_budget = plan.strategies.iter().any(|it| it.begun_within_budget.is_some());
+    let within = if is_budget { " that the budget allows" } else { "" };
+    let is_range = shown().any(|it| it.high != Some(it.low));
+    let range = is_range.then(|| {
+        format!(
+            "a range: after the most launches{within}, and after the fewest by which the two best \
+             can be compared"
+        )
+    });
+    let has_nothing = plan.differences.comparisons > 0
+        && plan.strategies.iter().any(|it| it.can_show.is_none_or(|it| it.high.is_none()));
+    let nothing = has_nothing.then(|| {
+        let (at_best, none) =
+            ("\"at best\": the fewest show nothing", "\"nothing\": too few launches");
+        let is_none = plan.strategies.iter().any(|it| it.can_show.is_none());
+        let is_at_best = shown().any(|it| it.high.is_none());
+        [is_at_best.then_some(at_best), is_none.then_some(none)]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("; ")
+    });
+    let notes: Vec<String> = range.into_iter().chain(nothing).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// What a difference is, and what it is reckoned from.

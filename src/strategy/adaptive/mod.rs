@@ -69,6 +69,12 @@ impl Strategy for Adaptive {
         self.race.most()
     }
 
+    fn opens_pair(&self, situation: Situation<'_>, trial: u32) -> bool {
+        let known: Vec<&Observation> = situation.observations.iter().collect();
+        let start = self.blocks.second(&self.race, &known).end();
+        self.race.opens_pair(situation.observations, trial, start)
+    }
+
     fn remaining(&self, situation: Situation<'_>) -> Remaining {
         let begun = (situation.observations.len() + situation.in_flight.len()) as u32;
         let high = self.trials().saturating_sub(begun);

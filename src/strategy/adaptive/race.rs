@@ -99,6 +99,14 @@ impl Race {
         }
     }
 
+    /// Whether a trial of the duels, of which `start` is the first, is the first of a pair.
+    pub(crate) fn opens_pair(&self, observations: &[Observation], trial: u32, start: u32) -> bool {
+        let known: Vec<&Observation> = observations.iter().collect();
+        let is_first = trial.checked_sub(start).is_some_and(|place| place.is_multiple_of(2));
+        let decided = || self.decide(&before(&known, trial));
+        is_first && matches!(decided(), Decision::Launch(_, Some(_)))
+    }
+
     /// The other one of the pair whose `first` trial was launched; `None` where there is none,
     /// or it is out.
     fn second(

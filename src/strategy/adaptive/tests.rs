@@ -141,6 +141,24 @@ fn twelve_have_two_shuffled_blocks_and_then_the_best_two_meet_in_duels() {
 }
 
 #[test]
+fn the_first_of_each_duel_opens_a_pair_and_nothing_of_the_blocks_does() {
+    let mut means = vec![150.0; 14];
+    (means[4], means[9]) = (100.0, 101.0);
+    let world = World { noise: 0.2, ..World::of(&means) };
+    let strategy = adaptive(&world.task());
+    let (observations, _) = run(&strategy, &world);
+    let opens = |known: usize| {
+        let situation = Situation { observations: &observations[..known], ..Situation::default() };
+        strategy.opens_pair(situation, observations[known].trial)
+    };
+    let start = observations.iter().position(|it| it.purpose == Purpose::Final).unwrap();
+    assert!((0..start).all(|known| !opens(known)));
+    let pair = |first: usize| [opens(first), opens(first + 1)];
+    assert!(observations.len() >= start + 4, "{}", observations.len());
+    assert_eq!([pair(start), pair(start + 2)], [[true, false]; 2]);
+}
+
+#[test]
 fn of_many_only_those_near_the_best_are_launched_again() {
     let mut means = vec![200.0; 48];
     for (near, mean) in [(7, 100.0), (20, 103.0), (33, 108.0)] {

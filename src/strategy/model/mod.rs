@@ -181,20 +181,25 @@ impl Modelled {
         if is_lost && let Some(action) = self.anew(situation, &known) {
             return action;
         }
-        // What was launched once and is believed to be behind is no rival.
-        let runs = |c: usize| {
-            is_lost
-                || belief.is_none()
-                || members.contains(&c)
-                || self.race.task.baseline == Some(c)
-        };
-        // What was launched as one of the last is never hidden: its number is taken.
-        let counts = |it: &&Observation| it.purpose == Purpose::Final || runs(it.configuration);
-        let observations: Vec<Observation> =
-            situation.observations.iter().filter(counts).cloned().collect();
+        let all = is_lost || belief.is_none();
+        let observations = self.in_duels(situation.observations, &members, all);
         let own = Situation { observations: &observations, ..*situation };
         let action = self.race.next(&own, start + members.len() as u32);
         self.with_remark(action, situation.observations)
+    }
+
+    /// What the duels are decided by: `all`, or what these and the baseline gave.
+    fn in_duels(
+        &self,
+        observations: &[Observation],
+        members: &[usize],
+        all: bool,
+    ) -> Vec<Observation> {
+        // What was launched once and is believed to be behind is no rival.
+        let runs = |c: usize| all || members.contains(&c) || self.race.task.baseline == Some(c);
+        // What was launched as one of the last is never hidden: its number is taken.
+        let counts = |it: &&Observation| it.purpose == Purpose::Final || runs(it.configuration);
+        observations.iter().filter(counts).cloned().collect()
     }
 
     /// The screen once more, with all launches: what may be the best of those that were not
@@ -269,6 +274,15 @@ impl Strategy for Modelled {
 
     fn trials(&self) -> u32 {
         self.race.most()
+    }
+
+    fn opens_pair(&self, situation: Situation<'_>, trial: u32) -> bool {
+        let Some(start) = begun(&situation) else { return false };
+        let known: Vec<&Observation> = situation.observations.iter().collect();
+        let Finalists { members, belief } = self.finalists(&before(&known, start));
+        let all = belief.is_none() || is_lost(&members, &self.race.eligible(&known));
+        let own = self.in_duels(situation.observations, &members, all);
+        self.race.opens_pair(&own, trial, start + members.len() as u32)
     }
 
     fn remaining(&self, situation: Situation<'_>) -> Remaining {

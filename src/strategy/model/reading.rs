@@ -10,7 +10,7 @@ use crate::metric::Goal;
 use crate::strategy::adaptive::eligible::Eligible;
 use crate::strategy::adaptive::observed::{Launches, Scale};
 use crate::strategy::finished::Guard;
-use crate::strategy::{Observation, Task};
+use crate::strategy::{Observation, Task, TrialOutcome};
 
 /// Share of the differences that axes must predict, of launches that were left out: below it
 /// every configuration is launched. Chosen by simulation: `docs/strategy-model.md`.
@@ -36,9 +36,11 @@ pub(super) enum Reading {
 impl Modelled {
     /// How far the screen is by these observations.
     pub(super) fn reading(&self, known: &[&Observation]) -> Reading {
-        let launched = known.len() as u32;
+        let launched = |known: &[&Observation]| {
+            known.iter().filter(|it| it.outcome != TrialOutcome::Skipped).count() as u32
+        };
         if self.kernel.axes() == 0 || self.launches(known).is_none() {
-            return Reading::Whole(Guard { r2: 0.0, launched });
+            return Reading::Whole(Guard { r2: 0.0, launched: launched(known) });
         }
         let configurations = self.race.task.configurations;
         let opening = screen::opening(&self.kernel, configurations);
@@ -50,7 +52,7 @@ impl Modelled {
             let Some(Look { r2, is_seen }) = self.look(&known[..size]) else { continue };
             let is_early = size < 2 * opening;
             if r2 < POOR && !is_early {
-                return Reading::Whole(Guard { r2, launched: size as u32 });
+                return Reading::Whole(Guard { r2, launched: launched(&known[..size]) });
             }
             let least = if is_early { GOOD } else { POOR };
             if r2 >= least && is_seen {

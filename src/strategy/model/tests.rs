@@ -219,6 +219,45 @@ fn without_axes_it_is_a_whole_screen() {
     assert_eq!(strategy.leader(&ran.observations).map(|it| it.configuration), Some(0));
 }
 
+/// What was left out was not launched, and is not counted as if it were.
+#[test]
+fn a_guard_counts_what_was_launched_failed_or_not() {
+    let strategy = strategy(Task::plain(9, None), 1);
+    let mut world = World::new((0..9).map(|it| 0.1 * f64::from(it)).collect(), 3);
+    world.failing = vec![4, 5];
+    let mut ran = world.run(&strategy);
+    let launched =
+        |observations: &[Observation]| strategy.guard(observations).map(|it| it.launched);
+    assert_eq!(launched(&ran.observations), Some(9));
+    let failed = ran.observations.iter_mut().filter(|it| it.outcome == TrialOutcome::Infeasible);
+    failed.take(1).for_each(|it| it.outcome = TrialOutcome::Skipped);
+    assert_eq!(launched(&ran.observations), Some(8));
+}
+
+#[test]
+fn the_first_of_each_duel_opens_a_pair_and_the_second_block_does_not() {
+    let world = World::of_48(true, 2);
+    let strategy = strategy(task_of_48(), 2);
+    let ran = world.run(&strategy);
+    let begin = start(&ran.observations);
+    let known: Vec<&Observation> = ran.observations.iter().collect();
+    let duels = begin + strategy.finalists(&before(&known, begin)).members.len() as u32;
+    let mut seen = (0, 0);
+    for (at, it) in ran.observations.iter().enumerate() {
+        let situation = Situation { observations: &ran.observations[..at], ..Situation::default() };
+        let opens = strategy.opens_pair(situation, it.trial);
+        if it.trial < duels {
+            assert!(!opens, "trial {} is of a block", it.trial);
+        } else if (it.trial - duels).is_multiple_of(2) {
+            seen.0 += u32::from(opens);
+        } else {
+            assert!(!opens, "trial {} is a second half", it.trial);
+            seen.1 += 1;
+        }
+    }
+    assert!(seen.0 == seen.1 && seen.0 > 0, "{seen:?}: each pair was opened");
+}
+
 /// The fastest ones break a bound: then those that were not launched may be the best.
 #[test]
 fn where_the_best_ones_break_a_bound_the_others_are_launched_until_one_keeps_it() {

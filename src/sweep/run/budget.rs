@@ -78,7 +78,7 @@ impl Sweep {
     }
 
     /// What of the budget is spent; of time alone nothing is said where that is the whole.
-    fn spent_of(&self, what: &str) -> String {
+    pub(super) fn spent_of(&self, what: &str) -> String {
         let is_part =
             self.scope.account() == Account::Strategy && self.record.manifest.confirm.is_some();
         match (is_part, what) {

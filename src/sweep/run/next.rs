@@ -12,6 +12,9 @@ use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
 use crate::strategy::{Action, Situation};
 
+/// Why a budget ends that has one launch more.
+const ONE_LEFT: &str = "1 launch is left, and a pair needs 2";
+
 /// What is to be done next.
 pub(super) enum Next {
     Launch(Trial),
@@ -61,6 +64,11 @@ impl Sweep {
                 self.finished = spent;
                 return Ok(Next::End(Ending::BudgetSpent));
             }
+            // Nothing is compared with it.
+            None if self.is_half(context, trial.number) => {
+                self.finished = Some(self.spent_of(ONE_LEFT));
+                return Ok(Next::End(Ending::BudgetSpent));
+            }
             None => match self.room(context, &trial) {
                 Room::Yes => None,
                 Room::NotNow => return Ok(Next::End(Ending::WindowClosed)),
@@ -94,6 +102,23 @@ impl Sweep {
         (strategy.chooses_repeats() && repeats < trial.repeats && fits()).then_some(repeats)
     }
 
+    /// Whether a trial is the first of a pair for which the budget has one launch.
+    fn is_half(&self, context: &SweepContext, trial: u32) -> bool {
+        self.launches_left() == Some(1)
+            && self.with_situation(|it| self.strategy(context).opens_pair(it, trial))
+    }
+
+    /// What a strategy decides from.
+    fn with_situation<T>(&self, ask: impl FnOnce(Situation<'_>) -> T) -> T {
+        ask(Situation {
+            observations: &self.scope.observations(&self.record),
+            in_flight: &self.scope.in_flight(&self.record),
+            budget_left: self.budget_left(),
+            launches_left: self.launches_left(),
+            host: None,
+        })
+    }
+
     /// Whether what is launched depends on what was measured.
     fn chooses(&self) -> bool {
         matches!(self.scope, Scope::Sweep) && self.record.manifest.strategy.chooses()
@@ -105,13 +130,7 @@ impl Sweep {
         if let Some(trial) = running.undone.pop_front() {
             return trial.into();
         }
-        let action = self.strategy(context).next(Situation {
-            observations: &self.scope.observations(&self.record),
-            in_flight: &self.scope.in_flight(&self.record),
-            budget_left: self.budget_left(),
-            launches_left: self.launches_left(),
-            host: None,
-        });
+        let action = self.with_situation(|situation| self.strategy(context).next(situation));
         let action = self.scope.journalled(&self.record, action);
         match (action, self.scope.reopened(&self.record).pop_front()) {
             // A strategy that chooses has decided without it: what it decided must stay so.

@@ -34,6 +34,8 @@ pub(crate) struct Fault {
     pub(crate) faults: &'static [&'static str],
     /// Further flags of `bad`.
     pub(crate) flags: &'static str,
+    /// The grid's gates.
+    pub(crate) gates: &'static str,
     /// Tokens of each prompt; there are two repeats of some 24 tokens of answers each.
     pub(crate) prompt: u32,
     /// Classes of the launches of `bad` that failed, in their order.
@@ -51,6 +53,7 @@ pub(crate) struct Fault {
 pub(crate) const NOTHING: Fault = Fault {
     faults: &[],
     flags: "",
+    gates: "off",
     prompt: 512,
     classes: &[],
     launches: 1,
@@ -61,14 +64,14 @@ pub(crate) const NOTHING: Fault = Fault {
 
 impl Fault {
     fn grid(&self, engine: &str) -> String {
-        let Self { flags, prompt, .. } = self;
+        let Self { flags, prompt, gates, .. } = self;
         format!(
             "name: faults\nengine:\n  {engine}\nbaseline: good\ninclude:\n  \
              - {{name: good, max-num-seqs: 8}}\n  - {{name: bad, max-num-seqs: 64{flags}}}\n  \
              - {{name: other, max-num-seqs: 16}}\nworkloads:\n  \
              kv-cache: {{prefix-tokens: [{prompt}], prompts: 2, output-tokens: 4, warmup: 0}}\n\
              objective: {{minimize: kv_cache.ttft_resent_ms}}\n\
-             gates: off\n\
+             gates: {gates}\n\
              strategy: {{grid: {{launches: 1, repeats: 2, seed: 1}}}}\n"
         )
     }

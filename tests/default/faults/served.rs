@@ -2,6 +2,9 @@
 
 use super::faults;
 
+/// The gate that asks each launch for some hundred tokens.
+const CANARY: &str = "{canary: {}}";
+
 faults! {
     an_engine_that_dies_once: {
         faults: &["bad@1 die-after=14"], classes: &["engine_died"], launches: 2,
@@ -12,6 +15,21 @@ faults! {
     };
     a_dead_engine_behind_a_living_api_server: {
         faults: &["bad@1 die-after=14 linger"], classes: &["engine_died"], launches: 2,
+    };
+    an_engine_that_dies_once_in_a_gate: {
+        faults: &["bad@1 die-after=14"], gates: CANARY, classes: &["engine_died"], launches: 2,
+    };
+    an_engine_that_dies_in_each_gate: {
+        faults: &["bad die-after=14"], gates: CANARY, classes: &["engine_died", "engine_died"],
+        launches: 2, is_ranked: false,
+    };
+    a_dead_engine_behind_a_living_api_server_in_a_gate: {
+        faults: &["bad@1 die-after=14 linger"], gates: CANARY, classes: &["engine_died"],
+        launches: 2,
+    };
+    exit_code_137_in_a_gate: {
+        faults: &["bad@1 exit-after=14 exit-code=137"], gates: CANARY, classes: &["killed"],
+        launches: 2,
     };
     exit_code_0_in_mid_run: {
         faults: &["bad@1 exit-after=14"], classes: &["engine_died"], launches: 2,

@@ -350,6 +350,14 @@ fn of_several_objectives_the_front_is_named() {
 }
 
 #[test]
+fn the_terminal_shows_the_figures_of_each_objective() {
+    let record = of_two(0.01);
+    let text = vllm_grid::report::table::render(&rank(&record), &record.manifest, 80, true);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
 fn what_launches_do_not_show_is_on_the_front_by_its_means_alone() {
     let record = of_two(0.6);
     let front = rank(&record).front.unwrap();

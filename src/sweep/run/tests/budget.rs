@@ -118,3 +118,38 @@ async fn a_strategy_sees_what_is_left_of_each() {
         assert!(seconds.abs_diff(after(launches)) <= 1, "{seen:?}");
     }
 }
+
+/// Asks for pairs, one half after the other.
+struct Pairs;
+
+impl Strategy for Pairs {
+    fn next(&self, situation: Situation<'_>) -> Action {
+        let trial = situation.observations.len() as u32;
+        let purpose = crate::strategy::Purpose::Final;
+        Action::Launch { trial, configuration: trial as usize % 2, purpose, repeats: 2 }
+    }
+
+    fn trials(&self) -> u32 {
+        9
+    }
+
+    fn opens_pair(&self, _: Situation<'_>, trial: u32) -> bool {
+        trial.is_multiple_of(2)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pair_for_which_there_is_one_launch_is_not_begun() {
+    let run = async |count: u32| {
+        let mut setup = limited(2, launches(count));
+        setup.strategy = Some(Box::new(Pairs));
+        let ran = setup.run().await;
+        assert_eq!(ran.ending(), Ending::BudgetSpent);
+        let end = ran.entries().pop().expect("an end");
+        (ran.record.launches.len(), end)
+    };
+    let left = "session ended: budget spent: 1 launch is left, and a pair needs 2".to_owned();
+    assert_eq!(run(3).await, (2, left.clone()));
+    assert_eq!(run(1).await, (0, left));
+    assert_eq!(run(4).await, (4, "session ended: budget spent: 4 launches".to_owned()));
+}
