@@ -78,6 +78,11 @@ impl Scope {
         }
     }
 
+    /// A trial of the journal's, as its strategy numbers it.
+    pub(super) fn numbered(&self, record: &SweepRecord, trial: u32) -> u32 {
+        trial.saturating_sub(self.first_trial(record))
+    }
+
     /// Its trials that are over, as its strategy numbers them.
     pub(super) fn observations(&self, record: &SweepRecord) -> Vec<Observation> {
         let mut all = observations::observations(record, |launch| self.has(launch));

@@ -104,6 +104,8 @@ impl Sweep {
 
     /// Whether a trial is the first of a pair for which the budget has one launch.
     fn is_half(&self, context: &SweepContext, trial: u32) -> bool {
+        // A strategy counts from 0 in each block.
+        let trial = self.scope.numbered(&self.record, trial);
         self.launches_left() == Some(1)
             && self.with_situation(|it| self.strategy(context).opens_pair(it, trial))
     }

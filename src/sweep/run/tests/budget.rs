@@ -153,3 +153,36 @@ async fn a_pair_for_which_there_is_one_launch_is_not_begun() {
     assert_eq!(run(1).await, (0, left));
     assert_eq!(run(4).await, (4, "session ended: budget spent: 4 launches".to_owned()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn pairs_of_a_later_block_are_counted_from_its_own_first_trial() {
+    // Three launches of a first block, so that the second one begins with an odd number.
+    let mut setup = limited(2, launches(6));
+    setup.strategy = Some(Box::new(Three));
+    let first = setup.run().await;
+    assert_eq!((first.ending(), first.record.launches.len()), (Ending::Complete, 3));
+    let mut again = limited(2, launches(6));
+    again.accepted = vec!["driver: 550 -> 560".to_owned()];
+    again.strategy = Some(Box::new(Pairs));
+    let ran = first.again(again).run().await;
+    assert_eq!((ran.record.first_trial(), ran.ending()), (3, Ending::BudgetSpent));
+    assert_eq!(ran.record.launches.len(), 2, "a pair, and not the half of another one");
+}
+
+/// Three launches.
+struct Three;
+
+impl Strategy for Three {
+    fn next(&self, situation: Situation<'_>) -> Action {
+        let trial = situation.observations.len() as u32;
+        let purpose = crate::strategy::Purpose::Screen;
+        match trial {
+            0..3 => Action::Launch { trial, configuration: 0, purpose, repeats: 2 },
+            _ => Action::Finish { why: crate::strategy::Finished::AllLaunched },
+        }
+    }
+
+    fn trials(&self) -> u32 {
+        3
+    }
+}
