@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use vllm_grid::sweep::hosts::slurm::reading::{jobs, submitted};
+use vllm_grid::sweep::hosts::slurm::state::State;
 
 use crate::rig::Rig;
 use crate::support::{Ran, Workplace, signal, until};
@@ -210,7 +211,7 @@ fn stand_ins_answer_as_the_real_commands_do() {
             job.node.is_some()
         });
         run(&["scancel", &id]);
-        until("it is over", || jobs(&run(&states))[&id].state != running.as_ref().unwrap().state);
+        until("it is over", || matches!(jobs(&run(&states))[&id].state, State::Ended(_)));
         let over = jobs(&run(&states))[&id].state;
         (held, running.map(|it| (it.state, it.restarts, it.reason, it.ours)), over)
     };

@@ -79,8 +79,8 @@ fn a_sweep_runs_over_three_nodes_and_no_configuration_is_known_from_one_alone() 
     for node in NODES {
         assert!(ran.err.contains(&format!("{node}: ")), "{node} is not named:\n{}", ran.err);
     }
-    let scores = numbers(&rig.place.ranking("run"), "score");
-    assert!(scores.iter().all(Option::is_some), "{scores:?}");
+    let ranks = numbers(&rig.place.ranking("run"), "rank");
+    assert!(ranks.iter().all(Option::is_some), "{ranks:?}");
 }
 
 #[test]
