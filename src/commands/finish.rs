@@ -15,8 +15,11 @@ use vllm_grid::clean;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::{self, Entry, Line};
 use vllm_grid::history::production::{Down, Now, PendingRestore, ProductionStep, pending_restore};
+use vllm_grid::history::record::SweepRecord;
 use vllm_grid::history::replay::production_steps;
-use vllm_grid::results::ranking::{self, Ranking, RankingVerdict};
+use vllm_grid::report::reading;
+use vllm_grid::results::ranking;
+use vllm_grid::results::reading::{Place, Reading};
 use vllm_grid::secret;
 
 use crate::exit::{CommandError, Exit};
@@ -189,9 +192,9 @@ fn told(shutdown: &Shutdown, outcome: &Result<Exit, CommandError>, asked: Option
     let production = if is_down { "down" } else { production(&production_steps(&lines)) };
     let worked = outcome.as_ref().map_or_else(CommandError::exit, |exit| *exit);
     let exit = shutdown.last_exit(worked);
-    let ranked = folder.as_ref().and_then(|it| it.record().ok()).map(|it| ranking::rank(&it));
+    let record = folder.as_ref().and_then(|it| it.record().ok());
     let (mut verdict, best) =
-        ranked.map_or_else(|| ("nothing was measured".to_owned(), None), |it| result(&it));
+        record.map_or_else(|| ("nothing was measured".to_owned(), None), |it| result(&it));
     if let Err(error) = outcome {
         verdict = error.to_string();
     }
@@ -213,39 +216,10 @@ fn told(shutdown: &Shutdown, outcome: &Result<Exit, CommandError>, asked: Option
     }
 }
 
-/// The result in a sentence, and the configuration to look at first: not a best mean that the
-/// ranking itself does not take.
-fn result(ranking: &Ranking) -> (String, Option<String>) {
-    let (sentence, best) = of_verdict(&ranking.verdict);
-    let candidate = ranking.decision.as_ref().map(|it| &it.candidate);
-    let taken = candidate.filter(|it| it.passed_over.is_some());
-    (sentence, taken.map(|it| it.configuration.clone()).or(best))
-}
-
-fn of_verdict(verdict: &RankingVerdict) -> (String, Option<String>) {
-    let joined = |names: &[String]| names.join(", ");
-    match verdict {
-        RankingVerdict::Nothing { cause } => (format!("nothing could be ranked: {cause}"), None),
-        RankingVerdict::Only { name } => {
-            (format!("only {name} could be ranked"), Some(name.clone()))
-        }
-        RankingVerdict::First { name } => {
-            (format!("{name} is distinguishable from all others and first"), Some(name.clone()))
-        }
-        RankingVerdict::Tie { names, .. } => {
-            (format!("a tie of {}", joined(names)), names.first().cloned())
-        }
-        RankingVerdict::Undecided { names, .. } => {
-            (format!("undecided between {}", joined(names)), names.first().cloned())
-        }
-        verdict @ RankingVerdict::Unclaimed { leader, .. } => {
-            (verdict.to_string(), Some(leader.clone()))
-        }
-        RankingVerdict::Insufficient { leader, .. } => (
-            format!("one launch each shows nothing; the best mean has {leader}"),
-            Some(leader.clone()),
-        ),
-    }
+/// The result in a sentence, and the configuration to use by it.
+fn result(record: &SweepRecord) -> (String, Option<String>) {
+    let ranking = ranking::rank(record);
+    reading::in_short(&Reading::of(&ranking, &record.manifest, &Place::default()))
 }
 
 fn ending(lines: &[Line], exit: Exit, is_error: bool) -> &'static str {

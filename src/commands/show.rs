@@ -241,14 +241,14 @@ pub(super) fn outcome(ranking: &ranking::Ranking) -> Exit {
 }
 
 /// How the process ends after a confirmation: a gain is a result, also one that is not shown,
-/// and who breaks a bound is not to be used, whatever it gains.
+/// and who breaks a bound, or is not to serve, is not to be used, whatever it gains.
 /// What it showed is printed: the block above may be about another configuration.
 pub(crate) fn confirmed(ranking: &ranking::Ranking, number: u32) -> Result<Exit, CommandError> {
     let Some(gain) = ranking.confirmed.iter().find(|it| it.number == number) else {
         return Ok(Exit::NothingRanked);
     };
     print(&format!("\n{}", report::confirmation::render(gain, width())))?;
-    let is_good = gain.is_result() && !gain.breaks_a_bound();
+    let is_good = gain.is_result() && !gain.is_refuted();
     Ok(if is_good { Exit::Done } else { Exit::NothingRanked })
 }
 

@@ -155,10 +155,6 @@ fn estimate(row: &RankedConfiguration) -> Option<&Estimate> {
 
 /// Whether fresh launches showed it to be better than the baseline.
 fn is_confirmed(ranking: &Ranking, row: &RankedConfiguration) -> bool {
-    let baseline = ranking.rows.iter().find(|row| row.baseline);
-    let of = |gain: &&ConfirmedGain| {
-        let same = baseline.is_some_and(|baseline| gain.baseline == baseline.name);
-        gain.candidate == row.name && same && gain.is_result()
-    };
-    ranking.confirmed.iter().rfind(of).is_some_and(ConfirmedGain::is_confirmed)
+    let against = ranking.rows.iter().any(|row| row.baseline);
+    against && ranking.confirmed_of(&row.name).is_some_and(ConfirmedGain::is_confirmed)
 }

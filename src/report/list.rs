@@ -97,6 +97,7 @@ fn phrase(verdict: &Statement) -> String {
             format!("better than {}{mark}", plain(baseline))
         }
         Statement::BoundBroken { .. } => "breaks a bound".to_owned(),
+        Statement::Unfit { .. } => "failed its confirmation".to_owned(),
         Statement::NotConfirmed { worse: false, .. } => "not confirmed".to_owned(),
         Statement::NotConfirmed { worse: true, .. } => "worse on fresh launches".to_owned(),
         Statement::NotShown { .. } => "no difference shown".to_owned(),

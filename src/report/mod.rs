@@ -19,6 +19,7 @@ pub mod markdown;
 pub mod measurements;
 mod names;
 mod no_claim;
+mod not_confirmed;
 mod notes;
 mod objectives;
 pub mod page;

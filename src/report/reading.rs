@@ -4,10 +4,10 @@
 
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, gain, glued};
-use super::{front, no_claim, reading_next, reading_trust};
+use super::{front, no_claim, not_confirmed, reading_next, reading_trust};
 use crate::history::extent::{Confirming, Extent, State};
 use crate::history::launch::FailureClass;
-use crate::metric::{Constraint, MetricRef};
+use crate::metric::Constraint;
 use crate::results::bounded::{Bounded, ConstraintVerdict};
 use crate::results::decision::{Criterion, PassedOver};
 use crate::results::number;
@@ -25,6 +25,12 @@ const NAMES: usize = 3;
 /// paths and arguments that are longer stay whole). Ends with a newline.
 pub fn render(reading: &Reading, columns: usize) -> String {
     block(reading, columns).text()
+}
+
+/// The result in one line, and what to use: for who reads nothing else.
+pub fn in_short(reading: &Reading) -> (String, Option<String>) {
+    let used = reading.choice.as_ref().map(|it| it.configuration.clone());
+    (statement(reading).replace(GLUE, " "), used)
 }
 
 /// The block before it is broken into lines: a page has the same words.
@@ -122,15 +128,22 @@ fn statement(reading: &Reading) -> String {
             let (a, b) = (name(configuration), name(baseline));
             let open = match open.as_slice() {
                 [] => String::new(),
-                open => format!(" Whether it keeps {} is not shown.", bounds_of(open)),
+                open => format!(" Whether it keeps {} is not shown.", spoken::bounds_of(open)),
             };
             let how = match (confirmed, reading.confirmable) {
                 (true, _) => ": confirmed on fresh launches",
                 (false, true) => ": not yet confirmed on fresh launches",
                 (false, false) => "",
             };
+<<<<<<< HEAD
             format!("{a} is {} {b}{how}.{open}", better(reading))
+||||||| 636ae8e6
+            format!("{a} is {} {b}{how}.{open}", better(&reading.metric))
+=======
+            format!("{a} is {} {b}{how}.{open}", spoken::better(&reading.metric))
+>>>>>>> w-ve
         }
+<<<<<<< HEAD
         Statement::BoundBroken { configuration, baseline, metrics, better: is_better } => {
             let shown =
                 if *is_better { "though fresh launches" } else { "and fresh launches do not" };
@@ -161,6 +174,42 @@ fn statement(reading: &Reading) -> String {
             better(reading),
             name(baseline)
         ),
+||||||| 636ae8e6
+        Statement::BoundBroken { configuration, baseline, metrics, better: is_better } => {
+            let shown =
+                if *is_better { "though fresh launches" } else { "and fresh launches do not" };
+            format!(
+                "Not confirmed: {} breaks {}, {shown} show that it is {} {}.",
+                name(configuration),
+                bounds_of(metrics),
+                better(&reading.metric),
+                name(baseline)
+            )
+        }
+        Statement::NotConfirmed { configuration, baseline, worse: true } => {
+            let metric = &reading.metric;
+            let than = if spoken::is_speed(metric) {
+                "slower than".to_owned()
+            } else {
+                format!("worse on {} than", spoken::metric(metric))
+            };
+            format!(
+                "Fresh launches show that {} is {than} {}.",
+                name(configuration),
+                name(baseline)
+            )
+        }
+        Statement::NotConfirmed { configuration, baseline, worse: false } => format!(
+            "Fresh launches do not show that {} is {} {}.",
+            name(configuration),
+            better(&reading.metric),
+            name(baseline)
+        ),
+=======
+        Statement::BoundBroken { .. }
+        | Statement::Unfit { .. }
+        | Statement::NotConfirmed { .. } => not_confirmed::sentence(reading).unwrap_or_default(),
+>>>>>>> w-ve
         Statement::NotShown { baseline, candidate } => {
             format!("No difference to {} is shown. {}", name(baseline), best(candidate))
         }
@@ -216,6 +265,7 @@ fn statement(reading: &Reading) -> String {
     }
 }
 
+<<<<<<< HEAD
 fn better(reading: &Reading) -> String {
     let metric = &reading.metric;
     if spoken::is_speed(metric, reading.goal) {
@@ -232,6 +282,24 @@ fn bounds_of(metrics: &[MetricRef]) -> String {
     format!("the bound{plural} of {}", named.join(" and "))
 }
 
+||||||| 636ae8e6
+fn better(metric: &MetricRef) -> String {
+    if spoken::is_speed(metric) {
+        "faster than".to_owned()
+    } else {
+        format!("better on {} than", spoken::metric(metric))
+    }
+}
+
+/// `the bound of median TTFT`.
+fn bounds_of(metrics: &[MetricRef]) -> String {
+    let named: Vec<String> = metrics.iter().map(spoken::metric).collect();
+    let plural = if named.len() == 1 { "" } else { "s" };
+    format!("the bound{plural} of {}", named.join(" and "))
+}
+
+=======
+>>>>>>> w-ve
 /// Those that a claim can be about.
 fn those(unclaimed: usize) -> &'static str {
     if unclaimed == 0 { "configurations" } else { "configurations with enough launches" }
@@ -371,8 +439,8 @@ fn reasons(choice: &Choice) -> String {
             format!(" ({} confirms it)", glued(&format!("`--configuration {configuration}`")))
         });
         Some(format!(
-            "the best mean of those in the last duels; {ahead} is ahead by {launches} alone, which \
-             may be chance{}",
+            "the best mean of those with enough launches or in the last duels; {ahead} is ahead by \
+             {launches} alone, which may be chance{}",
             how.unwrap_or_default()
         ))
     } else if choice.within_1_percent > 1 {

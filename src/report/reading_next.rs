@@ -28,13 +28,15 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
             NextStep::UseFlags => {
                 block.put(label, &["Launch vLLM with the flags above.".to_owned()]);
             }
-            NextStep::Confirm { run, configuration, claim, hours, goes_on } => {
+            NextStep::Confirm { run, configuration, baseline, claim, hours, goes_on } => {
                 let named = configuration.as_ref();
                 let named = named.map(|name| format!("--configuration {}", word(name)));
+                let baseline = baseline.as_ref().map(|name| format!("--baseline {}", word(name)));
                 let time = hours.map(spoken::hours);
                 let time = if *goes_on { Some(glued("continues")) } else { time };
                 let claim = claim.map(|claim| format!("--claim {}%", (claim * 1e4).round() / 1e2));
-                let words = ["confirm".to_owned(), word(run)].into_iter().chain(named).chain(claim);
+                let words = ["confirm".to_owned(), word(run)].into_iter();
+                let words = words.chain(named).chain(baseline).chain(claim);
                 command(block, label, words.collect(), time);
             }
             NextStep::Resume { run, left, confirmation } => {

@@ -166,6 +166,18 @@ pub(super) fn glued(text: &str) -> String {
     text.replace(' ', &GLUE.to_string())
 }
 
+/// `faster than`, `better on accuracy than`.
+pub(super) fn better(of: &MetricRef) -> String {
+    if is_speed(of) { "faster than".to_owned() } else { format!("better on {} than", metric(of)) }
+}
+
+/// `the bound of median TTFT`.
+pub(super) fn bounds_of(metrics: &[MetricRef]) -> String {
+    let named: Vec<String> = metrics.iter().map(metric).collect();
+    let plural = if named.len() == 1 { "" } else { "s" };
+    format!("the bound{plural} of {}", named.join(" and "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

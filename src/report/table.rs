@@ -15,7 +15,6 @@ use super::text::{plain, wrap};
 use crate::configuration::canonical;
 use crate::history::record::Manifest;
 use crate::metric::Goal;
-use crate::results::confirmed::ConfirmedGain;
 use crate::results::findings::Finding;
 use crate::results::number;
 use crate::results::ranking::{Effect, RankedConfiguration, Ranking};
@@ -288,11 +287,8 @@ impl Layout {
 /// What fresh launches showed of a configuration against the baseline: it takes the place of
 /// the effect from the launches that chose rank 1.
 pub(super) fn change_of(ranking: &Ranking, row: &RankedConfiguration) -> Option<Effect> {
-    let baseline = ranking.rows.iter().find(|row| row.baseline)?;
-    let of = |gain: &&ConfirmedGain| {
-        gain.candidate == row.name && gain.baseline == baseline.name && gain.is_result()
-    };
-    ranking.confirmed.iter().rfind(of)?.effect.map(Effect::Ratio)
+    ranking.rows.iter().find(|row| row.baseline)?;
+    ranking.confirmed_of(&row.name)?.effect.map(Effect::Ratio)
 }
 
 fn any_confirmed(ranking: &Ranking) -> bool {

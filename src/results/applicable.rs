@@ -1,7 +1,9 @@
 //! Which configuration of a sweep is to be deployed: the one whose gain fresh launches show,
 //! or the one that a person names. How it is deployed is not known here.
 
+use super::bounded::{Bounded, ConstraintVerdict};
 use super::confirmable::{self, named};
+use super::confirmed::Unfit;
 use super::exclusion::Exclusion;
 use super::ranked::{RankedConfiguration, Ranking};
 use super::reading::{Choice, Reading, Statement};
@@ -34,6 +36,19 @@ pub enum Refusal {
         baseline: String,
         /// The candidate, where there is one that is not confirmed.
         unconfirmed: String,
+    },
+    /// Nothing is confirmed, and the baseline is not to be kept either.
+    #[error(
+        "nothing is to be deployed by the result: `{candidate}` is not confirmed, and `{baseline}` \
+         {why}; `--configuration NAME` applies a configuration all the same"
+    )]
+    NotKept {
+        /// The baseline.
+        baseline: String,
+        /// Why it is not to be kept, said after its name.
+        why: &'static str,
+        /// The one that is not confirmed.
+        candidate: String,
     },
     /// The gain comes from the launches that chose the candidate.
     #[error(
@@ -73,27 +88,50 @@ pub fn chosen(
     reading: &Reading,
     name: Option<&str>,
 ) -> Result<Chosen, Refusal> {
-    let Some(name) = name else { return by_result(reading) };
-    let row = named(ranking, name)?;
+    let serving = |configuration: &str| {
+        let row = named(ranking, configuration)?;
+        match failed(record, ranking, row) {
+            Some(reason) => Err(Refusal::Failed { configuration: row.name.clone(), reason }),
+            None => Ok(row),
+        }
+    };
+    let Some(name) = name else {
+        let chosen = by_result(reading)?;
+        serving(&chosen.configuration)?;
+        return Ok(chosen);
+    };
+    let row = serving(name)?;
     let configuration = row.name.clone();
-    if let Some(reason) = failed(record, row) {
-        return Err(Refusal::Failed { configuration, reason });
-    }
     let mut warnings = Vec::new();
     if let Some(reason) = row.reason() {
         warnings.push(format!("{configuration} has no rank ({reason})"));
     }
-    let is_confirmed = matches!(&reading.result,
-        Statement::Better { configuration: it, confirmed: true, .. } if *it == configuration);
-    if let Statement::BoundBroken { configuration: it, metrics, .. } = &reading.result
-        && *it == configuration
-    {
-        warnings.push(format!("{configuration} breaks the bound of {}", listed(metrics)));
-    } else if !is_confirmed && !row.baseline {
+    let gain = ranking.confirmed_of(&configuration);
+    if gain.is_none_or(|it| !it.shown) && !row.baseline {
         warnings
             .push(format!("that {configuration} is better than what serves now is not confirmed"));
     }
+    if gain.is_some_and(|it| it.unfit == Some(Unfit::Failing)) {
+        warnings.push(format!("{configuration} gave no values any more in its confirmation"));
+    }
+    // A bound that the sweep alone shows to be broken is in the reason.
+    let bounds = gain.map_or(&row.constraints, |it| &it.bounds);
+    let of = |verdict: &dyn Fn(&Bounded) -> bool| -> Vec<MetricRef> {
+        bounds.iter().filter(|it| verdict(it)).map(|it| it.metric.clone()).collect()
+    };
+    let broken = of(&|it| gain.is_some() && it.verdict == ConstraintVerdict::Violated);
+    if !broken.is_empty() {
+        warnings.push(format!("{configuration} breaks the bound of {}", listed(&broken)));
+    }
+    warnings.extend(open(&configuration, &of(&Bounded::is_open)));
     Ok(Chosen { configuration, warnings })
+}
+
+fn open(configuration: &str, metrics: &[MetricRef]) -> Option<String> {
+    let some = !metrics.is_empty();
+    some.then(|| {
+        format!("whether {configuration} keeps the bound of {} is not shown", listed(metrics))
+    })
 }
 
 /// What the result says.
@@ -108,17 +146,19 @@ fn by_result(reading: &Reading) -> Result<Chosen, Refusal> {
         }),
     };
     Err(match &reading.result {
-        Statement::Better { configuration, confirmed: true, open, .. } => {
-            let configuration = configuration.clone();
-            let open = (!open.is_empty()).then(|| {
-                let metrics = listed(open);
-                format!("whether {configuration} keeps the bound of {metrics} is not shown")
-            });
-            return Ok(Chosen { configuration, warnings: open.into_iter().collect() });
+        Statement::Better { configuration, confirmed: true, open: metrics, .. } => {
+            let warnings = open(configuration, metrics).into_iter().collect();
+            return Ok(Chosen { configuration: configuration.clone(), warnings });
+        }
+        Statement::NotConfirmed { configuration, baseline, not_kept: Some(why), .. }
+        | Statement::BoundBroken { configuration, baseline, not_kept: Some(why), .. }
+        | Statement::Unfit { configuration, baseline, not_kept: Some(why), .. } => {
+            Refusal::NotKept { baseline: baseline.clone(), why, candidate: configuration.clone() }
         }
         Statement::Better { configuration, .. } => Refusal::Unconfirmed(configuration.clone()),
         Statement::NotConfirmed { baseline, .. }
         | Statement::BoundBroken { baseline, .. }
+        | Statement::Unfit { baseline, .. }
         | Statement::BaselineIsBest { baseline, .. } => keep(baseline, None),
         Statement::NotShown { baseline, candidate }
         | Statement::NoClaim { baseline: Some(baseline), candidate, .. } => {
@@ -148,10 +188,16 @@ fn listed(metrics: &[MetricRef]) -> String {
 }
 
 /// Why a configuration may not serve: a gate failed, or no launch of it was measured.
-fn failed(record: &SweepRecord, row: &RankedConfiguration) -> Option<String> {
+fn failed(record: &SweepRecord, ranking: &Ranking, row: &RankedConfiguration) -> Option<String> {
     let gate = row.exclusions.iter().find(|it| matches!(it, Exclusion::GateFailed { .. }));
     if gate.is_some() {
         return row.reason();
+    }
+    // In whichever confirmation, and however far that came.
+    let unfit = ranking.confirmed.iter().filter(|it| it.candidate == row.name);
+    let gate = |it: &&Unfit| matches!(it, Unfit::GateFailed { .. });
+    if let Some(unfit) = unfit.filter_map(|it| it.unfit.as_ref()).find(gate) {
+        return Some(unfit.to_string());
     }
     let is_own = |name: &str| name == row.name || row.aliases.iter().any(|it| it == name);
     let of_row = record.launches.iter().filter(|it| is_own(&it.configuration));

@@ -6,7 +6,6 @@ use std::fmt;
 use super::arm::{self, Arm};
 use super::bounded::ConstraintVerdict;
 use super::chosen::CLAIMED_FROM;
-use super::exclusion::Exclusion;
 use super::level::Level;
 use super::number::whole_percent;
 use super::ranked::{RankedConfiguration, Ranking};
@@ -134,11 +133,7 @@ pub fn pair(
             Refusal::NothingBetter(name)
         });
     }
-    let is_open = candidate.constraints.iter().any(|it| it.verdict != ConstraintVerdict::Holds);
-    // Fresh launches show it better than any of the sweep's own.
-    let too_few = (candidate.launches as usize) < CLAIMED_FROM
-        && ranking.confirmed_of(&candidate.name).is_none();
-    if !is_named && sweep.manifest.strategy.chooses() && is_open && too_few {
+    if !is_named && is_to_be_named(ranking, candidate) {
         let (name, launches) = (candidate.name.clone(), candidate.launches);
         refusals.push(Refusal::BoundOpen { name, launches });
     }
@@ -150,6 +145,16 @@ pub fn pair(
     warnings.extend(open_bounds(candidate));
     let (candidate, baseline) = (candidate.name.clone(), baseline.name.clone());
     Ok(Pair { candidate, baseline, warnings })
+}
+
+/// Whether a candidate is confirmed only where it is named: launches were chosen, and too few of
+/// its own say whether it keeps its bounds.
+pub(super) fn is_to_be_named(ranking: &Ranking, candidate: &RankedConfiguration) -> bool {
+    let is_open = candidate.constraints.iter().any(|it| it.verdict != ConstraintVerdict::Holds);
+    // Fresh launches show it better than any of the sweep's own.
+    let too_few = (candidate.launches as usize) < CLAIMED_FROM
+        && ranking.confirmed_of(&candidate.name).is_none();
+    ranking.chosen.is_some() && is_open && too_few
 }
 
 /// The row that a name or an alias means.
@@ -170,12 +175,7 @@ pub(super) fn named<'a>(
         };
         return Err(Refusal::Unknown { name: name.to_owned(), help });
     };
-    let counted_as = row.exclusions.iter().find_map(|exclusion| match exclusion {
-        Exclusion::RanAs { counted_as }
-        | Exclusion::Overridden { counted_as: Some(counted_as), .. } => Some(counted_as.clone()),
-        _ => None,
-    });
-    match counted_as {
+    match row.counted_as().map(str::to_owned) {
         Some(counted_as) => Err(Refusal::RanAs { name: row.name.clone(), counted_as }),
         None => Ok(row),
     }

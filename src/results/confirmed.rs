@@ -13,6 +13,8 @@ use super::bounded::{Bounded, ConstraintVerdict};
 use super::bounds::constrained;
 use super::estimate::Ratio;
 use super::evidence::Evidence;
+use super::exclusion::Exclusion;
+use super::gated;
 use super::level::{Level, SEPARABLE};
 use super::machine::MachineReport;
 use super::measured::Measured;
@@ -25,8 +27,7 @@ use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::values::case_of;
 use crate::metric::{Goal, MetricRef};
 use crate::statistics::Interval;
-use crate::strategy::confirm::Ended;
-use crate::strategy::confirm::LOOKS;
+use crate::strategy::confirm::{Ended, IN_A_ROW, LOOKS};
 
 /// What fresh launches show of one configuration against another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -64,9 +65,41 @@ pub struct ConfirmedGain {
     pub earlier: Option<Ended>,
     /// What the machine did meanwhile.
     pub machine: Option<MachineReport>,
-    /// The candidate's bounded metrics by these launches; by those of the sweep where these
-    /// leave open what those show to be broken.
+    /// The candidate's bounded metrics by these launches; by those of the sweep, or of its
+    /// confirmations before, where these leave open what those show to be broken.
     pub bounds: Vec<Bounded>,
+    /// Why the candidate is not to serve, whatever it gains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<Unfit>,
+}
+
+/// Why a configuration is not to serve, whatever its other launches gained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "unfit", rename_all = "snake_case")]
+pub enum Unfit {
+    /// A gate ended a launch of it, of the sweep or of a confirmation.
+    GateFailed {
+        /// What the gate found.
+        message: String,
+    },
+    /// The confirmation ended since its launches gave no values any more.
+    Failing,
+}
+
+/// What a confirmation comes to: the one decision that the result, `apply`, the tables and the
+/// pictures rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no result yet.
+    Unfinished,
+    /// The candidate is shown to be better, serves, and breaks no bound.
+    Confirmed,
+    /// It is not to serve.
+    Unfit,
+    /// It is shown to break a bound.
+    BreaksABound,
+    /// It is not shown to be better.
+    NotShown,
 }
 
 /// A number for each of both.
@@ -81,13 +114,19 @@ pub struct OfBoth {
 /// The gains of a sweep's confirmations, in the order of their numbers. `own`: what its own
 /// launches show of the bounds, by configuration.
 pub(super) fn confirmed(sweep: &SweepRecord, own: &[Vec<Bounded>]) -> Vec<ConfirmedGain> {
-    sweep.confirmations.iter().filter_map(|it| gain(sweep, it, own)).collect()
+    let mut gains: Vec<ConfirmedGain> = Vec::new();
+    for confirmation in &sweep.confirmations {
+        gains.extend(gain(sweep, confirmation, own, &gains));
+    }
+    gains
 }
 
+/// `before`: the confirmations with lower numbers.
 fn gain(
     sweep: &SweepRecord,
     confirmation: &ConfirmationRecord,
     own: &[Vec<Bounded>],
+    before: &[ConfirmedGain],
 ) -> Option<ConfirmedGain> {
     let asked = &confirmation.asked;
     let number = asked.number;
@@ -119,6 +158,15 @@ fn gain(
         Goal::Minimize => it.interval.high < 1.0,
     };
     let all = || arms.iter().flat_map(|arm| &arm.launches);
+    // What was shown last, unless these launches show something else.
+    let known = before.iter().rfind(|it| it.candidate == asked.candidate).map(|it| &it.bounds);
+    let known = known.or_else(|| own.get(candidate)).map_or(&[][..], Vec::as_slice);
+    let ended = confirmation.ended.or(confirmation.earlier);
+    let gave_nothing =
+        |arm: &Arm<'_>| case.as_deref().is_some_and(|it| is_failing(arm, metric, it));
+    // One of both fails: the candidate, unless it is the other one alone.
+    let fails =
+        ended == Some(Ended::Failing) && (gave_nothing(&arms[0]) || !gave_nothing(&arms[1]));
     Some(ConfirmedGain {
         number,
         candidate: asked.candidate.clone(),
@@ -136,8 +184,36 @@ fn gain(
         ended: confirmation.ended,
         earlier: confirmation.earlier,
         machine: level.map(|level| level.report(&[0, 1], Some(1))),
-        bounds: bounds(sweep, &arms, own.get(candidate).map_or(&[], Vec::as_slice)),
+        bounds: bounds(sweep, &arms, known),
+        unfit: gate_failed(sweep, &known_arm(sweep, &arms[0], number))
+            .or_else(|| fails.then_some(Unfit::Failing)),
     })
+}
+
+/// The first arm with all its launches up to this confirmation: one answer that a gate refuses
+/// excludes it in the sweep, and it is no better by when it was given.
+fn known_arm<'a>(sweep: &'a SweepRecord, arm: &Arm<'a>, number: u32) -> Arm<'a> {
+    let of = |it: &&LaunchRecord| {
+        it.configuration == arm.configuration.name && it.confirmation.is_none_or(|it| it <= number)
+    };
+    let launches = sweep.launches.iter().filter(of).collect();
+    let (configuration, overrides) = (arm.configuration, Vec::new());
+    Arm { configuration, launches, overrides, further: Vec::new(), same_as: None }
+}
+
+fn gate_failed(sweep: &SweepRecord, arm: &Arm<'_>) -> Option<Unfit> {
+    match gated::failed(sweep, arm)? {
+        Exclusion::GateFailed { message } => Some(Unfit::GateFailed { message }),
+        _ => None,
+    }
+}
+
+/// Whether so many last launches of an arm gave nothing that its confirmation ends.
+fn is_failing(arm: &Arm<'_>, metric: &MetricRef, case: &str) -> bool {
+    let settled = |it: &&&LaunchRecord| it.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
+    let last = arm.launches.iter().rev().filter(settled).take(IN_A_ROW);
+    let nothing = last.filter(|it| !gives(it, metric, case));
+    nothing.count() == IN_A_ROW
 }
 
 /// The bounded metrics of the first of these arms. Both arms say what launches differ by.
@@ -192,11 +268,32 @@ fn pairs(arms: &[Arm<'_>; 2]) -> u32 {
 }
 
 impl ConfirmedGain {
-    /// Whether there is a result: it came to an end, now or before it was continued, and has a gain from at least three
-    /// launches of each.
+    /// Whether there is a result: it came to an end, now or before it was continued, and has a
+    /// gain from at least three launches of each, or a gate failed.
     pub fn is_result(&self) -> bool {
         let enough = self.launches.candidate.min(self.launches.baseline) >= SEPARABLE;
-        self.ended.or(self.earlier).is_some() && self.effect.is_some() && enough
+        let gate = matches!(self.unfit, Some(Unfit::GateFailed { .. }));
+        self.ended.or(self.earlier).is_some() && (gate || self.effect.is_some() && enough)
+    }
+
+    /// What it comes to.
+    pub fn standing(&self) -> Standing {
+        if !self.is_result() {
+            Standing::Unfinished
+        } else if self.unfit.is_some() {
+            Standing::Unfit
+        } else if self.breaks_a_bound() {
+            Standing::BreaksABound
+        } else if self.shown {
+            Standing::Confirmed
+        } else {
+            Standing::NotShown
+        }
+    }
+
+    /// Whether the candidate is not to be used, whatever it gains.
+    pub fn is_refuted(&self) -> bool {
+        matches!(self.standing(), Standing::Unfit | Standing::BreaksABound)
     }
 
     /// Whether the candidate is shown to be worse: the whole interval is on that side.
@@ -208,9 +305,9 @@ impl ConfirmedGain {
         })
     }
 
-    /// Whether the candidate is shown to be better, and breaks no bound.
+    /// Whether the candidate is shown to be better, serves, and breaks no bound.
     pub fn is_confirmed(&self) -> bool {
-        self.shown && !self.breaks_a_bound()
+        self.standing() == Standing::Confirmed
     }
 
     /// Whether the candidate is shown to break a bound.
@@ -246,21 +343,24 @@ impl fmt::Display for ConfirmedGain {
         let launches = format!("{} + {} launches", self.launches.candidate, self.launches.baseline);
         let Some(gain) = self.percent() else {
             write!(f, "{candidate} against {baseline}: not confirmed, no gain after {launches}")?;
+            self.unfit.iter().try_for_each(|it| write!(f, "; {candidate} {it}"))?;
             return self.end(f);
         };
-        match (self.is_result(), self.shown) {
-            (true, true) if self.breaks_a_bound() => {
+        match self.standing() {
+            Standing::BreaksABound if self.shown => {
                 write!(f, "{candidate} breaks a bound, though it is better than {baseline}")?;
             }
-            (true, true) => {
+            Standing::Confirmed => {
                 write!(f, "{candidate} is better than {baseline}, confirmed on fresh launches")?;
             }
-            (true, false) => {
+            Standing::Unfit => write!(f, "{candidate} against {baseline}, not confirmed")?,
+            Standing::BreaksABound | Standing::NotShown => {
                 write!(f, "{candidate} is not confirmed to be better than {baseline}")?;
             }
-            (false, _) => write!(f, "{candidate} against {baseline}, not finished")?,
+            Standing::Unfinished => write!(f, "{candidate} against {baseline}, not finished")?,
         }
         write!(f, ": {gain} ({launches})")?;
+        self.unfit.iter().try_for_each(|it| write!(f, "; {candidate} {it}"))?;
         if self.is_result() {
             for bounded in self.broken() {
                 write!(f, "; broken is the bound of {bounded}")?;
@@ -286,6 +386,16 @@ impl ConfirmedGain {
                 write!(f, "; continued for a narrower interval, which is not reached yet")
             }
             None => write!(f, "; interrupted, or still running"),
+        }
+    }
+}
+
+impl fmt::Display for Unfit {
+    /// What is said after the configuration's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GateFailed { message } => write!(f, "failed a gate: {message}"),
+            Self::Failing => f.write_str("gave no values any more"),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jiff::ZonedDateTime;
 use serde::Serialize;
 
-use super::ranking;
+use super::ranking::{self, Ranking};
 use super::reading::{Gain, Place, Reading, Statement};
 use crate::history::HistoryError;
 use crate::history::extent::Extent;
@@ -165,15 +165,25 @@ fn shown(path: &Path, run: &mut ListedRun, now: &ZonedDateTime) -> Result<Shown,
     let ranking = ranking::rank_judged(&record);
     let place = Place { extent: Some(extent.clone()), ..Place::default() };
     let reading = Reading::of(&ranking, &record.manifest, &place);
-    let candidate = ranking.decision.map(|it| it.candidate.configuration);
-    let row = ranking.rows.iter().find(|row| Some(&row.name) == candidate.as_ref());
-    let confirmed = matches!(reading.result, Statement::Better { confirmed: true, .. });
-    Ok(Shown {
-        candidate_is_baseline: row.is_some_and(|row| row.baseline),
-        candidate,
-        confirmed,
-        gain: reading.choice.and_then(|choice| choice.gain),
-        verdict: reading.result,
-        extent,
-    })
+    Ok(Shown::of(&ranking, reading, extent))
+}
+
+impl Shown {
+    /// What a reading of a ranking shows.
+    pub fn of(ranking: &Ranking, reading: Reading, extent: Extent) -> Self {
+        // What the result is about: another one than the ranking's where that was confirmed.
+        let choice = reading.choice.as_ref();
+        let taken = choice.map(|it| it.candidate.as_ref().unwrap_or(&it.configuration));
+        let of_ranking = ranking.decision.as_ref().map(|it| &it.candidate.configuration);
+        let candidate = taken.or(of_ranking).cloned();
+        let row = ranking.rows.iter().find(|row| Some(&row.name) == candidate.as_ref());
+        Self {
+            candidate_is_baseline: row.is_some_and(|row| row.baseline),
+            candidate,
+            confirmed: matches!(reading.result, Statement::Better { confirmed: true, .. }),
+            gain: reading.choice.and_then(|choice| choice.gain),
+            verdict: reading.result,
+            extent,
+        }
+    }
 }

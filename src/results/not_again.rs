@@ -3,6 +3,7 @@
 //! Who fails or breaks a bound has no rank, and its reason is there; since when one that breaks
 //! a bound was launched no more is found here, too.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -126,10 +127,15 @@ pub(super) fn dropped(evidence: &Evidence<'_>, order: &[usize]) -> Vec<Option<Dr
     arms.iter().map(dropped).collect()
 }
 
-/// The launches of the last two duels so far; none before any.
+/// The launches of the last two duels so far; none before any. A model's second block, which is
+/// launched to decide, too, is no duel.
 fn last_duels(evidence: &Evidence<'_>) -> Vec<u32> {
-    let own = evidence.sweep.own_launches().filter(|it| is_started(it)).rev();
-    let duels = own.filter(|it| it.purpose == Purpose::Final);
+    let finals = || evidence.sweep.own_launches().filter(|it| it.purpose == Purpose::Final);
+    let trials: BTreeMap<u32, &str> =
+        finals().map(|it| (it.trial, it.configuration.as_str())).collect();
+    let strategy = &evidence.sweep.manifest.strategy;
+    let Some(first) = strategy.first_duel(trials.into_iter()) else { return Vec::new() };
+    let duels = finals().rev().filter(|it| is_started(it) && it.trial >= first);
     duels.take(LAST_DUELS).map(|it| it.launch).collect()
 }
 

@@ -89,10 +89,59 @@ pub struct Ranking {
 }
 
 impl Ranking {
-    /// What the last finished confirmation of a configuration shows.
+    /// What the last finished confirmation of a configuration against the grid's baseline shows.
     pub fn confirmed_of(&self, configuration: &str) -> Option<&ConfirmedGain> {
-        let of = |it: &&ConfirmedGain| it.candidate == configuration && it.is_result();
-        self.confirmed.iter().rfind(of)
+        self.confirmations().rfind(|it| it.candidate == configuration && it.is_result())
+    }
+
+    /// The confirmation that counts: the candidate's last one with a result, or the last one
+    /// that showed another configuration to be better, where the candidate has none or is not to
+    /// be used.
+    pub fn confirmation(&self) -> Option<&ConfirmedGain> {
+        let candidate = self.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+        let is_own = |it: &&ConfirmedGain| Some(it.candidate.as_str()) == candidate;
+        let other = || self.confirmations().rfind(|it| it.is_confirmed() && !is_own(it));
+        match candidate.and_then(|it| self.confirmed_of(it)) {
+            Some(gain) if gain.is_refuted() => other().or(Some(gain)),
+            Some(gain) => Some(gain),
+            None if self.confirmations().any(|it| is_own(&it)) => None,
+            None => other(),
+        }
+    }
+
+    /// The candidate's last confirmation, where it has no result yet.
+    pub fn pending(&self) -> Option<&ConfirmedGain> {
+        let candidate = &self.decision.as_ref()?.candidate.configuration;
+        let last = self.confirmations().rfind(|it| it.candidate == *candidate);
+        last.filter(|it| !it.is_result())
+    }
+
+    /// Those that compare with the grid's baseline; all where it names none. What is better than
+    /// another configuration need not be better than what serves.
+    fn confirmations(&self) -> impl DoubleEndedIterator<Item = &ConfirmedGain> {
+        self.confirmed.iter().filter(|it| {
+            self.is_baseline(&it.baseline) || !self.rows.iter().any(|row| row.baseline)
+        })
+    }
+
+    /// Whether this is the grid's baseline, or what that ran as.
+    pub fn is_baseline(&self, name: &str) -> bool {
+        let baseline = self.rows.iter().find(|row| row.baseline);
+        let ran_as = |row: &RankedConfiguration| row.counted_as().is_some_and(|it| it == name);
+        baseline.is_some_and(|row| row.name == name || ran_as(row))
+    }
+
+    /// Why a baseline is not to be kept where nothing else is confirmed, said after its name;
+    /// `None` where nothing is known against it.
+    pub fn not_kept(&self, baseline: &str) -> Option<&'static str> {
+        let row = self.rows.iter().find(|row| row.name == baseline)?;
+        row.exclusions.iter().find_map(|it| match it {
+            Exclusion::Violated { .. } => Some("breaks a bound"),
+            Exclusion::GateFailed { .. } => Some("failed a gate"),
+            Exclusion::LoopsUnderLoad(_) => Some("loops under load"),
+            Exclusion::FailedLaunches { .. } => Some("fails too often"),
+            _ => None,
+        })
     }
 
     /// Whether the measurement carries what its statistics show: false where the verdict is
@@ -199,6 +248,17 @@ pub struct RankedConfiguration {
 }
 
 impl RankedConfiguration {
+    /// The configuration that has its launches, where it ran as another one.
+    pub fn counted_as(&self) -> Option<&str> {
+        self.exclusions.iter().find_map(|it| match it {
+            Exclusion::RanAs { counted_as }
+            | Exclusion::Overridden { counted_as: Some(counted_as), .. } => {
+                Some(counted_as.as_str())
+            }
+            _ => None,
+        })
+    }
+
     /// Why it has no rank, as text; `None` where it has one.
     pub fn reason(&self) -> Option<String> {
         exclusion::joined(&self.exclusions)

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::bounded::Bounded;
 use super::chosen::Chosen;
-use super::confirmed::ConfirmedGain;
+use super::confirmed::{ConfirmedGain, Unfit};
 use super::decision::{Criterion, PassedOver};
 use super::estimate::Effect;
 use super::front::Front;
@@ -76,7 +76,8 @@ pub struct Reading {
     pub choice: Option<Choice>,
     /// The bounded metrics of the candidate.
     pub bounds: Vec<Bounded>,
-    /// Why nothing can be decided; empty where something can.
+    /// Why nothing can be decided, or what a gate found in the one that was confirmed; empty
+    /// otherwise.
     pub why: Vec<Why>,
     /// How far to trust it.
     pub trust: Trust,
@@ -124,6 +125,22 @@ pub enum Statement {
         metrics: Vec<MetricRef>,
         /// Whether fresh launches show that it is better than the baseline.
         better: bool,
+        /// Why the baseline is not to be kept either, said after its name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        not_kept: Option<&'static str>,
+    },
+    /// A configuration that was confirmed, or was to be, is not to serve.
+    Unfit {
+        /// Its name.
+        configuration: String,
+        /// The baseline's.
+        baseline: String,
+        /// Why.
+        #[serde(flatten)]
+        cause: Unfit,
+        /// Why the baseline is not to be kept either, said after its name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        not_kept: Option<&'static str>,
     },
     /// Fresh launches do not show that it is better.
     NotConfirmed {
@@ -133,6 +150,9 @@ pub enum Statement {
         baseline: String,
         /// Whether they show that it is worse.
         worse: bool,
+        /// Why the baseline is not to be kept either, said after its name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        not_kept: Option<&'static str>,
     },
     /// No difference to the baseline is shown.
     NotShown {

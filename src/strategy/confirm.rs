@@ -33,7 +33,7 @@ pub const CLAIM: f64 = 0.10;
 pub const LOOKS: f64 = 1.05;
 
 /// Launches of one configuration in a row that may give nothing.
-const IN_A_ROW: usize = 3;
+pub const IN_A_ROW: usize = 3;
 
 /// Index of each configuration in [`LaunchMean::configuration`].
 pub const BASELINE: usize = 0;

@@ -35,8 +35,8 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
     }
     parts.push(Part::text(
         "shown: the difference to the baseline is claimed at the 5 % level over all uses and \
-         configurations that were compared (Holm). It is unconfirmed all the same: it comes from the \
-         launches that chose it.",
+         configurations that were compared (Holm). It is unconfirmed all the same, as it comes from the \
+         launches that chose it, unless it is said to be confirmed.",
     ));
     parts
 }
@@ -58,11 +58,14 @@ fn advice(input: &Input<'_>, of: &Use) -> Vec<Span> {
         (Some(best), _) if of.shown => {
             spans.extend([Span::text("take "), link(best)]);
             let change = of.ratio.as_ref().map_or(String::new(), |it| format!(": {}", change(it)));
-            spans.push(Span::text(format!("{change} against the baseline, unconfirmed.")));
+            let mark =
+                if of.confirmed.is_some() { "confirmed on fresh launches" } else { "unconfirmed" };
+            spans.push(Span::text(format!("{change} against the baseline, {mark}.")));
         }
         (Some(best), Some(base)) => {
             spans.extend(keep(input, base));
-            let said = format!(" {is}, and is not shown to be better.");
+            let shown = if of.confirmed.is_some() { "confirmed" } else { "shown" };
+            let said = format!(" {is}, and is not {shown} to be better.");
             spans.extend([link(best), Span::text(said)]);
         }
         (Some(best), None) => {

@@ -6,6 +6,7 @@ use super::{Input, counts, estimate};
 use crate::history::values::case_of;
 use crate::metric::MetricRef;
 use crate::report::table::change_of;
+use crate::results::confirmed::{ConfirmedGain, Standing};
 use crate::results::number;
 use crate::results::ranking::{Effect, Estimate, RankedConfiguration};
 use crate::workload::Kind;
@@ -125,10 +126,23 @@ fn name(input: &Input<'_>, index: usize, row: &RankedConfiguration) -> Cell {
 pub(super) fn effect(input: &Input<'_>, index: usize, row: &RankedConfiguration) -> Cell {
     let to = To::Configuration(index);
     match (change_of(input.ranking, row), row.effect()) {
-        (Some(effect), _) => Cell::figure(format!("{}, confirmed", words(input, effect)), to),
+        (Some(effect), _) => {
+            let mark = standing(input.ranking.confirmed_of(&row.name));
+            Cell::figure(format!("{}, {mark}", words(input, effect)), to)
+        }
         (None, Some(effect)) => Cell::figure(format!("{}, unconfirmed", words(input, effect)), to),
         (None, None) if row.baseline && row.eligible => Cell::text("baseline"),
         (None, None) => Cell::nothing(),
+    }
+}
+
+/// What fresh launches come to, behind the gain that they show.
+fn standing(gain: Option<&ConfirmedGain>) -> &'static str {
+    match gain.map(ConfirmedGain::standing) {
+        Some(Standing::Confirmed) => "confirmed",
+        Some(Standing::BreaksABound) => "breaks a bound in fresh launches",
+        Some(Standing::Unfit) => "failed in fresh launches",
+        _ => "not confirmed by fresh launches",
     }
 }
 

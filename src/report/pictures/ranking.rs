@@ -13,7 +13,7 @@ use super::scale::{Scale, ends};
 use super::wording::{begun, metric, names, small, some, spoken_of};
 use super::{Drawing, Picture, anchor, picture, px, sentence, titled};
 use crate::results::analysis::Analysis;
-use crate::results::confirmed::ConfirmedGain;
+use crate::results::confirmed::{ConfirmedGain, Standing, Unfit};
 use crate::results::number;
 use crate::results::ranking::{Estimate, RankedConfiguration, Ranking, RankingVerdict};
 use crate::statistics::SIGNIFICANCE;
@@ -87,6 +87,15 @@ fn ranked(ranking: &Ranking) -> usize {
     ranking.rows.iter().filter(|row| row.rank.is_some()).count()
 }
 
+/// Why one that was confirmed is not to be used, said after its name.
+fn refuted(gain: &ConfirmedGain) -> &'static str {
+    match &gain.unfit {
+        Some(Unfit::GateFailed { .. }) => "failed a gate",
+        Some(Unfit::Failing) => "gave no values any more in fresh launches",
+        None => "breaks a bound in fresh launches",
+    }
+}
+
 /// What is shown against the baseline; `None` where it is not ranked.
 fn against_baseline(ranking: &Ranking, palette: &Palette) -> Option<String> {
     let (baseline, candidate) = spoken_of(ranking);
@@ -94,12 +103,14 @@ fn against_baseline(ranking: &Ranking, palette: &Palette) -> Option<String> {
     let to = names(palette, &[baseline]);
     if let Some(gain) = candidate.and_then(|it| ranking.confirmed_of(&ranking.rows[it].name)) {
         let name = names(palette, &[candidate?]);
-        return Some(if gain.is_confirmed() {
-            format!("{name} is better than {to}, confirmed on fresh launches")
-        } else if gain.breaks_a_bound() {
-            format!("{name} breaks a bound in fresh launches")
-        } else {
-            format!("fresh launches do not confirm that {name} is better than {to}")
+        return Some(match gain.standing() {
+            Standing::Confirmed => {
+                format!("{name} is better than {to}, confirmed on fresh launches")
+            }
+            Standing::Unfit | Standing::BreaksABound => format!("{name} {}", refuted(gain)),
+            Standing::NotShown | Standing::Unfinished => {
+                format!("fresh launches do not confirm that {name} is better than {to}")
+            }
         });
     }
     // What is undecided among the others leaves the candidate's claim, and shows nothing of them.
@@ -197,7 +208,7 @@ impl View<'_> {
     fn confirmed(&self, row: &RankedConfiguration) -> &'static str {
         match self.ranking.confirmed_of(&row.name) {
             Some(gain) if gain.is_confirmed() => "confirmed",
-            Some(gain) if gain.breaks_a_bound() => "breaks a bound in fresh launches",
+            Some(gain) if gain.is_refuted() => refuted(gain),
             Some(_) => "not confirmed by fresh launches",
             None if seems_better(row, self.ranking) => "not confirmed",
             None => "",

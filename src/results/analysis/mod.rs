@@ -385,11 +385,14 @@ pub struct Use {
     /// The baseline's figure.
     pub baseline: Option<Figure>,
     /// Best relative to the baseline, with its interval; by each one's own launches, of the
-    /// objective as the ranking has it. `None` where the baseline is the best, and of a share.
+    /// objective as the ranking has it, or by fresh launches where there are any. `None` where the baseline is the best, and of a share.
     pub ratio: Option<Figure>,
     /// Whether that difference is shown at the 5 % level, over all uses and configurations
-    /// that were compared (Holm). Without it the baseline is kept.
+    /// that were compared (Holm); of the objective by fresh launches, where there are any.
+    /// Without it the baseline is kept.
     pub shown: bool,
+    /// Whether fresh launches confirm it; `None` where there are none of it.
+    pub confirmed: Option<bool>,
     /// Why nothing is said of this use, where that is so: its workload was not measured, or the
     /// baseline has no rank.
     pub without: Option<String>,

@@ -9,6 +9,7 @@ use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::values::case_of;
 use crate::metric::MetricRef;
 use crate::results::arm::{self, Arm};
+use crate::results::confirmed::ConfirmedGain;
 use crate::results::estimate::Estimate;
 use crate::results::ranked::Ranking;
 
@@ -69,6 +70,17 @@ impl<'a> Source<'a> {
     /// The row of the ranking's candidate.
     pub(super) fn candidate(&self) -> Option<usize> {
         self.row_of(&self.ranking.decision.as_ref()?.candidate.configuration)
+    }
+
+    /// The row that the result is about: what was confirmed last, or the ranking's candidate.
+    pub(super) fn taken(&self) -> Option<usize> {
+        let confirmed = self.ranking.confirmation().and_then(|it| self.row_of(&it.candidate));
+        confirmed.or_else(|| self.candidate())
+    }
+
+    /// What fresh launches show of a row against the grid's baseline.
+    pub(super) fn confirmed(&self, row: usize) -> Option<&ConfirmedGain> {
+        self.ranking.confirmed_of(&self.ranking.rows[row].name)
     }
 
     /// The row that the others are compared with: what the baseline ran as.

@@ -9,6 +9,7 @@ use crate::history::values::{case_of, value};
 use crate::metric::{Counted, Goal, Measurement, MetricRef, Scale, Status};
 use crate::results::arm::{self, Arm};
 use crate::results::chosen::claimed_from;
+use crate::results::confirmed::Standing;
 use crate::results::measured::Measured;
 use crate::results::sheet::{self, Read};
 use crate::statistics::{GroupedValues, SIGNIFICANCE, Share, holm};
@@ -45,13 +46,20 @@ pub(super) fn uses(source: &Source<'_>) -> Vec<Use> {
     let rows: Vec<usize> = (0..source.count())
         .filter(|row| !source.is_another(*row))
         .filter(|row| source.ranking.rows[*row].eligible || Some(*row) == baseline)
+        // What fresh launches refute is recommended for nothing.
+        .filter(|row| source.confirmed(*row).is_none_or(|it| !it.is_refuted()))
         .collect();
     let mut uses = Vec::new();
     let mut tested: Vec<(usize, usize, f64)> = Vec::new();
     for question in &QUESTIONS {
         let judged = Judged::of(source, question);
-        let made = answer(question, judged.as_ref(), &rows, baseline);
-        if let (Some(judged), Some(base), None) = (&judged, baseline, &made.without) {
+        let mut made = answer(question, judged.as_ref(), &rows, baseline);
+        let of = made.best.filter(|_| judged.as_ref().is_some_and(|it| it.is_objective));
+        if let Some(standing) = of.and_then(|row| source.confirmed(row)).map(|it| it.standing()) {
+            // Fresh launches of it say more than all that chose it.
+            made.confirmed = Some(standing == Standing::Confirmed);
+            made.shown = standing == Standing::Confirmed;
+        } else if let (Some(judged), Some(base), None) = (&judged, baseline, &made.without) {
             let others = rows.iter().filter(|row| **row != base);
             let p = others.filter_map(|row| Some((uses.len(), *row, judged.p_better(*row, base)?)));
             tested.extend(p);
@@ -92,6 +100,7 @@ fn answer(
         baseline: None,
         ratio: None,
         shown: false,
+        confirmed: None,
         without: Some(why.to_owned()),
     };
     let Some(judged) = judged else {
@@ -124,7 +133,7 @@ fn answer(
     if best.is_none() {
         return without(judged.metric.clone(), "no configuration with a rank has a figure of it");
     }
-    // Of the objective it is what the ranking says to take.
+    // Of the objective it is what the result is about.
     let candidate = candidate_of(judged, &figures);
     let by_ranking = candidate.zip(best).is_some_and(|(own, best)| own.0 != best.0);
     let best = candidate.or(best);
@@ -142,13 +151,14 @@ fn answer(
         baseline: of_baseline,
         ratio: ratio.and_then(|(row, base)| judged.ratio(row, base)),
         shown: false,
+        confirmed: None,
         without: None,
     }
 }
 
-/// The ranking's candidate, where the metric is what it was chosen by.
+/// What the result is about, where the metric is what it was chosen by.
 fn candidate_of(judged: &Judged<'_>, figures: &[(usize, Figure)]) -> Option<(usize, Figure)> {
-    let candidate = judged.source.candidate().filter(|_| judged.is_objective)?;
+    let candidate = judged.source.taken().filter(|_| judged.is_objective)?;
     figures.iter().find(|(row, _)| *row == candidate).copied()
 }
 
@@ -222,7 +232,8 @@ impl<'s> Judged<'s> {
         let (own, other) = (self.figure(row)?, self.figure(base)?);
         let indices = (self.source.arm_index(row)?, self.source.arm_index(base)?);
         let ratio = if self.is_objective {
-            self.source.ranking.rows[row].baseline_ratio?
+            let fresh = self.source.confirmed(row).and_then(|it| it.effect);
+            fresh.or(self.source.ranking.rows[row].baseline_ratio)?
         } else {
             self.measured.ratio(indices.0, indices.1)?
         };

@@ -1,6 +1,6 @@
 //! Makes a [`Reading`] from a ranking: what each of its parts says is decided here.
 
-use super::confirmation::{self, confirmation, pending};
+use super::confirmation;
 use super::failed::{Cause, FailedGroup, failed, unfinished};
 use super::next::{After, explanation, names_failed, next};
 use super::{
@@ -14,7 +14,7 @@ use crate::history::record::Manifest;
 use crate::metric::{Constraint, Scale};
 use crate::results::bounded::ConstraintVerdict;
 use crate::results::chosen::CLAIMED_FROM;
-use crate::results::confirmed::ConfirmedGain;
+use crate::results::confirmed::{ConfirmedGain, Unfit};
 use crate::results::decision::{Candidate, Claim, Criterion, Decision};
 use crate::results::disturbance::Undecided;
 use crate::results::estimate::Effect;
@@ -28,7 +28,7 @@ impl Reading {
     /// The reading of a ranking.
     pub fn of(ranking: &Ranking, manifest: &Manifest, place: &Place) -> Self {
         let groups = failed(ranking, manifest, place.exported);
-        let (confirmed, pending) = (confirmation(ranking), pending(ranking));
+        let (confirmed, pending) = (ranking.confirmation(), ranking.pending());
         let result = statement(ranking, confirmed, &groups);
         let decided = !matches!(result, Statement::NoDecision { .. });
         let choice = choice(ranking, manifest, confirmed).filter(|_| decided);
@@ -103,7 +103,7 @@ fn statement(
     // What is shown is shown of these.
     let of = ranked - unclaimed;
     if let Some(gain) = confirmed {
-        return confirmation::statement(gain, ranking.objective.goal);
+        return confirmation::statement(ranking, gain);
     }
     let Some(Decision { candidate, claim }) = &ranking.decision else {
         return Statement::NoDecision { cause: cause(ranking, groups) };
@@ -263,8 +263,11 @@ fn cause(ranking: &Ranking, groups: &[FailedGroup]) -> NoDecision {
     }
 }
 
-/// Why nothing can be decided, as far as `failed` does not say it.
+/// Why nothing can be decided, as far as `failed` does not say it, and what a gate found.
 fn why(ranking: &Ranking, result: &Statement) -> Vec<Why> {
+    if let Statement::Unfit { cause: Unfit::GateFailed { message }, .. } = result {
+        return vec![Why::Reason { text: message.clone() }];
+    }
     let Statement::NoDecision { cause } = result else { return Vec::new() };
     match cause {
         NoDecision::Missing(missing) => {
@@ -318,12 +321,21 @@ fn choice(
 ) -> Option<Choice> {
     let decision = ranking.decision.as_ref();
     let row = candidate(ranking, confirmed)?;
+    // Neither of the two is to be used then.
+    let is_none = |it: &ConfirmedGain| it.is_refuted() && ranking.not_kept(&it.baseline).is_some();
+    if confirmed.is_some_and(is_none) {
+        return None;
+    }
     let of = ranking.rows.iter().filter(|row| row.eligible).count();
     let chosen: Option<&Candidate> =
         decision.map(|it| &it.candidate).filter(|it| it.configuration == row.name);
     let gain = gain(ranking, decision, confirmed);
     let kept = match (confirmed, decision.map(|it| &it.claim)) {
-        (Some(confirmed), _) => (!confirmed.is_confirmed()).then(|| confirmed.baseline.clone()),
+        (Some(confirmed), _) => {
+            let is_kept =
+                !confirmed.is_confirmed() && ranking.not_kept(&confirmed.baseline).is_none();
+            is_kept.then(|| confirmed.baseline.clone())
+        }
         (None, Some(Claim::NotShown { baseline, .. } | Claim::TooFewLaunches { baseline, .. })) => {
             Some(baseline.clone())
         }

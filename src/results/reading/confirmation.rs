@@ -1,51 +1,35 @@
-//! Which confirmation a reading rests on, and what it says: whether the gain is shown, and
-//! whether the configuration keeps its bounds. What fresh launches show is computed elsewhere.
+//! What a reading says of the confirmation that it rests on: whether the gain is shown, and
+//! whether the configuration serves and keeps its bounds. What fresh launches show, and which
+//! confirmation counts, is decided elsewhere.
 
 use super::Statement;
-use crate::metric::{Goal, MetricRef};
+use crate::metric::MetricRef;
 use crate::results::bounded::Bounded;
-use crate::results::confirmed::ConfirmedGain;
+use crate::results::confirmed::{ConfirmedGain, Standing};
 use crate::results::ranked::{RankedConfiguration, Ranking};
 
-/// The confirmation that counts: the candidate's last one with a result, or the last one
-/// that showed another configuration to be better, where the candidate has none or breaks a
-/// bound.
-pub(super) fn confirmation(ranking: &Ranking) -> Option<&ConfirmedGain> {
-    let results = || ranking.confirmed.iter().rev().filter(|it| it.is_result());
-    let of_candidate = results().find(|it| is_of_candidate(ranking, it));
-    let begun = ranking.confirmed.iter().any(|it| is_of_candidate(ranking, it));
-    let other = || results().find(|it| it.is_confirmed() && !is_of_candidate(ranking, it));
-    match of_candidate {
-        Some(gain) if gain.breaks_a_bound() => other().or(Some(gain)),
-        Some(gain) => Some(gain),
-        None if begun => None,
-        None => other(),
-    }
-}
-
-/// The candidate's last confirmation, where it has no result yet.
-pub(super) fn pending(ranking: &Ranking) -> Option<&ConfirmedGain> {
-    let last = ranking.confirmed.iter().rfind(|it| is_of_candidate(ranking, it));
-    last.filter(|it| !it.is_result())
-}
-
-fn is_of_candidate(ranking: &Ranking, gain: &ConfirmedGain) -> bool {
-    let decision = ranking.decision.as_ref();
-    decision.is_some_and(|it| it.candidate.configuration == gain.candidate)
-}
-
-/// What a confirmation with a result says.
-pub(super) fn statement(gain: &ConfirmedGain, goal: Goal) -> Statement {
+/// What a confirmation with a result says. Where nothing is confirmed, what serves is kept, unless
+/// something is known against that, too.
+pub(super) fn statement(ranking: &Ranking, gain: &ConfirmedGain) -> Statement {
     let (configuration, baseline) = (gain.candidate.clone(), gain.baseline.clone());
-    if gain.breaks_a_bound() {
-        let (metrics, better) = (metrics(gain.broken()), gain.shown);
-        return Statement::BoundBroken { configuration, baseline, metrics, better };
+    let not_kept = ranking.not_kept(&baseline);
+    match (gain.standing(), gain.unfit.clone()) {
+        (Standing::Confirmed, _) => {
+            let open = metrics(gain.open());
+            Statement::Better { configuration, baseline, confirmed: true, open }
+        }
+        (Standing::Unfit, Some(cause)) => {
+            Statement::Unfit { configuration, baseline, cause, not_kept }
+        }
+        (Standing::BreaksABound, _) => {
+            let (metrics, better) = (metrics(gain.broken()), gain.shown);
+            Statement::BoundBroken { configuration, baseline, metrics, better, not_kept }
+        }
+        _ => {
+            let worse = gain.is_worse(ranking.objective.goal);
+            Statement::NotConfirmed { configuration, baseline, worse, not_kept }
+        }
     }
-    if gain.shown {
-        let open = metrics(gain.open());
-        return Statement::Better { configuration, baseline, confirmed: true, open };
-    }
-    Statement::NotConfirmed { configuration, baseline, worse: gain.is_worse(goal) }
 }
 
 /// The bounded metrics of a row: by the fresh launches where there are any.

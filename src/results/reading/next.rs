@@ -9,7 +9,7 @@ use crate::history::extent::{Confirming, State};
 use crate::history::record::{Manifest, SweepRecord};
 use crate::metric::Scale;
 use crate::results::chosen::Chosen;
-use crate::results::confirmable::outlook;
+use crate::results::confirmable::{is_to_be_named, outlook};
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::disturbance::Undecided;
 use crate::results::not_counted::Unswept;
@@ -45,8 +45,12 @@ pub enum NextStep {
     Confirm {
         /// The sweep's folder.
         run: String,
-        /// The configuration, where it is not the ranking's candidate.
+        /// The configuration, where it is not the ranking's candidate, or is confirmed only
+        /// where it is named.
         configuration: Option<String>,
+        /// What it is compared with, where that is not the grid's baseline.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        baseline: Option<String>,
         /// The claim that was asked for, as a fraction, where it is not the usual one.
         claim: Option<f64>,
         /// How long that takes, where it is known.
@@ -162,7 +166,12 @@ fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
     }
     match statement {
         Statement::Better { confirmed: true, open, .. } => after.confirmed(!open.is_empty()),
-        Statement::BoundBroken { configuration, .. } => after.instead_of(configuration),
+        Statement::BoundBroken { configuration, .. } => {
+            after.instead_of(configuration, Change::Bounds)
+        }
+        Statement::Unfit { configuration, .. } => {
+            after.instead_of(configuration, Change::Configurations)
+        }
         Statement::NotConfirmed { .. } => after.again(Change::Configurations),
         // What was begun is ended first, whatever the sweep alone could show.
         _ if after.pending.is_some() => after.confirm(),
@@ -204,13 +213,23 @@ fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
     }
 }
 
-/// With which claim a confirmation would go on; `None` where it may have no more launches.
+/// With which claim a confirmation would go on; `None` where it may have no more launches. A claim
+/// that its interval is narrow enough for would launch nothing.
 fn further(gain: &ConfirmedGain) -> Option<(&ConfirmedGain, f64)> {
     match gain.ended {
-        Some(Ended::Precise) => Some((gain, gain.claim / 2.0)),
+        Some(Ended::Precise) => {
+            let narrower = gain.half_width.map_or(f64::INFINITY, round_down);
+            Some((gain, (gain.claim / 2.0).min(narrower)))
+        }
         None | Some(Ended::Budget) => Some((gain, gain.claim)),
         Some(_) => None,
     }
+}
+
+/// The next smaller claim as it is written in a command: two decimals of a per cent, of which
+/// one at least is left.
+fn round_down(claim: f64) -> f64 {
+    ((claim * 1e4).floor() / 1e4).max(1e-4)
 }
 
 /// Whether these steps refer to what failed.
@@ -259,9 +278,13 @@ impl After<'_> {
             return self.again(self.more());
         }
         let claim = self.pending.map(|it| it.claim);
+        let mut rows = self.ranking.rows.iter();
+        let named = rows.find(|row| self.ranking.is_candidate(row));
+        let named = named.filter(|row| is_to_be_named(self.ranking, row));
         let confirm = NextStep::Confirm {
             run: self.run(),
-            configuration: None,
+            configuration: named.map(|row| row.name.clone()),
+            baseline: self.pending.and_then(|it| self.other_baseline(it)),
             claim: claim.filter(|claim| (claim - CLAIM).abs() > 1e-9),
             hours: self.place.confirm,
             goes_on: self.pending.is_some(),
@@ -279,6 +302,7 @@ impl After<'_> {
             return vec![NextStep::Confirm {
                 run: self.run(),
                 configuration: other.cloned(),
+                baseline: self.other_baseline(gain),
                 claim: Some(claim).filter(|claim| (claim - CLAIM).abs() > 1e-9),
                 hours: None,
                 goes_on: true,
@@ -291,9 +315,14 @@ impl After<'_> {
         }
     }
 
+    /// What a confirmation compares with, where the grid does not say so.
+    fn other_baseline(&self, gain: &ConfirmedGain) -> Option<String> {
+        (!self.ranking.is_baseline(&gain.baseline)).then(|| gain.baseline.clone())
+    }
+
     /// The next best one that is within all bounds and has not been confirmed, where the
-    /// confirmed one breaks a bound; other bounds or configurations where there is none.
-    fn instead_of(&self, broken: &str) -> Vec<NextStep> {
+    /// confirmed one is not to be used; a change of the grid where there is none.
+    fn instead_of(&self, broken: &str, without: Change) -> Vec<NextStep> {
         let goal = self.ranking.objective.goal;
         let is_fine = |row: &&RankedConfiguration| {
             let better = row.effect().is_some_and(|it| it.is_better(goal));
@@ -302,10 +331,11 @@ impl After<'_> {
         };
         let fine = || self.ranking.rows.iter().filter(is_fine);
         let next = fine().find(|row| self.ranking.is_in_claims(row)).or_else(|| fine().next());
-        let Some(next) = next else { return self.again(Change::Bounds) };
+        let Some(next) = next else { return self.again(without) };
         vec![NextStep::Confirm {
             run: self.run(),
             configuration: Some(next.name.clone()),
+            baseline: self.confirmed.and_then(|it| self.other_baseline(it)),
             claim: None,
             hours: None,
             goes_on: false,

@@ -144,7 +144,7 @@ fn a_begun_confirmation_is_continued_although_the_sweep_alone_decides_nothing() 
         .expect("one of forty");
     let mut ranking = rank(&record);
     let candidate = ranking.decision.as_ref().expect("a candidate").candidate.configuration.clone();
-    let begun = gain(&candidate, 1.4, 1.3, 1.5);
+    let begun = ConfirmedGain { baseline: "b".to_owned(), ..gain(&candidate, 1.4, 1.3, 1.5) };
     ranking.confirmed = vec![ConfirmedGain { complete: false, effect: None, ended: None, ..begun }];
     let reading = Reading::of(&ranking, &record.manifest, &place());
     assert!(matches!(reading.result, Statement::NoDecision { .. }), "{:?}", reading.result);

@@ -2,8 +2,10 @@
 //! launched too rarely: what is taken, what is said of both, and what is advised. And what is not
 //! said while nothing shows what launches differ by.
 
-use vllm_grid::history::record::SweepRecord;
+use vllm_grid::history::journal::BUDGET_SPENT;
+use vllm_grid::history::record::{SweepEnd, SweepRecord};
 use vllm_grid::report::reading::render;
+use vllm_grid::results::confirmable::{self, Refusal};
 use vllm_grid::results::not_again::WhyNotAgain;
 use vllm_grid::results::ranking::{Exclusion, rank};
 use vllm_grid::results::reading::Reading;
@@ -170,4 +172,43 @@ fn who_breaks_a_bound_says_since_when_it_was_launched_no_more() {
         let row = ranking.rows.iter().find(|row| row.name == "c4").unwrap();
         assert!(!row.reason().unwrap().contains("not launched again"), "{row:?}");
     }
+}
+
+/// A model launches its second block to decide, too: who has had its launch of it has won nothing
+/// against one that was still waiting for its own.
+#[test]
+fn a_second_block_that_was_cut_is_no_duel() {
+    let mut race = modelled();
+    race.record.launches.truncate(NAMES.len());
+    for (name, value) in [("c2", 101.0), ("c3", 105.0), ("c4", 158.0)] {
+        race = race.launched(name, Purpose::Final, &[value * 0.98, value * 1.01, value * 1.01]);
+    }
+    let ranking = rank(&race.ended(false, BUDGET_SPENT));
+    let candidate = &ranking.decision.as_ref().unwrap().candidate;
+    assert_eq!((candidate.configuration.as_str(), &candidate.passed_over), ("lucky", &None));
+    let row = ranking.rows.iter().find(|row| row.name == "production").unwrap();
+    let why = &row.not_again().unwrap().why;
+    assert!(matches!(why, WhyNotAgain::SweepEnded { .. }), "{why:?}");
+}
+
+/// The command that is advised may not be refused.
+#[test]
+fn a_candidate_whose_bound_is_open_by_few_launches_is_named_where_it_is_to_be_confirmed() {
+    let mut record = over();
+    record.launches.retain(|it| it.configuration != "lucky");
+    record.launches.truncate(6);
+    record.ended = Some(SweepEnd { complete: false, reason: BUDGET_SPENT.to_owned() });
+    let mut record = record.constraint("kv_cache.ttft_miss_ms", None, Some(1000.0));
+    for launch in std::mem::take(&mut record.launches) {
+        let open = launch.configuration == "c2";
+        record.launches.push(launch);
+        record = record.and("ttft_miss_ms", &[if open { 995.0 } else { 100.0 }; 3]);
+    }
+    let ranking = rank(&record);
+    let refused = confirmable::pair(&record, &ranking, None, None).unwrap_err();
+    let [Refusal::BoundOpen { name, .. }] = refused.as_slice() else { panic!("{refused:?}") };
+    let next = reading(&record).next;
+    let NextStep::Confirm { configuration: Some(named), .. } = &next[0] else { panic!("{next:?}") };
+    assert_eq!(named, name);
+    confirmable::pair(&record, &ranking, Some(named), None).unwrap();
 }

@@ -184,6 +184,7 @@ pub(crate) fn gain(candidate: &str, ratio: f64, low: f64, high: f64) -> Confirme
         earlier: None,
         machine: None,
         bounds: Vec::new(),
+        unfit: None,
     }
 }
 
