@@ -15,7 +15,7 @@ pub(super) fn sentence(reading: &Reading) -> Option<String> {
                 "Not confirmed: {} breaks {}, {shown} show that it is {} {}.",
                 name(configuration),
                 bounds_of(metrics),
-                better(metric),
+                better(metric, reading.goal),
                 name(baseline)
             );
             (said, baseline, not_kept)
@@ -31,8 +31,11 @@ pub(super) fn sentence(reading: &Reading) -> Option<String> {
         Statement::NotConfirmed { configuration, baseline, worse, not_kept } => {
             let (a, b) = (name(configuration), name(baseline));
             let said = if !worse {
-                format!("Fresh launches do not show that {a} is {} {b}.", better(metric))
-            } else if spoken::is_speed(metric) {
+                format!(
+                    "Fresh launches do not show that {a} is {} {b}.",
+                    better(metric, reading.goal)
+                )
+            } else if spoken::is_speed(metric, reading.goal) {
                 format!("Fresh launches show that {a} is slower than {b}.")
             } else {
                 let metric = spoken::metric(metric);

@@ -135,81 +135,11 @@ fn statement(reading: &Reading) -> String {
                 (false, true) => ": not yet confirmed on fresh launches",
                 (false, false) => "",
             };
-<<<<<<< HEAD
-            format!("{a} is {} {b}{how}.{open}", better(reading))
-||||||| 636ae8e6
-            format!("{a} is {} {b}{how}.{open}", better(&reading.metric))
-=======
-            format!("{a} is {} {b}{how}.{open}", spoken::better(&reading.metric))
->>>>>>> w-ve
+            format!("{a} is {} {b}{how}.{open}", spoken::better(&reading.metric, reading.goal))
         }
-<<<<<<< HEAD
-        Statement::BoundBroken { configuration, baseline, metrics, better: is_better } => {
-            let shown =
-                if *is_better { "though fresh launches" } else { "and fresh launches do not" };
-            format!(
-                "Not confirmed: {} breaks {}, {shown} show that it is {} {}.",
-                name(configuration),
-                bounds_of(metrics),
-                better(reading),
-                name(baseline)
-            )
-        }
-        Statement::NotConfirmed { configuration, baseline, worse: true } => {
-            let metric = &reading.metric;
-            let than = if spoken::is_speed(metric, reading.goal) {
-                "slower than".to_owned()
-            } else {
-                format!("worse on {} than", spoken::metric(metric))
-            };
-            format!(
-                "Fresh launches show that {} is {than} {}.",
-                name(configuration),
-                name(baseline)
-            )
-        }
-        Statement::NotConfirmed { configuration, baseline, worse: false } => format!(
-            "Fresh launches do not show that {} is {} {}.",
-            name(configuration),
-            better(reading),
-            name(baseline)
-        ),
-||||||| 636ae8e6
-        Statement::BoundBroken { configuration, baseline, metrics, better: is_better } => {
-            let shown =
-                if *is_better { "though fresh launches" } else { "and fresh launches do not" };
-            format!(
-                "Not confirmed: {} breaks {}, {shown} show that it is {} {}.",
-                name(configuration),
-                bounds_of(metrics),
-                better(&reading.metric),
-                name(baseline)
-            )
-        }
-        Statement::NotConfirmed { configuration, baseline, worse: true } => {
-            let metric = &reading.metric;
-            let than = if spoken::is_speed(metric) {
-                "slower than".to_owned()
-            } else {
-                format!("worse on {} than", spoken::metric(metric))
-            };
-            format!(
-                "Fresh launches show that {} is {than} {}.",
-                name(configuration),
-                name(baseline)
-            )
-        }
-        Statement::NotConfirmed { configuration, baseline, worse: false } => format!(
-            "Fresh launches do not show that {} is {} {}.",
-            name(configuration),
-            better(&reading.metric),
-            name(baseline)
-        ),
-=======
         Statement::BoundBroken { .. }
         | Statement::Unfit { .. }
         | Statement::NotConfirmed { .. } => not_confirmed::sentence(reading).unwrap_or_default(),
->>>>>>> w-ve
         Statement::NotShown { baseline, candidate } => {
             format!("No difference to {} is shown. {}", name(baseline), best(candidate))
         }
@@ -265,41 +195,6 @@ fn statement(reading: &Reading) -> String {
     }
 }
 
-<<<<<<< HEAD
-fn better(reading: &Reading) -> String {
-    let metric = &reading.metric;
-    if spoken::is_speed(metric, reading.goal) {
-        "faster than".to_owned()
-    } else {
-        format!("better on {} than", spoken::metric(metric))
-    }
-}
-
-/// `the bound of median TTFT`.
-fn bounds_of(metrics: &[MetricRef]) -> String {
-    let named: Vec<String> = metrics.iter().map(spoken::metric).collect();
-    let plural = if named.len() == 1 { "" } else { "s" };
-    format!("the bound{plural} of {}", named.join(" and "))
-}
-
-||||||| 636ae8e6
-fn better(metric: &MetricRef) -> String {
-    if spoken::is_speed(metric) {
-        "faster than".to_owned()
-    } else {
-        format!("better on {} than", spoken::metric(metric))
-    }
-}
-
-/// `the bound of median TTFT`.
-fn bounds_of(metrics: &[MetricRef]) -> String {
-    let named: Vec<String> = metrics.iter().map(spoken::metric).collect();
-    let plural = if named.len() == 1 { "" } else { "s" };
-    format!("the bound{plural} of {}", named.join(" and "))
-}
-
-=======
->>>>>>> w-ve
 /// Those that a claim can be about.
 fn those(unclaimed: usize) -> &'static str {
     if unclaimed == 0 { "configurations" } else { "configurations with enough launches" }

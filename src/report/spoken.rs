@@ -167,8 +167,12 @@ pub(super) fn glued(text: &str) -> String {
 }
 
 /// `faster than`, `better on accuracy than`.
-pub(super) fn better(of: &MetricRef) -> String {
-    if is_speed(of) { "faster than".to_owned() } else { format!("better on {} than", metric(of)) }
+pub(super) fn better(of: &MetricRef, goal: Goal) -> String {
+    if is_speed(of, goal) {
+        "faster than".to_owned()
+    } else {
+        format!("better on {} than", metric(of))
+    }
 }
 
 /// `the bound of median TTFT`.
