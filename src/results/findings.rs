@@ -43,7 +43,7 @@ pub enum Finding {
     /// The latest block has launches of confirmations alone.
     Unswept(Unswept),
     /// What fresh launches show of a configuration.
-    Confirmed(ConfirmedGain),
+    Confirmed(Box<ConfirmedGain>),
     /// A judged metric that configurations lack, in whole or in part.
     ValuesMissing(MissingMetric),
     /// Launches of the candidate or of the baseline that failed.
@@ -234,7 +234,7 @@ impl Ranking {
         findings.extend(self.decision.clone().map(Finding::Decision));
         findings.extend(self.front.clone().map(Finding::Front));
         findings.extend(self.chosen.clone().map(Finding::Chosen));
-        findings.extend(self.confirmed.iter().cloned().map(Finding::Confirmed));
+        findings.extend(self.confirmed.iter().cloned().map(|it| Finding::Confirmed(Box::new(it))));
         let metric = || self.objective.metric.clone();
         findings.extend(self.all_zero.then(|| Finding::AllZero { metric: metric() }));
         findings.extend(self.missing.iter().cloned().map(Finding::ValuesMissing));

@@ -9,7 +9,7 @@ use crate::history::values::{case_of, value};
 use crate::metric::{Counted, Goal, Measurement, MetricRef, Scale, Status};
 use crate::results::arm::{self, Arm};
 use crate::results::chosen::claimed_from;
-use crate::results::confirmed::Standing;
+use crate::results::confirmed::{ConfirmedGain, Standing};
 use crate::results::measured::Measured;
 use crate::results::sheet::{self, Read};
 use crate::statistics::{GroupedValues, SIGNIFICANCE, Share, holm};
@@ -55,7 +55,9 @@ pub(super) fn uses(source: &Source<'_>) -> Vec<Use> {
         let judged = Judged::of(source, question);
         let mut made = answer(question, judged.as_ref(), &rows, baseline);
         let of = made.best.filter(|_| judged.as_ref().is_some_and(|it| it.is_objective));
-        if let Some(standing) = of.and_then(|row| source.confirmed(row)).map(|it| it.standing()) {
+        if let Some(standing) =
+            of.and_then(|row| source.confirmed(row)).map(ConfirmedGain::standing)
+        {
             // Fresh launches of it say more than all that chose it.
             made.confirmed = Some(standing == Standing::Confirmed);
             made.shown = standing == Standing::Confirmed;

@@ -8,6 +8,7 @@ use vllm_grid::server::effective::FlagProof;
 use super::made::Made;
 use crate::results::analysis::loads;
 use crate::results::builder::{Building as _, around, sweep};
+use crate::results::refuted::used;
 
 fn markdown(record: SweepRecord) -> String {
     Made::of(record, None).markdown()
@@ -24,6 +25,20 @@ fn a_candidate_without_the_best_mean_is_not_said_to_have_the_best_figure() {
     let text = markdown(record.flags("even", json!({"max-num-seqs": 8})).baseline("base"));
     let said = line(&text, "- **throughput**");
     assert!(said.contains("it is the ranking's candidate") && !said.contains("best"), "{said}");
+}
+
+/// What chose a configuration says less of it than what did not.
+#[test]
+fn what_fresh_launches_show_is_what_is_recommended_and_labelled() {
+    let text = markdown(used("a"));
+    let said = line(&text, "- **throughput**");
+    assert!(said.contains("take ") && said.contains("confirmed on fresh launches"), "{said}");
+    assert!(text.contains(", confirmed |"), "{text}");
+    let text = markdown(used("production"));
+    let said = line(&text, "- **throughput**");
+    assert!(said.contains("keep ") && said.contains("is not confirmed to be better"), "{said}");
+    assert!(text.contains(", not confirmed by fresh launches"), "{text}");
+    assert!(!text.contains(", confirmed |"), "{text}");
 }
 
 #[test]

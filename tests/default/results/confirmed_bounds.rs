@@ -188,7 +188,7 @@ pub(crate) fn another() -> (SweepRecord, SweepRecord) {
         (launch.launch, launch.trial, launch.confirmation) = (number, 2_000_000 + number, Some(2));
         let is_candidate = launch.configuration == "a";
         if is_candidate {
-            launch.configuration = "b".to_owned();
+            "b".clone_into(&mut launch.configuration);
         }
         record.launches.push(launch);
         if is_candidate {

@@ -30,7 +30,7 @@ mod ranking;
 mod reading;
 mod reading_production;
 mod reading_repeated;
-mod refuted;
+pub(crate) mod refuted;
 mod simulated_drift;
 mod table;
 mod unfinished;

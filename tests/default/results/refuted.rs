@@ -125,7 +125,7 @@ fn a_confirmation_against_another_one_than_the_baseline_is_none_of_the_gain() {
 
 /// Throughput is the objective, and `a` has half as much again in the sweep; in fresh launches as
 /// much as this one.
-fn used(like: &str) -> SweepRecord {
+pub(crate) fn used(like: &str) -> SweepRecord {
     let mut record = loads(&[("production", &[(8, 100.0, 50.0)]), ("a", &[(8, 150.0, 50.0)])])
         .baseline("production");
     let own = record.launches.clone();
@@ -134,7 +134,7 @@ fn used(like: &str) -> SweepRecord {
             let source = if name == "a" { like } else { name };
             let mut of = own.iter().filter(|it| it.configuration == source).skip(turn % 2);
             let mut launch = of.next().unwrap().clone();
-            launch.configuration = name.to_owned();
+            name.clone_into(&mut launch.configuration);
             launch.launch = record.launches.len() as u32 + 1;
             (launch.confirmation, launch.purpose) = (FRESH, Purpose::Confirm);
             launch.trial = 1_000_000 + launch.launch;
