@@ -166,7 +166,8 @@ async fn what_the_strategy_leaves_of_its_launches_is_the_confirmation_s() {
     assert_eq!((ran.ending(), ran.record.launches.len()), (Ending::Interrupted, 14));
     let left = ran.record.unfinished_confirmation().expect("unfinished").asked.clone();
     let ran = ran.again(Setup { confirm: Some(left), ..of(5) }).run().await;
-    assert_eq!((ran.ending(), ran.record.launches.len()), (Ending::BudgetSpent, 16));
+    // The second of the pair is made again: for another pair one launch is too few.
+    assert_eq!((ran.ending(), ran.record.launches.len()), (Ending::BudgetSpent, 15));
     assert_eq!(ran.record.confirmations[0].ended, Some(Ended::Budget));
 }
 
