@@ -10,10 +10,8 @@ use tokio::time::{Instant, sleep};
 use super::Recovery;
 use crate::history::folder::Folder;
 use crate::history::record::SweepRecord;
-use crate::sweep::hosts::slurm::reading::{Job, jobs};
-use crate::sweep::hosts::slurm::request;
-use crate::sweep::hosts::slurm::state::State;
-use crate::sweep::hosts::slurm::tool::Tool;
+use crate::sweep::hosts::slurm::tool::{Tool, done};
+use crate::sweep::hosts::slurm::{own, request};
 
 /// For how long jobs that were cancelled may take to end.
 const ENDS_WITHIN: Duration = Duration::from_mins(2);
@@ -36,7 +34,7 @@ pub(super) async fn cancel(record: &SweepRecord, tool: &dyn Tool, recovery: &mut
             record.manifest.sweep
         )
     };
-    let left = match left(&run_id, tool).await {
+    let left = match own::living(tool, &run_id).await {
         Ok(left) => left,
         Err(why) => {
             // Without an open launch there is none, as far as the journal knows.
@@ -48,17 +46,14 @@ pub(super) async fn cancel(record: &SweepRecord, tool: &dyn Tool, recovery: &mut
         }
     };
     for (id, launch) in &left {
-        match tool.run(&request::cancel(id)).await {
-            Ok(answer) if answer.is_done() => {
-                recovery.cancelled.push(format!("{id} (launch {launch})"));
-            }
-            Ok(answer) => recovery.problems.push(problem(format!("job {id}: {}", answer.why()))),
-            Err(error) => recovery.problems.push(problem(format!("job {id}: {error}"))),
+        match done(tool, &request::cancel(id)).await {
+            Ok(_) => recovery.cancelled.push(format!("{id} (launch {launch})")),
+            Err(why) => recovery.problems.push(problem(format!("job {id}: {why}"))),
         }
     }
     let until = Instant::now() + ENDS_WITHIN;
     while !left.is_empty() {
-        match self::left(&run_id, tool).await {
+        match own::living(tool, &run_id).await {
             Ok(now) if now.is_empty() => return,
             Ok(now) if Instant::now() > until => {
                 let ids: Vec<String> = now.into_iter().map(|it| it.0).collect();
@@ -69,18 +64,4 @@ pub(super) async fn cancel(record: &SweepRecord, tool: &dyn Tool, recovery: &mut
             _ => sleep(LOOK).await,
         }
     }
-}
-
-/// The run's jobs that are not over, with their launches.
-async fn left(run_id: &str, tool: &dyn Tool) -> Result<Vec<(String, u32)>, String> {
-    let answer = tool.run(&request::states()).await.map_err(|error| error.to_string())?;
-    if !answer.is_done() {
-        return Err(answer.why());
-    }
-    let lives = |job: &Job| !matches!(job.state, State::Ended(_));
-    let ours = jobs(&answer.out).into_iter().filter_map(|(id, job)| {
-        let (run, launch) = job.ours.clone()?;
-        (run == run_id && lives(&job)).then_some((id, launch))
-    });
-    Ok(ours.collect())
 }

@@ -1,17 +1,12 @@
 //! Jobs that outlive the session that submitted them: those of what is worked on are taken up,
 //! all others are ended. What a job is, is the place's; how a launch begins is in `start`.
 
-use std::time::Duration;
-
 use super::super::SweepError;
 use super::super::context::SweepContext;
 use super::super::hosts::TakenUp;
-use super::super::launch::TrialOrder;
 use super::super::running::Running;
 use super::super::trial::Trial;
 use super::Sweep;
-use crate::engine::LaunchOrder;
-use crate::gate::GateOrder;
 use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::LaunchRecord;
@@ -48,31 +43,8 @@ impl Sweep {
                 host: launch.machine.as_ref().and(launch.host.clone()),
                 entries: launch.entries_of_job(),
             });
-            running.start(trial, self.followed(launch, &trial), taken_up, context);
-        }
-    }
-
-    /// A launch as far as it has to be known to follow it: its job has the rest.
-    fn followed(&self, launch: &LaunchRecord, trial: &Trial) -> TrialOrder {
-        let manifest = &self.record.manifest;
-        let configuration = manifest.configurations[trial.configuration].clone();
-        TrialOrder {
-            launch: LaunchOrder {
-                sweep: manifest.sweep.clone(),
-                launch: launch.launch,
-                folder: self.folder.launch(launch.launch, &configuration.name),
-                configuration,
-                worked: Duration::ZERO,
-            },
-            trial: trial.number,
-            purpose: trial.purpose,
-            round: trial.round(&self.record),
-            salt: String::new(),
-            seed: manifest.strategy.seed(),
-            gates: GateOrder::default(),
-            passes: Vec::new(),
-            beside: None,
-            early: None,
+            // Its job has the rest.
+            running.start(trial, self.order(launch.launch, &trial), taken_up, context);
         }
     }
 }

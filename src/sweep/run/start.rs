@@ -9,6 +9,7 @@ use super::super::trial::Trial;
 use super::super::{SweepError, gates, pass};
 use super::{Sweep, stopped};
 use crate::engine::LaunchOrder;
+use crate::gate::GateOrder;
 use crate::history::behind;
 use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
@@ -33,16 +34,28 @@ impl Sweep {
         let bar = self.bar(context, &trial);
         let early = bar.and_then(|bar| EarlyStop::of(&self.record, trial.number, bar));
         let launch = self.start_entry(trial, passes.len() as u32, bar)?;
+        let order = self.order(launch, &trial);
+        let order = TrialOrder {
+            gates: gates::of(&self.record, &order.launch.configuration),
+            passes,
+            beside: trial.partner(&self.record).and_then(|it| placed(&self.record, it)),
+            early,
+            ..order
+        };
+        running.start(trial, order, None, context);
+        Ok(())
+    }
+
+    /// A launch as far as its trial says what it is: without what it goes through.
+    pub(super) fn order(&self, launch: u32, trial: &Trial) -> TrialOrder {
         let manifest = &self.record.manifest;
         let configuration = manifest.configurations[trial.configuration].clone();
-        let folder = self.folder.launch(launch, &configuration.name);
-        let gates = gates::of(&self.record, &configuration);
-        let order = TrialOrder {
+        TrialOrder {
             launch: LaunchOrder {
                 sweep: manifest.sweep.clone(),
                 launch,
+                folder: self.folder.launch(launch, &configuration.name),
                 configuration,
-                folder,
                 worked: self.spent.all + self.nights + self.started.elapsed(),
             },
             trial: trial.number,
@@ -50,13 +63,11 @@ impl Sweep {
             round: trial.round(&self.record),
             salt: format!("{} {}", manifest.sweep, manifest.created_at),
             seed: manifest.strategy.seed(),
-            gates,
-            passes,
-            beside: trial.partner(&self.record).and_then(|it| placed(&self.record, it)),
-            early,
-        };
-        running.start(trial, order, None, context);
-        Ok(())
+            gates: GateOrder::default(),
+            passes: Vec::new(),
+            beside: None,
+            early: None,
+        }
     }
 
     /// Beyond which value a trial is clearly behind: as its strategy says when it begins, and

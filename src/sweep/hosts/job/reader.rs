@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Files, Line};
 
 /// Follows the lines of a launch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader {
     path: PathBuf,
     read: u64,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::super::job::{Began, End, Files, Line, Reader};
 use super::super::{Made, Making, SweepError};
 use super::cluster::Cluster;
-use super::loss::{self, never_starts};
+use super::loss::{self, cannot_start, never_starts};
 use super::reading::Job;
 use super::request::{self, GRACE};
 use super::state::{Ended, State};
@@ -44,7 +44,8 @@ struct Following<'a> {
     making: &'a Making<'a>,
     emit: Emit,
     job: String,
-    reader: Option<Reader>,
+    files: Files,
+    reader: Reader,
     /// Entries that the journal has already.
     skip: usize,
     /// The node, once the launch began there, and whether the journal has it.
@@ -82,12 +83,14 @@ impl Cluster {
         job: String,
     ) -> Result<Made, SweepError> {
         let taken_up = making.taken_up.as_ref();
+        let folder = Self::folder_of(making);
         let following = Following {
             cluster: self,
             making,
             emit: making.emit.of_launch(making.order.launch.launch),
             job,
-            reader: Some(Reader::of(&Self::folder_of(making))),
+            files: Files::of(&folder),
+            reader: Reader::of(&folder),
             skip: taken_up.map_or(0, |it| it.entries),
             host: taken_up.and_then(|it| it.host.clone()),
             began: None,
@@ -139,16 +142,14 @@ impl Following<'_> {
 
     /// Passes on what the node wrote since the last look.
     async fn lines(&mut self) -> Result<Step, SweepError> {
-        let Some(mut reader) = self.reader.take() else { return Ok(Step::GoesOn) };
-        let files = Files::of(&Cluster::folder_of(self.making));
-        let heartbeat = files.heartbeat();
+        let (mut reader, heartbeat) = (self.reader.clone(), self.files.heartbeat());
         let (reader, lines, beat) = aside(move || {
             let lines = reader.more();
             let beat = std::fs::read_to_string(heartbeat).unwrap_or_default();
             (reader, lines, beat)
         })
         .await;
-        self.reader = Some(reader);
+        self.reader = reader;
         if beat != self.beat.0 {
             self.beat = (beat, Instant::now());
         }
@@ -160,7 +161,7 @@ impl Following<'_> {
                 if since.elapsed() < self.cluster.late {
                     return Ok(Step::GoesOn);
                 }
-                return Err(HistoryError::Io { path: files.lines(), error }.into());
+                return Err(HistoryError::Io { path: self.files.lines(), error }.into());
             }
         };
         self.unread = None;
@@ -285,8 +286,7 @@ impl Following<'_> {
                 if is_held && !std::mem::replace(&mut self.released, true) {
                     let _ = self.cluster.tool.run(&request::release(&self.job)).await;
                 }
-                if reason.starts_with("launch failed requeued held") {
-                    // A node that cannot start jobs.
+                if cannot_start(&reason) {
                     self.cluster.cancel(&self.job).await;
                     self.over = Some((Instant::now(), Some(Ended::NodeFailed)));
                     return Ok(Step::GoesOn);
@@ -440,8 +440,7 @@ impl Following<'_> {
 
     /// The last lines that the job printed: only where something is wrong.
     fn printed(&self) -> Option<String> {
-        let path = Files::of(&Cluster::folder_of(self.making)).output();
-        let bytes = input::read(&path, 1 << 20).ok()?;
+        let bytes = input::read(&self.files.output(), 1 << 20).ok()?;
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
         let last = lines[lines.len().saturating_sub(LINES)..].join(" | ");

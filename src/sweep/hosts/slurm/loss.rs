@@ -31,8 +31,13 @@ const NEVER: [(&str, &str); 7] = [
 /// may.
 pub fn never_starts(reason: &str) -> Option<&'static str> {
     let advice = NEVER.iter().find(|(word, _)| reason == *word).map(|(_, advice)| *advice);
-    let is_held = reason.starts_with("launch failed requeued held");
-    advice.or(is_held.then_some("ask the cluster's administrator why jobs fail to be launched"))
+    advice.or(cannot_start(reason)
+        .then_some("ask the cluster's administrator why jobs fail to be launched"))
+}
+
+/// Whether a job waits since its node could not start it.
+pub fn cannot_start(reason: &str) -> bool {
+    reason.starts_with("launch failed requeued held")
 }
 
 /// Whether a refused submission may be accepted later.

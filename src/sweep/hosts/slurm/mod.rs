@@ -9,6 +9,7 @@ pub(crate) mod fake;
 mod follow;
 pub mod loss;
 pub mod nodes;
+pub mod own;
 pub mod partition;
 mod place;
 pub mod reading;

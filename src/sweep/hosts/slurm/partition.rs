@@ -26,22 +26,15 @@ pub enum Unseen {
 /// # Errors
 /// Why it was not seen.
 pub async fn see(tool: &dyn Tool, block: &SlurmBlock) -> Result<SeenPartition, Unseen> {
-    let named = block.partition.as_deref();
-    let answer = tool.run(&request::partition(named)).await;
+    let answer = tool.run(&request::partition(block.partition.as_deref())).await;
     let answer = answer.map_err(|error| Unseen::NoAnswer(error.to_string()))?;
     if !answer.is_done() {
         return Err(Unseen::NoAnswer(format!("sinfo: {}", answer.why())));
     }
-    let (all, default) = nodes(&answer.out);
-    let name = match named {
-        Some(name) => name.to_owned(),
-        None => default.ok_or(Unseen::NoDefault)?,
-    };
-    let own: Vec<Node> = all.into_iter().filter(|node| node.partition == name).collect();
+    let (name, own) = own(&answer.out, block)?;
     let Some(first) = own.first() else { return Err(Unseen::NoPartition(name)) };
     let (limit_seconds, is_up) = (first.limit, first.is_open);
-    let fits = |node: &&Node| node.is_up() && has_gres(node, block);
-    let fitting: Vec<&Node> = own.iter().filter(fits).collect();
+    let fitting: Vec<&Node> = own.iter().filter(|node| fits(node, block)).collect();
     Ok(SeenPartition {
         nodes: own.len(),
         up: own.iter().filter(|node| node.is_up()).count(),
@@ -53,10 +46,21 @@ pub async fn see(tool: &dyn Tool, block: &SlurmBlock) -> Result<SeenPartition, U
     })
 }
 
-/// Whether a node has what a launch gets.
-pub(super) fn has_gres(node: &Node, block: &SlurmBlock) -> bool {
+/// The grid's partition, or the default one, by the answer of `sinfo`: its name and its nodes.
+///
+/// # Errors
+/// The grid names none, and the cluster has no default.
+pub(super) fn own(answer: &str, block: &SlurmBlock) -> Result<(String, Vec<Node>), Unseen> {
+    let (all, default) = nodes(answer);
+    let name = block.partition.clone().or(default).ok_or(Unseen::NoDefault)?;
+    let own = all.into_iter().filter(|node| node.partition == name).collect();
+    Ok((name, own))
+}
+
+/// Whether a node takes jobs and has what a launch gets.
+pub(super) fn fits(node: &Node, block: &SlurmBlock) -> bool {
     let asked = block.gres.as_deref();
-    asked.is_none_or(|asked| has(node.gres.as_deref().unwrap_or(""), asked))
+    node.is_up() && asked.is_none_or(|asked| has(node.gres.as_deref().unwrap_or(""), asked))
 }
 
 /// Whether a node with this gres has what is asked for, each part of it.

@@ -5,9 +5,7 @@ use async_trait::async_trait;
 
 use super::super::{Hosts, Made, Making, SweepError};
 use super::cluster::Cluster;
-use super::reading::jobs;
-use super::request;
-use super::state::State;
+use super::own;
 use super::submit::Submitted;
 use crate::event::Emit;
 use crate::history::launch::LaunchOutcome;
@@ -23,15 +21,10 @@ impl Hosts for Cluster {
     }
 
     async fn begin(&self, known: &[String], emit: &Emit) {
-        let Ok(answer) = self.tool.run(&request::states()).await else { return };
-        for (id, job) in jobs(&answer.out) {
-            let is_ours = job.ours.as_ref().is_some_and(|(run, _)| *run == self.run_id);
-            if is_ours && !known.contains(&id) && !matches!(job.state, State::Ended(_)) {
-                emit.warn(format!(
-                    "job {id} of an earlier session is cancelled: no line tells of it"
-                ));
-                self.cancel(&id).await;
-            }
+        let living = own::living(&*self.tool, &self.run_id).await.unwrap_or_default();
+        for (id, _) in living.into_iter().filter(|it| !known.contains(&it.0)) {
+            emit.warn(format!("job {id} of an earlier session is cancelled: no line tells of it"));
+            self.cancel(&id).await;
         }
     }
 

@@ -13,10 +13,10 @@ use super::super::{Making, SweepError};
 use super::cluster::Cluster;
 use super::loss;
 use super::nodes::Placed;
-use super::partition::has_gres;
-use super::reading::{Node, jobs, nodes, submitted};
+use super::reading::submitted;
 use super::request::{self, JobRequest};
 use super::tool::{Answer, ToolError};
+use super::{own, partition};
 use crate::history::HistoryError;
 use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::Entry;
@@ -140,10 +140,8 @@ impl Cluster {
 
     /// The job of ours for a launch, by its comment: only where a submission gave no answer.
     async fn by_comment(&self, launch: u32) -> Option<String> {
-        let answer = self.tool.run(&request::states()).await.ok()?;
-        let ours = Some((self.run_id.clone(), launch));
-        let found = jobs(&answer.out).into_iter().find(|(_, job)| job.ours == ours);
-        found.map(|(id, _)| id)
+        let all = own::all(&*self.tool, &self.run_id).await.ok()?;
+        all.into_iter().find(|it| it.1 == launch).map(|it| it.0)
     }
 
     /// Lets a job start; whether it may: a stop may be asked for while the cluster is silent.
@@ -182,7 +180,10 @@ impl Cluster {
         let up = self.nodes_up().await;
         let placed = self.nodes().placed(making.order, &up);
         placed.map_err(|why| {
-            environment(format!("no node is left that can make launches: {why}. `vllm-grid resume` continues when that is put right"))
+            environment(format!(
+                "no node is left that can make launches: {why}. `vllm-grid resume` continues when \
+                 that is put right"
+            ))
         })
     }
 
@@ -194,11 +195,9 @@ impl Cluster {
         }
         let words = request::partition(self.block.partition.as_deref());
         let Ok(answer) = self.tool.run(&words).await else { return Vec::new() };
-        let (nodes, default) = nodes(&answer.out);
-        let ours = self.block.partition.clone().or(default);
-        let is_ours = |it: &Node| ours.as_ref().is_none_or(|ours| it.partition == *ours);
-        let fits = |it: &Node| it.is_up() && is_ours(it) && has_gres(it, &self.block);
-        nodes.into_iter().filter(fits).map(|it| it.name).collect()
+        let Ok((_, nodes)) = partition::own(&answer.out, &self.block) else { return Vec::new() };
+        let fit = nodes.into_iter().filter(|it| partition::fits(it, &self.block));
+        fit.map(|it| it.name).collect()
     }
 
     /// Cancels a job; what the cluster answers is seen in its state.

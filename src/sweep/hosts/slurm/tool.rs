@@ -75,6 +75,19 @@ pub trait Tool: Send + Sync {
     async fn run(&self, words: &[String]) -> Result<Answer, ToolError>;
 }
 
+/// Runs a command that has to succeed.
+///
+/// # Errors
+/// Where it did not, with its name.
+pub async fn done(tool: &dyn Tool, words: &[String]) -> Result<Answer, String> {
+    let answer = tool.run(words).await.map_err(|error| error.to_string())?;
+    if answer.is_done() {
+        return Ok(answer);
+    }
+    let command = words.first().map_or("", String::as_str);
+    Err(format!("{command}: {}", answer.why()))
+}
+
 /// The commands of this machine's `PATH`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Commands;

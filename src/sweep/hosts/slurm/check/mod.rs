@@ -10,11 +10,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::loss::{self, may_be_accepted, never_starts};
+use super::own;
 use super::partition::{self, Unseen};
 use super::reading::{self, Job};
 use super::request::{self, JobRequest};
 use super::state::{Ended, State};
-use super::tool::{Answer, Tool};
+use super::tool::{Tool, done};
 use crate::engine::doctor::{Finding, Severity};
 use crate::grid::plan::{SeenPartition, spoken};
 use crate::grid::{Grid, SlurmBlock};
@@ -264,22 +265,9 @@ const TOO_MUCH: &str = "no node has what a launch asks for: look at `gres` and `
 
 /// Cancels a job that was accepted, though nobody said so: it bears this run's comment.
 async fn cancel_ours(tool: &dyn Tool, run_id: &str) {
-    let Ok(answer) = done(tool, &request::states()).await else { return };
-    for (id, job) in reading::jobs(&answer.out) {
-        if job.ours.is_some_and(|(run, _)| run == run_id) {
-            let _ = tool.run(&request::cancel(&id)).await;
-        }
+    for (id, _) in own::living(tool, run_id).await.unwrap_or_default() {
+        let _ = tool.run(&request::cancel(&id)).await;
     }
-}
-
-/// Runs a command that has to succeed.
-async fn done(tool: &dyn Tool, words: &[String]) -> Result<Answer, String> {
-    let answer = tool.run(words).await.map_err(|error| error.to_string())?;
-    if answer.is_done() {
-        return Ok(answer);
-    }
-    let command = words.first().map_or("", String::as_str);
-    Err(format!("{command}: {}", answer.why()))
 }
 
 /// Follows the job to its end, or as long as it may take.
