@@ -57,6 +57,8 @@ struct State {
     scripted: Vec<(&'static str, Result<Answer, ToolError>)>,
     /// Whether the next submission is accepted, and its answer lost.
     loses_answer: bool,
+    /// Whether the queue forgets a job once it is over, and accounts are kept.
+    forgets: bool,
     /// All that was run.
     ran: Vec<String>,
 }
@@ -119,6 +121,11 @@ impl FakeSlurm {
     /// The next submission is accepted, and nobody learns its id.
     pub(crate) fn loses_answer(&self) {
         self.with(|state| state.loses_answer = true);
+    }
+
+    /// From now on the queue shows no job that is over; the accounts do.
+    pub(crate) fn forgets(&self) {
+        self.with(|state| state.forgets = true);
     }
 
     /// What a refused command answers.
@@ -328,9 +335,19 @@ impl FakeSlurm {
                 let FakeJob { state, restarts, reason, comment, .. } = job;
                 format!("{id}|{state}|{node}|{restarts}|0|{reason}|{comment}|\n")
             };
-            state.jobs.iter().map(line).collect()
+            let shown = state.jobs.iter().filter(|(_, job)| job.lives() || !state.forgets);
+            shown.map(line).collect()
         });
         answer(0, lines, "")
+    }
+
+    fn accounts(&self, words: &[String]) -> Answer {
+        let id = words[5].parse().expect("an id");
+        let state = self.with(|state| state.forgets.then(|| state.jobs[&id].state));
+        match state {
+            Some(state) => answer(0, format!("{id}|{state}|n1\n"), ""),
+            None => answer(1, String::new(), "Slurm accounting storage is disabled"),
+        }
     }
 
     fn nodes(&self) -> Answer {
@@ -361,6 +378,7 @@ impl Tool for FakeSlurm {
             ["sbatch", _] => self.submits(words),
             ["squeue", _] => self.states(),
             ["sinfo", _] => self.nodes(),
+            ["sacct", _] => self.accounts(words),
             ["scontrol", "release"] => {
                 self.with(|state| state.jobs.get_mut(&id()).expect("a job").held = false);
                 self.schedule();

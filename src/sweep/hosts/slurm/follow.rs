@@ -10,6 +10,7 @@ use super::super::job::{Began, End, Files, Line, Reader};
 use super::super::{Made, Making, SweepError};
 use super::cluster::Cluster;
 use super::loss::{self, cannot_start, never_starts};
+use super::own;
 use super::reading::Job;
 use super::request::{self, GRACE};
 use super::state::{Ended, State};
@@ -247,6 +248,7 @@ impl Following<'_> {
             let writes = ran && self.asked.is_none();
             let late = if writes { self.cluster.late } else { LOOK };
             if since.elapsed() >= late {
+                let ended = self.accounted(ended).await;
                 return Ok(Step::Made(self.lost(ended)));
             }
             return Ok(Step::GoesOn);
@@ -381,7 +383,7 @@ impl Following<'_> {
                 _ => sleep(LOOK).await,
             }
         };
-        let loss = match loss::of(ended) {
+        let loss = match loss::of(self.accounted(ended).await) {
             // It left when it was asked to: why is not in its state.
             Loss::NoResult if self.is_at_limit(at) => Loss::TimedOut,
             Loss::NoResult => Loss::Cancelled,
@@ -392,6 +394,14 @@ impl Following<'_> {
             return LaunchOutcome::Interrupted.into();
         }
         self.lost_by(loss, None)
+    }
+
+    /// How the job ended: as the queue said, or else by the cluster's accounts.
+    async fn accounted(&self, ended: Option<Ended>) -> Option<Ended> {
+        match ended {
+            None => own::ended(&*self.cluster.tool, &self.job).await,
+            known => known,
+        }
     }
 
     /// Whether it ended when its limit was near, by its node's clock.

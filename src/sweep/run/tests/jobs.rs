@@ -159,6 +159,23 @@ async fn whatever_the_cluster_does_to_a_job_has_a_class_of_its_own_and_costs_not
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_a_job_ended_that_the_queue_forgot_is_in_the_accounts() {
+    for (forgets, loss) in [(true, Loss::Preempted), (false, Loss::NoResult)] {
+        let (setup, slurm) = sweep(&["n1", "n2"], 1);
+        after(BOOT + REPEAT + 4, &slurm, move |it| {
+            it.ends("n1", if forgets { "PREEMPTED" } else { "FAILED" }, 0);
+            if forgets {
+                it.forgets();
+            }
+        });
+        let ran = setup.run().await;
+        assert_eq!(ran.ending(), Ending::Complete);
+        assert_eq!(losses(&ran), [loss]);
+        assert_eq!(slurm.ran("sacct").len(), usize::from(forgets), "only where it is needed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_is_started_twice_is_cancelled_and_made_again() {
     let (setup, slurm) = sweep(&["n1", "n2"], 1);
     after(BOOT + REPEAT + 4, &slurm, |it| it.requeues("n1"));
