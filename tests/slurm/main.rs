@@ -13,6 +13,7 @@ use rig::{NODES, Rig};
 use support::{Ran, numbers, signal, texts, until};
 
 mod campaign;
+mod docker;
 mod figures;
 mod rig;
 #[path = "../support/mod.rs"]
