@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::SweepError;
 use super::clock::{Clock, Reading};
@@ -253,6 +253,8 @@ impl Sweep {
     ) -> Result<Ending, SweepError> {
         let (mut breaker, mut lost) = (Breaker::default(), InARow::default());
         let mut ending = None;
+        // Until when nothing is launched, since the cluster takes one launch after the other.
+        let mut paused: Option<Instant> = None;
         let mut closing = self.closing(context);
         let places = context.hosts().places();
         // Until a launch has ended, where the strategy waits for one.
@@ -266,7 +268,11 @@ impl Sweep {
             if context.cancel.is_cancelled() {
                 interrupted(&mut ending);
             }
-            while may_start(ending, waiting, running) && running.count() < places {
+            paused = paused.filter(|until| Instant::now() < *until);
+            while paused.is_none()
+                && may_start(ending, waiting, running)
+                && running.count() < places
+            {
                 match self.next(context, running)? {
                     Next::Launch(trial) => self.start(context, running, trial).await?,
                     Next::Skipped => {}
@@ -277,7 +283,8 @@ impl Sweep {
                     interrupted(&mut ending);
                 }
             }
-            if running.count() == 0 {
+            let pause = paused.filter(|_| may_start(ending, waiting, running));
+            if running.count() == 0 && pause.is_none() {
                 let what = "the strategy waits for a launch, and none is in flight";
                 return ending.ok_or_else(|| stopped(what.to_owned()));
             }
@@ -292,7 +299,8 @@ impl Sweep {
                     running.stop();
                     continue;
                 }
-                incoming = running.next() => incoming,
+                () = over(pause) => continue,
+                incoming = running.next(), if running.count() > 0 => incoming,
             };
             match incoming {
                 Incoming::Put(put) => self.journal(context, put).await?,
@@ -307,7 +315,15 @@ impl Sweep {
                         self.tell_eta(context);
                     }
                     let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
-                    lost.after(&self.record, launch)?;
+                    let pause = lost.after(&self.record, launch)?;
+                    if !pause.is_zero() {
+                        paused = paused.max(Some(Instant::now() + pause));
+                        context.events.emit().of_launch(launch).warn(format!(
+                            "the cluster takes one launch after the other: the next one begins in \
+                             {} s",
+                            pause.as_secs()
+                        ));
+                    }
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);
                     } else {
@@ -415,6 +431,14 @@ fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
         None => !waiting || !running.again.is_empty(),
         Some(Ending::Complete | Ending::BudgetSpent) => !running.again.is_empty(),
         Some(Ending::Interrupted | Ending::WindowClosed) => false,
+    }
+}
+
+/// Returns when a pause is over; never where there is none.
+async fn over(pause: Option<Instant>) {
+    match pause {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use tokio::task::JoinHandle;
+
 use super::*;
 use crate::grid::SlurmBlock;
 use crate::history::loss::Loss;
@@ -167,6 +169,62 @@ async fn a_job_that_is_started_twice_is_cancelled_and_made_again() {
     measured_once(&ran, 4);
     assert_eq!(losses(&ran), [Loss::Requeued]);
     assert_eq!(slurm.living(), 0);
+}
+
+/// Whatever starts on a node is preempted before it measures anything.
+fn takes_all(slurm: &FakeSlurm, node: &'static str) -> JoinHandle<()> {
+    let slurm = slurm.clone();
+    tokio::spawn(async move {
+        loop {
+            sleep(Duration::from_secs(BOOT)).await;
+            slurm.ends(node, "PREEMPTED", 0);
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_takes_every_launch_is_asked_less_often_and_in_the_end_not_again() {
+    let (mut setup, slurm) = sweep(&["n1"], 1);
+    setup.manifest.budget.launches = Some(4);
+    let (taken, began) = (takes_all(&slurm, "n1"), Instant::now());
+    let ran = setup.run().await;
+    taken.abort();
+    let Err(SweepError::Stopped { message, environment: true, .. }) = &ran.ending else {
+        panic!("{:?}", ran.ending)
+    };
+    let what = "10 launches in a row were lost, and none finished a repeat, the last so: a job of a \
+                higher priority took the node (job 10 on n1). `vllm-grid resume` continues";
+    assert!(message.starts_with(what), "{message}");
+    assert_eq!(losses(&ran), [Loss::Preempted; 10]);
+    let pauses = 30 + 60 + 120 + 240 + 480 + 3 * 600;
+    let passed = began.elapsed().as_secs();
+    assert!((pauses..pauses + 20 * BOOT).contains(&passed), "{passed} s");
+    assert_eq!(slurm.living(), 0);
+    // They cost nothing of the budget.
+    let mut again = Setup::new(2, 2);
+    again.manifest.budget.launches = Some(4);
+    let again = with(Setup { folder: ran.folder, ..again }, &slurm, 1);
+    let ran = again.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_at_once_where_a_stop_is_asked_for() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    let cancel = setup.cancel.clone();
+    let taken = takes_all(&slurm, "n1");
+    // In the fifth pause, of 240 s.
+    let stop = tokio::spawn(async move {
+        sleep(Duration::from_secs(400)).await;
+        cancel.cancel();
+        Instant::now()
+    });
+    let ran = setup.run().await;
+    let ended = Instant::now();
+    taken.abort();
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    assert_eq!(ended, stop.await.expect("it stopped"));
 }
 
 #[tokio::test(start_paused = true)]
