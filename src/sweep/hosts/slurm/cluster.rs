@@ -11,7 +11,7 @@ use super::nodes::Nodes;
 use super::tool::Tool;
 use super::watch::Watch;
 use crate::grid::SlurmBlock;
-use crate::history::record::LaunchRecord;
+use crate::history::record::SweepRecord;
 use crate::secret::Secrets;
 
 /// For how long what a job wrote may come after its end.
@@ -57,14 +57,10 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// For a run with these launches so far, by this tool.
-    pub fn new<'a>(
-        setting: Setting,
-        tool: Arc<dyn Tool>,
-        launches: impl IntoIterator<Item = &'a LaunchRecord>,
-    ) -> Self {
+    /// For a run with what it did so far, by this tool.
+    pub fn new(setting: Setting, tool: Arc<dyn Tool>, so_far: Option<&SweepRecord>) -> Self {
         let Setting { block, seconds, run_id, run, program, secrets } = setting;
-        let nodes = Mutex::new(Nodes::of(launches));
+        let nodes = Mutex::new(so_far.map(Nodes::of).unwrap_or_default());
         let watch = Watch::new(Arc::clone(&tool));
         let said = Mutex::default();
         Self { tool, watch, block, seconds, run_id, run, program, secrets, late: LATE, nodes, said }

@@ -168,14 +168,9 @@ impl Following<'_> {
         for line in lines {
             match line {
                 Line::Began(began) => self.begins(began).await,
-                Line::Entry { .. } if self.refused.is_some() => {}
-                Line::Entry { .. } if self.skip > 0 => self.skip -= 1,
                 // After a refusal the launch is over, whatever else was measured.
-                Line::Entry { at, entry } => {
-                    if self.making.sink.put_at(*entry, at).await.is_err() {
-                        self.asked.get_or_insert_with(Instant::now);
-                    }
-                }
+                Line::Entry { .. } if self.refused.is_some() => {}
+                Line::Entry { at, entry } => self.entry(at, *entry).await,
                 Line::Phase { phase } => self.emit.phase(Phase::Elsewhere(self.at_host(&phase))),
                 Line::Warning { text } if self.cluster.is_new(&text) => {
                     self.emit.warn(self.at_host(&text));
@@ -185,6 +180,35 @@ impl Following<'_> {
             }
         }
         Ok(Step::GoesOn)
+    }
+
+    /// Journals an entry, where the journal does not have it: also of a server that is not to be
+    /// used, so that it can be seen which version it has.
+    async fn entry(&mut self, at: jiff::Timestamp, entry: Entry) {
+        let version = match &entry {
+            Entry::LaunchReady { facts, .. } => facts.engine_version.clone(),
+            _ => None,
+        };
+        if self.skip > 0 {
+            self.skip -= 1;
+        } else if self.making.sink.put_at(entry, at).await.is_err() {
+            self.asked.get_or_insert_with(Instant::now);
+        }
+        if let Some((version, host)) = version.zip(self.host.clone()) {
+            let configuration = &self.making.order.launch.configuration;
+            let same = self.cluster.nodes().same_engine(&host, configuration, &version);
+            if let Err(why) = same {
+                self.refuse(&host, &why);
+            }
+        }
+    }
+
+    /// The node is not used again, and nothing more of this launch counts.
+    fn refuse(&mut self, host: &str, why: &str) {
+        let message = format!("{host}: {why}");
+        self.cluster.nodes().refuse(host, why);
+        self.refused = Some(message);
+        self.asked.get_or_insert_with(Instant::now);
     }
 
     fn at_host(&self, what: &str) -> String {
@@ -197,7 +221,7 @@ impl Following<'_> {
         let (host, machine) = (began.host.clone(), Box::new(began.machine.clone()));
         let is_new = self.host.replace(host.clone()).is_none();
         let at = began.at;
-        let same = self.cluster.nodes().same_machine(&began.machine);
+        let same = self.cluster.nodes().same_machine(&host, &began.machine);
         self.began = Some(began);
         if is_new {
             let entry = Entry::LaunchPlaced { launch, host: host.clone(), machine };
@@ -210,11 +234,7 @@ impl Following<'_> {
                 let name = &self.making.order.launch.configuration.name;
                 self.cluster.nodes().has(name, &host);
             }
-            Err(why) => {
-                self.cluster.nodes().refuse(&host, &why);
-                self.refused = Some(format!("{host}: {why}"));
-                self.asked.get_or_insert_with(Instant::now);
-            }
+            Err(why) => self.refuse(&host, &why),
         }
     }
 

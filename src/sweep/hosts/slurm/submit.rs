@@ -178,7 +178,11 @@ impl Cluster {
     /// Where a launch is to run.
     async fn placed(&self, making: &Making<'_>) -> Result<Placed, SweepError> {
         let up = self.nodes_up().await;
-        let placed = self.nodes().placed(making.order, &up);
+        let mut nodes = self.nodes();
+        let placed = nodes.placed(making.order, &up).or_else(|why| match nodes.forgive() {
+            true => nodes.placed(making.order, &up),
+            false => Err(why),
+        });
         placed.map_err(|why| {
             environment(format!(
                 "no node is left that can make launches: {why}. `vllm-grid resume` continues when \

@@ -44,8 +44,8 @@ fn with(mut setup: Setup, slurm: &FakeSlurm, at_once: u32) -> Setup {
         secrets: Secrets::default(),
     };
     let record = Folder::existing(&run).ok().and_then(|it| it.record().ok());
-    let launches = record.iter().flat_map(|it| &it.launches);
-    setup.elsewhere = Some(Arc::new(Cluster::new(setting, Arc::new(slurm.clone()), launches)));
+    let cluster = Cluster::new(setting, Arc::new(slurm.clone()), record.as_ref());
+    setup.elsewhere = Some(Arc::new(cluster));
     setup
 }
 
@@ -313,6 +313,61 @@ async fn a_node_of_another_kind_is_not_used_and_its_figures_are_not_pooled() {
     measured_once(&ran, 4);
     assert_eq!(losses(&ran), [Loss::OtherMachine]);
     one_node(&ran);
+}
+
+/// The engine of n2 has another version than that of the other nodes.
+fn upgraded(slurm: FakeSlurm) -> FakeSlurm {
+    slurm.engines(|host| {
+        let version = if host == "n2" { "0.11.1" } else { "0.11.0" };
+        let engine = FakeEngine::new(&Actions::default());
+        Arc::new(FakeEngine { version: Some(version.to_owned()), ..engine })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_another_version_of_the_engine_is_kept_out_and_the_others_go_on() {
+    let (setup, slurm) = on(&["n1", "n2", "n3"], Setup::new(2, 2));
+    let slurm = upgraded(slurm);
+    // n1 alone at first, so that it says what nodes have.
+    slurm.takes_jobs("n2", false);
+    slurm.takes_jobs("n3", false);
+    after(BOOT + 2, &slurm, |it| {
+        it.takes_jobs("n2", true);
+        it.takes_jobs("n3", true);
+    });
+    let ran = with(setup, &slurm, 2).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(losses(&ran), [Loss::OtherMachine]);
+    let lost = ran.record.launches.iter().find_map(|it| match &it.outcome {
+        Some(LaunchOutcome::Lost { message, .. }) => Some(message.as_str()),
+        _ => None,
+    });
+    let what = "n2: version of the engine: 0.11.0 -> 0.11.1 (the first node, n1, decides)";
+    assert_eq!(lost, Some(what));
+    let measured = ran.record.launches.iter().filter(|it| !it.measurements.is_empty());
+    let versions: BTreeSet<_> =
+        measured.filter_map(|it| it.facts.as_ref()?.engine_version.clone()).collect();
+    assert_eq!(versions.len(), 1, "{:#?}", ran.entries());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_node_is_left_the_sweep_ends_with_the_reasons_and_another_session_looks_again() {
+    let (setup, slurm) = on(&["n1", "n2"], Setup::new(2, 2));
+    let slurm = upgraded(slurm);
+    after(LAUNCH, &slurm, |it| it.takes_jobs("n1", false));
+    let ran = with(setup, &slurm, 1).run().await;
+    let Err(SweepError::Stopped { message, environment: true, .. }) = &ran.ending else {
+        panic!("{:?}", ran.ending)
+    };
+    let what =
+        "no node is left that can make launches: n2: version of the engine: 0.11.0 -> 0.11.1";
+    assert!(message.starts_with(what), "{message}");
+    slurm.takes_jobs("n1", true);
+    let again = Setup { folder: ran.folder, ..Setup::new(2, 2) };
+    let ran = with(again, &slurm, 1).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
 }
 
 #[tokio::test(start_paused = true)]
