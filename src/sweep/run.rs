@@ -259,6 +259,8 @@ impl Sweep {
         let places = context.hosts().places();
         // Until a launch has ended, where the strategy waits for one.
         let mut waiting = false;
+        // Until a launch is placed or has ended.
+        let mut unplaced = false;
         let interrupted = |ending: &mut Option<Ending>| {
             if ending.replace(Ending::Interrupted) != Some(Ending::Interrupted) {
                 context.events.emit().emit(NoticeKind::Interrupted);
@@ -270,6 +272,7 @@ impl Sweep {
             }
             paused = paused.filter(|until| Instant::now() < *until);
             while paused.is_none()
+                && !unplaced
                 && may_start(ending, waiting, running)
                 && running.count() < places
             {
@@ -277,6 +280,7 @@ impl Sweep {
                     Next::Launch(trial) => self.start(context, running, trial).await?,
                     Next::Skipped => {}
                     Next::Wait => waiting = true,
+                    Next::Unplaced => unplaced = true,
                     Next::End(end) => ending = Some(end),
                 }
                 if context.cancel.is_cancelled() {
@@ -303,9 +307,12 @@ impl Sweep {
                 incoming = running.next(), if running.count() > 0 => incoming,
             };
             match incoming {
-                Incoming::Put(put) => self.journal(context, put).await?,
+                Incoming::Put(put) => {
+                    unplaced &= !matches!(put.entry, Entry::LaunchPlaced { .. });
+                    self.journal(context, put).await?;
+                }
                 Incoming::Ended { launch, trial, outcome } => {
-                    waiting = false;
+                    (waiting, unplaced) = (false, false);
                     let made = self.ended(launch, outcome)?;
                     let outcome = losses::counted(&self.record, &trial, launch, made.outcome);
                     let (outcome, checked) = self.undisturbed(context, outcome).await;

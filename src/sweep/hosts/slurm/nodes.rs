@@ -134,14 +134,16 @@ impl Nodes {
         ))
     }
 
-    /// Where a launch is to run, out of the nodes that take jobs: on that of the launch that it
-    /// is compared with directly, all others on nodes that did not have their configuration.
+    /// Where a launch is to run, out of the nodes that take jobs, as far as they are known: on
+    /// that of the launch that it is compared with directly, where that can be used, all others on
+    /// nodes that did not have their configuration.
     ///
     /// # Errors
     /// Why no node is left.
     pub fn placed(&self, order: &TrialOrder, up: &[String]) -> Result<Placed, String> {
         let spread = self.exclude(&order.launch.configuration.name, up)?;
-        let usable = |it: &&String| up.contains(it) && !self.refused.contains_key(*it);
+        let is_up = |it: &String| up.is_empty() || up.contains(it);
+        let usable = |it: &&String| is_up(it) && !self.refused.contains_key(*it);
         match order.beside.as_ref().filter(usable) {
             Some(only) => {
                 let exclude = self.refused.keys().cloned().collect();
@@ -244,7 +246,8 @@ mod tests {
         nodes.has("b", "n1");
         let all = up(&["n1", "n2"]);
         let only = Placed { only: Some("n1".to_owned()), exclude: Vec::new() };
-        assert_eq!(nodes.placed(&order("b", Some("n1")), &all), Ok(only));
+        assert_eq!(nodes.placed(&order("b", Some("n1")), &all), Ok(only.clone()));
+        assert_eq!(nodes.placed(&order("b", Some("n1")), &[]), Ok(only), "nobody says what is up");
         let spread = Placed { only: None, exclude: up(&["n1"]) };
         assert_eq!(nodes.placed(&order("b", None), &all), Ok(spread.clone()));
         let elsewhere = nodes.placed(&order("b", Some("n1")), &up(&["n2"]));
