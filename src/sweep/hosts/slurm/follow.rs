@@ -25,6 +25,8 @@ use crate::ownership::aside;
 
 /// How often what the node wrote is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often its node's sign of life is looked at: it comes no sooner.
+const BEATS: Duration = Duration::from_secs(5);
 /// Time in which a job that was asked to end does so: then the cluster ends it.
 const ENDS_WITHIN: Duration = Duration::from_secs(GRACE + 30);
 /// For how long a job may be missing from the cluster's answers after its submission.
@@ -61,6 +63,8 @@ struct Following<'a> {
     cancelled: Option<Instant>,
     /// What the node said last of being alive, and when that was new.
     beat: (String, Instant),
+    /// When that was looked at last.
+    heard: Option<Instant>,
     /// Since when its lines cannot be read.
     unread: Option<Instant>,
     /// Whether the cluster started it more than once.
@@ -100,6 +104,7 @@ impl Cluster {
             asked: None,
             cancelled: None,
             beat: (String::new(), Instant::now()),
+            heard: None,
             unread: None,
             requeued: false,
             may_go_anywhere: false,
@@ -142,16 +147,21 @@ impl Following<'_> {
 
     /// Passes on what the node wrote since the last look.
     async fn lines(&mut self) -> Result<Step, SweepError> {
-        let (mut reader, heartbeat) = (self.reader.clone(), self.files.heartbeat());
+        let mut reader = self.reader.clone();
+        let is_due = self.heard.is_none_or(|at| at.elapsed() >= BEATS);
+        let heartbeat = is_due.then(|| self.files.heartbeat());
         let (reader, lines, beat) = aside(move || {
             let lines = reader.more();
-            let beat = std::fs::read_to_string(heartbeat).unwrap_or_default();
+            let beat = heartbeat.map(|it| std::fs::read_to_string(it).unwrap_or_default());
             (reader, lines, beat)
         })
         .await;
         self.reader = reader;
-        if beat != self.beat.0 {
-            self.beat = (beat, Instant::now());
+        if let Some(beat) = beat {
+            self.heard = Some(Instant::now());
+            if beat != self.beat.0 {
+                self.beat = (beat, Instant::now());
+            }
         }
         let lines = match lines {
             Ok(lines) => lines,

@@ -302,6 +302,44 @@ async fn a_submission_without_an_answer_that_was_accepted_is_found_and_not_repea
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_submission_without_an_answer_is_not_repeated_until_the_cluster_says_what_it_has() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.loses_answer();
+    for _ in 0..3 {
+        slurm.answers("squeue", FakeSlurm::refusal("Unable to contact slurm controller"));
+    }
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ends_before_the_cluster_says_what_it_has_cancels_it_all_the_same() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.loses_answer();
+    // One search, and one of those at the end.
+    for _ in 0..2 {
+        slurm.answers("squeue", FakeSlurm::refusal("Unable to contact slurm controller"));
+    }
+    let cancel = setup.cancel.clone();
+    after(3, &slurm, move |_| cancel.cancel());
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 1));
+    assert_eq!(slurm.ran("scancel"), ["scancel 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_partition_is_asked_for_once_in_half_a_minute() {
+    let (setup, slurm) = sweep(&["n1", "n2"], 2);
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!((slurm.ran("sbatch").len(), slurm.ran("sinfo").len()), (4, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_of_another_kind_is_not_used_and_its_figures_are_not_pooled() {
     let (setup, slurm) = on(&["n1", "n2"], Setup::new(2, 2));
     let slurm = slurm.machines(|host| Machine {
