@@ -357,8 +357,9 @@ async fn a_node_of_another_kind_is_not_used_and_its_figures_are_not_pooled() {
 fn upgraded(slurm: FakeSlurm) -> FakeSlurm {
     slurm.engines(|host| {
         let version = if host == "n2" { "0.11.1" } else { "0.11.0" };
-        let engine = FakeEngine::new(&Actions::default());
-        Arc::new(FakeEngine { version: Some(version.to_owned()), ..engine })
+        let mut engine = FakeEngine::new(&Actions::default());
+        engine.version = Some(version.to_owned());
+        Arc::new(engine)
     })
 }
 
