@@ -198,7 +198,9 @@ async fn a_cluster_that_takes_every_launch_is_asked_less_often_and_in_the_end_no
     assert_eq!(losses(&ran), [Loss::Preempted; 10]);
     let pauses = 30 + 60 + 120 + 240 + 480 + 3 * 600;
     let passed = began.elapsed().as_secs();
-    assert!((pauses..pauses + 20 * BOOT).contains(&passed), "{passed} s");
+    // Each loss is waited for: the node may write late.
+    let lost = 10 * (2 * BOOT + 70);
+    assert!((pauses..pauses + lost).contains(&passed), "{passed} s");
     assert_eq!(slurm.living(), 0);
     // They cost nothing of the budget.
     let mut again = Setup::new(2, 2);
@@ -333,9 +335,10 @@ async fn a_session_that_ends_before_the_cluster_says_what_it_has_cancels_it_all_
 
 #[tokio::test(start_paused = true)]
 async fn the_partition_is_asked_for_once_in_half_a_minute() {
-    let (setup, slurm) = sweep(&["n1", "n2"], 2);
+    let (setup, slurm) = sweep(&["n1", "n2"], 1);
     let ran = setup.run().await;
     assert_eq!(ran.ending(), Ending::Complete);
+    // Each launch takes a little less than that.
     assert_eq!((slurm.ran("sbatch").len(), slurm.ran("sinfo").len()), (4, 2));
 }
 
