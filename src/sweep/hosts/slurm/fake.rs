@@ -70,7 +70,7 @@ type OnNode<T> = dyn Fn(&str) -> T + Send + Sync;
 #[derive(Clone)]
 pub(crate) struct FakeSlurm {
     state: Arc<Mutex<State>>,
-    engine: Arc<dyn Engine>,
+    engine: Arc<OnNode<Arc<dyn Engine>>>,
     measure: Arc<OnNode<Arc<dyn Measure>>>,
     /// What a node is.
     machine: Arc<OnNode<Machine>>,
@@ -87,7 +87,7 @@ impl FakeSlurm {
         let nodes = nodes.iter().map(|it| ((*it).to_owned(), true)).collect();
         Self {
             state: Arc::new(Mutex::new(State { nodes, ..State::default() })),
-            engine,
+            engine: Arc::new(move |_| Arc::clone(&engine)),
             measure: Arc::new(move |_| Arc::clone(&measure)),
             machine: Arc::new(|_| Machine::default()),
             starts: Arc::new(|_| true),
@@ -99,6 +99,14 @@ impl FakeSlurm {
         machine: impl Fn(&str) -> Machine + Send + Sync + 'static,
     ) -> Self {
         Self { machine: Arc::new(machine), ..self }
+    }
+
+    /// What starts servers on each node.
+    pub(crate) fn engines(
+        self,
+        engine: impl Fn(&str) -> Arc<dyn Engine> + Send + Sync + 'static,
+    ) -> Self {
+        Self { engine: Arc::new(engine), ..self }
     }
 
     /// What measures on each node.
@@ -277,8 +285,8 @@ impl FakeSlurm {
                 job: Some(id.to_string()),
                 restarts: 0,
             };
-            let measure = (self.measure)(&began.host);
-            let node = Node { engine: &*self.engine, measure: &*measure, began, cancel: &cancel };
+            let (engine, measure) = ((self.engine)(&began.host), (self.measure)(&began.host));
+            let node = Node { engine: &*engine, measure: &*measure, began, cancel: &cancel };
             node::run(&order, node).await.expect("a launch");
             state = "COMPLETED";
         } else {

@@ -26,6 +26,8 @@ use crate::ownership::aside;
 
 /// How often what the node wrote is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often its node's sign of life is looked at: it comes no sooner.
+const BEATS: Duration = Duration::from_secs(5);
 /// Time in which a job that was asked to end does so: then the cluster ends it.
 const ENDS_WITHIN: Duration = Duration::from_secs(GRACE + 30);
 /// For how long a job may be missing from the cluster's answers after its submission.
@@ -62,6 +64,8 @@ struct Following<'a> {
     cancelled: Option<Instant>,
     /// What the node said last of being alive, and when that was new.
     beat: (String, Instant),
+    /// When that was looked at last.
+    heard: Option<Instant>,
     /// Since when its lines cannot be read.
     unread: Option<Instant>,
     /// Whether the cluster started it more than once.
@@ -101,6 +105,7 @@ impl Cluster {
             asked: None,
             cancelled: None,
             beat: (String::new(), Instant::now()),
+            heard: None,
             unread: None,
             requeued: false,
             may_go_anywhere: false,
@@ -143,16 +148,21 @@ impl Following<'_> {
 
     /// Passes on what the node wrote since the last look.
     async fn lines(&mut self) -> Result<Step, SweepError> {
-        let (mut reader, heartbeat) = (self.reader.clone(), self.files.heartbeat());
+        let mut reader = self.reader.clone();
+        let is_due = self.heard.is_none_or(|at| at.elapsed() >= BEATS);
+        let heartbeat = is_due.then(|| self.files.heartbeat());
         let (reader, lines, beat) = aside(move || {
             let lines = reader.more();
-            let beat = std::fs::read_to_string(heartbeat).unwrap_or_default();
+            let beat = heartbeat.map(|it| std::fs::read_to_string(it).unwrap_or_default());
             (reader, lines, beat)
         })
         .await;
         self.reader = reader;
-        if beat != self.beat.0 {
-            self.beat = (beat, Instant::now());
+        if let Some(beat) = beat {
+            self.heard = Some(Instant::now());
+            if beat != self.beat.0 {
+                self.beat = (beat, Instant::now());
+            }
         }
         let lines = match lines {
             Ok(lines) => lines,
@@ -169,14 +179,9 @@ impl Following<'_> {
         for line in lines {
             match line {
                 Line::Began(began) => self.begins(began).await,
-                Line::Entry { .. } if self.refused.is_some() => {}
-                Line::Entry { .. } if self.skip > 0 => self.skip -= 1,
                 // After a refusal the launch is over, whatever else was measured.
-                Line::Entry { at, entry } => {
-                    if self.making.sink.put_at(*entry, at).await.is_err() {
-                        self.asked.get_or_insert_with(Instant::now);
-                    }
-                }
+                Line::Entry { .. } if self.refused.is_some() => {}
+                Line::Entry { at, entry } => self.entry(at, *entry).await,
                 Line::Phase { phase } => self.emit.phase(Phase::Elsewhere(self.at_host(&phase))),
                 Line::Warning { text } if self.cluster.is_new(&text) => {
                     self.emit.warn(self.at_host(&text));
@@ -186,6 +191,35 @@ impl Following<'_> {
             }
         }
         Ok(Step::GoesOn)
+    }
+
+    /// Journals an entry, where the journal does not have it: also of a server that is not to be
+    /// used, so that it can be seen which version it has.
+    async fn entry(&mut self, at: jiff::Timestamp, entry: Entry) {
+        let version = match &entry {
+            Entry::LaunchReady { facts, .. } => facts.engine_version.clone(),
+            _ => None,
+        };
+        if self.skip > 0 {
+            self.skip -= 1;
+        } else if self.making.sink.put_at(entry, at).await.is_err() {
+            self.asked.get_or_insert_with(Instant::now);
+        }
+        if let Some((version, host)) = version.zip(self.host.clone()) {
+            let configuration = &self.making.order.launch.configuration;
+            let same = self.cluster.nodes().same_engine(&host, configuration, &version);
+            if let Err(why) = same {
+                self.refuse(&host, &why);
+            }
+        }
+    }
+
+    /// The node is not used again, and nothing more of this launch counts.
+    fn refuse(&mut self, host: &str, why: &str) {
+        let message = format!("{host}: {why}");
+        self.cluster.nodes().refuse(host, why);
+        self.refused = Some(message);
+        self.asked.get_or_insert_with(Instant::now);
     }
 
     fn at_host(&self, what: &str) -> String {
@@ -198,7 +232,7 @@ impl Following<'_> {
         let (host, machine) = (began.host.clone(), Box::new(began.machine.clone()));
         let is_new = self.host.replace(host.clone()).is_none();
         let at = began.at;
-        let same = self.cluster.nodes().same_machine(&began.machine);
+        let same = self.cluster.nodes().same_machine(&host, &began.machine);
         self.began = Some(began);
         if is_new {
             let entry = Entry::LaunchPlaced { launch, host: host.clone(), machine };
@@ -211,11 +245,7 @@ impl Following<'_> {
                 let name = &self.making.order.launch.configuration.name;
                 self.cluster.nodes().has(name, &host);
             }
-            Err(why) => {
-                self.cluster.nodes().refuse(&host, &why);
-                self.refused = Some(format!("{host}: {why}"));
-                self.asked.get_or_insert_with(Instant::now);
-            }
+            Err(why) => self.refuse(&host, &why),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::super::job::{FORMAT, Files, JobOrder};
 use super::super::{Making, SweepError};
@@ -17,12 +17,25 @@ use super::reading::submitted;
 use super::request::{self, JobRequest};
 use super::tool::{Answer, ToolError};
 use super::{own, partition};
+use crate::event::Emit;
 use crate::history::HistoryError;
 use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::Entry;
 
 /// Waits between two attempts at a submission: the last one is repeated.
 const AGAIN: [u64; 5] = [5, 10, 20, 40, 60];
+
+/// Least time between two questions for the partition's nodes.
+const NODES_EVERY: Duration = Duration::from_secs(30);
+/// Seconds before each look for jobs that a session left without knowing them.
+const LAST_LOOKS: [u64; 4] = [0, 5, 10, 20];
+
+/// What an attempt at a submission came to.
+enum Attempt {
+    Accepted(String),
+    /// Why it has to be repeated.
+    Again(String),
+}
 
 /// What a submission came to.
 pub(super) enum Submitted {
@@ -41,6 +54,7 @@ impl Cluster {
         let Some(job) = self.accepted(making, &placed).await? else {
             return Ok(Submitted::Stopped);
         };
+        self.jobs().known.insert(job.clone());
         let entry = Entry::JobSubmitted { launch, job: job.clone() };
         if making.sink.put(entry).await.is_err() {
             self.cancel(&job).await;
@@ -103,30 +117,13 @@ impl Cluster {
         };
         let words = request::submit(&request);
         let emit = making.emit.of_launch(launch);
+        // Whether an earlier attempt may have been accepted.
+        let mut unsure = false;
         for attempt in 0.. {
-            let answer = self.tool.run(&words).await;
-            let why = match answer {
-                Ok(answer) if answer.is_done() => match submitted(&answer.out) {
-                    Some(job) => return Ok(Some(job)),
-                    None => return Err(not_an_id(&answer)),
-                },
-                Ok(answer) => answer.why(),
-                Err(ToolError::Silent { command, seconds }) => {
-                    format!("Socket timed out: {command} did not answer within {seconds} s")
-                }
-                Err(error) => return Err(environment(error.to_string())),
+            let why = match self.attempt(&words, launch, &mut unsure).await? {
+                Attempt::Accepted(job) => return Ok(Some(job)),
+                Attempt::Again(why) => why,
             };
-            if loss::may_be_accepted(&why)
-                && let Some(job) = self.by_comment(launch).await
-            {
-                return Ok(Some(job));
-            }
-            if !loss::is_passing(&why) {
-                return Err(environment(format!(
-                    "the cluster refuses jobs: {why}. Asked by: {}",
-                    shell_words::join(&words)
-                )));
-            }
             let wait = AGAIN[attempt.min(AGAIN.len() - 1)];
             emit.warn(format!("not submitted: {why}; tried again in {wait} s"));
             tokio::select! {
@@ -138,10 +135,81 @@ impl Cluster {
         Ok(None)
     }
 
+    /// Asks once. A submission without an answer may have been accepted: before it is repeated,
+    /// its job is looked for, and nothing is submitted until the cluster says whether it is there.
+    async fn attempt(
+        &self,
+        words: &[String],
+        launch: u32,
+        unsure: &mut bool,
+    ) -> Result<Attempt, SweepError> {
+        let mut why = String::new();
+        if !*unsure {
+            why = match self.tool.run(words).await {
+                Ok(answer) if answer.is_done() => match submitted(&answer.out) {
+                    Some(job) => return Ok(Attempt::Accepted(job)),
+                    None => return Err(not_an_id(&answer)),
+                },
+                Ok(answer) => answer.why(),
+                Err(ToolError::Silent { command, seconds }) => {
+                    format!("Socket timed out: {command} did not answer within {seconds} s")
+                }
+                Err(error) => return Err(environment(error.to_string())),
+            };
+            if !loss::is_passing(&why) {
+                return Err(environment(format!(
+                    "the cluster refuses jobs: {why}. Asked by: {}",
+                    shell_words::join(words)
+                )));
+            }
+            *unsure = loss::may_be_accepted(&why);
+        }
+        if *unsure {
+            self.jobs().unanswered = true;
+            match self.by_comment(launch).await {
+                Ok(Some(job)) => return Ok(Attempt::Accepted(job)),
+                Ok(None) => *unsure = false,
+                Err(silent) => why = format!("whether it was accepted is not known: {silent}"),
+            }
+        }
+        if why.is_empty() {
+            why = "no answer, and the cluster has no such job".to_owned();
+        }
+        Ok(Attempt::Again(why))
+    }
+
     /// The job of ours for a launch, by its comment: only where a submission gave no answer.
-    async fn by_comment(&self, launch: u32) -> Option<String> {
-        let all = own::all(&*self.tool, &self.run_id).await.ok()?;
-        all.into_iter().find(|it| it.1 == launch).map(|it| it.0)
+    async fn by_comment(&self, launch: u32) -> Result<Option<String>, String> {
+        let all = own::all(&*self.tool, &self.run_id).await?;
+        Ok(all.into_iter().find(|it| it.1 == launch).map(|it| it.0))
+    }
+
+    /// Cancels what a submission without an answer left: it may have been accepted after it was
+    /// looked for, and then it waits, held, and nobody follows it.
+    pub(super) async fn cancel_unknown(&self, emit: &Emit) {
+        if !self.jobs().unanswered {
+            return;
+        }
+        let mut why = String::new();
+        for wait in LAST_LOOKS {
+            sleep(Duration::from_secs(wait)).await;
+            match own::living(&*self.tool, &self.run_id).await {
+                Ok(living) => {
+                    let unknown = |id: &String| !self.jobs().known.contains(id);
+                    for (id, launch) in living.into_iter().filter(|it| unknown(&it.0)) {
+                        emit.of_launch(launch)
+                            .warn(format!("job {id} is cancelled: its submission got no answer"));
+                        self.cancel(&id).await;
+                    }
+                    return;
+                }
+                Err(silent) => why = silent,
+            }
+        }
+        emit.warn(format!(
+            "a submission got no answer, and whether it left a job is not known ({why}): the next \
+             session or `vllm-grid recover` cancels it"
+        ));
     }
 
     /// Lets a job start; whether it may: a stop may be asked for while the cluster is silent.
@@ -178,7 +246,11 @@ impl Cluster {
     /// Where a launch is to run.
     async fn placed(&self, making: &Making<'_>) -> Result<Placed, SweepError> {
         let up = self.nodes_up().await;
-        let placed = self.nodes().placed(making.order, &up);
+        let mut nodes = self.nodes();
+        let placed = nodes.placed(making.order, &up).or_else(|why| match nodes.forgive() {
+            true => nodes.placed(making.order, &up),
+            false => Err(why),
+        });
         placed.map_err(|why| {
             environment(format!(
                 "no node is left that can make launches: {why}. `vllm-grid resume` continues when \
@@ -187,17 +259,24 @@ impl Cluster {
         })
     }
 
-    /// The nodes of the partition that take jobs; none where the cluster does not say.
-    /// Which of them `options` allow is not known here: then none is kept off by us.
+    /// The nodes of the partition that take jobs, as they were a moment ago; none where the
+    /// cluster does not say. Which of them `options` allow is not known here: then none is kept
+    /// off by us.
     async fn nodes_up(&self) -> Vec<String> {
         if self.block.chooses_nodes() {
             return Vec::new();
+        }
+        let mut seen = self.up.lock().await;
+        if let Some((_, up)) = seen.as_ref().filter(|(at, _)| at.elapsed() < NODES_EVERY) {
+            return up.clone();
         }
         let words = request::partition(self.block.partition.as_deref());
         let Ok(answer) = self.tool.run(&words).await else { return Vec::new() };
         let Ok((_, nodes)) = partition::own(&answer.out, &self.block) else { return Vec::new() };
         let fit = nodes.into_iter().filter(|it| partition::fits(it, &self.block));
-        fit.map(|it| it.name).collect()
+        let up: Vec<String> = fit.map(|it| it.name).collect();
+        *seen = Some((Instant::now(), up.clone()));
+        up
     }
 
     /// Cancels a job; what the cluster answers is seen in its state.

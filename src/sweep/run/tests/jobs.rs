@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use tokio::task::JoinHandle;
+
 use super::*;
 use crate::grid::SlurmBlock;
 use crate::history::loss::Loss;
@@ -42,8 +44,8 @@ fn with(mut setup: Setup, slurm: &FakeSlurm, at_once: u32) -> Setup {
         secrets: Secrets::default(),
     };
     let record = Folder::existing(&run).ok().and_then(|it| it.record().ok());
-    let launches = record.iter().flat_map(|it| &it.launches);
-    setup.elsewhere = Some(Arc::new(Cluster::new(setting, Arc::new(slurm.clone()), launches)));
+    let cluster = Cluster::new(setting, Arc::new(slurm.clone()), record.as_ref());
+    setup.elsewhere = Some(Arc::new(cluster));
     setup
 }
 
@@ -186,6 +188,64 @@ async fn a_job_that_is_started_twice_is_cancelled_and_made_again() {
     assert_eq!(slurm.living(), 0);
 }
 
+/// Whatever starts on a node is preempted before it measures anything.
+fn takes_all(slurm: &FakeSlurm, node: &'static str) -> JoinHandle<()> {
+    let slurm = slurm.clone();
+    tokio::spawn(async move {
+        loop {
+            sleep(Duration::from_secs(BOOT)).await;
+            slurm.ends(node, "PREEMPTED", 0);
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_takes_every_launch_is_asked_less_often_and_in_the_end_not_again() {
+    let (mut setup, slurm) = sweep(&["n1"], 1);
+    setup.manifest.budget.launches = Some(4);
+    let (taken, began) = (takes_all(&slurm, "n1"), Instant::now());
+    let ran = setup.run().await;
+    taken.abort();
+    let Err(SweepError::Stopped { message, environment: true, .. }) = &ran.ending else {
+        panic!("{:?}", ran.ending)
+    };
+    let what = "10 launches in a row were lost, and none finished a repeat, the last so: a job of a \
+                higher priority took the node (job 10 on n1). `vllm-grid resume` continues";
+    assert!(message.starts_with(what), "{message}");
+    assert_eq!(losses(&ran), [Loss::Preempted; 10]);
+    let pauses = 30 + 60 + 120 + 240 + 480 + 3 * 600;
+    let passed = began.elapsed().as_secs();
+    // Each loss is waited for: the node may write late.
+    let lost = 10 * (2 * BOOT + 70);
+    assert!((pauses..pauses + lost).contains(&passed), "{passed} s");
+    assert_eq!(slurm.living(), 0);
+    // They cost nothing of the budget.
+    let mut again = Setup::new(2, 2);
+    again.manifest.budget.launches = Some(4);
+    let again = with(Setup { folder: ran.folder, ..again }, &slurm, 1);
+    let ran = again.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_at_once_where_a_stop_is_asked_for() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    let cancel = setup.cancel.clone();
+    let taken = takes_all(&slurm, "n1");
+    // In the fifth pause, of 240 s.
+    let stop = tokio::spawn(async move {
+        sleep(Duration::from_secs(400)).await;
+        cancel.cancel();
+        Instant::now()
+    });
+    let ran = setup.run().await;
+    let ended = Instant::now();
+    taken.abort();
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    assert_eq!(ended, stop.await.expect("it stopped"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stop_ends_jobs_in_good_order_and_keeps_finished_repeats() {
     let (setup, slurm) = sweep(&["n1"], 2);
@@ -261,6 +321,45 @@ async fn a_submission_without_an_answer_that_was_accepted_is_found_and_not_repea
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_submission_without_an_answer_is_not_repeated_until_the_cluster_says_what_it_has() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.loses_answer();
+    for _ in 0..3 {
+        slurm.answers("squeue", FakeSlurm::refusal("Unable to contact slurm controller"));
+    }
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ends_before_the_cluster_says_what_it_has_cancels_it_all_the_same() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.loses_answer();
+    // One search, and one of those at the end.
+    for _ in 0..2 {
+        slurm.answers("squeue", FakeSlurm::refusal("Unable to contact slurm controller"));
+    }
+    let cancel = setup.cancel.clone();
+    after(3, &slurm, move |_| cancel.cancel());
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 1));
+    assert_eq!(slurm.ran("scancel"), ["scancel 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_partition_is_asked_for_once_in_half_a_minute() {
+    let (setup, slurm) = sweep(&["n1", "n2"], 1);
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    // Each launch takes a little less than that.
+    assert_eq!((slurm.ran("sbatch").len(), slurm.ran("sinfo").len()), (4, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_of_another_kind_is_not_used_and_its_figures_are_not_pooled() {
     let (setup, slurm) = on(&["n1", "n2"], Setup::new(2, 2));
     let slurm = slurm.machines(|host| Machine {
@@ -271,6 +370,119 @@ async fn a_node_of_another_kind_is_not_used_and_its_figures_are_not_pooled() {
     assert_eq!(ran.ending(), Ending::Complete);
     measured_once(&ran, 4);
     assert_eq!(losses(&ran), [Loss::OtherMachine]);
+    one_node(&ran);
+}
+
+/// The engine of n2 has another version than that of the other nodes.
+fn upgraded(slurm: FakeSlurm) -> FakeSlurm {
+    slurm.engines(|host| {
+        let version = if host == "n2" { "0.11.1" } else { "0.11.0" };
+        let mut engine = FakeEngine::new(&Actions::default());
+        engine.version = Some(version.to_owned());
+        Arc::new(engine)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_another_version_of_the_engine_is_kept_out_and_the_others_go_on() {
+    let (setup, slurm) = on(&["n1", "n2", "n3"], Setup::new(2, 2));
+    let slurm = upgraded(slurm);
+    // n1 alone at first, so that it says what nodes have.
+    slurm.takes_jobs("n2", false);
+    slurm.takes_jobs("n3", false);
+    after(BOOT + 2, &slurm, |it| {
+        it.takes_jobs("n2", true);
+        it.takes_jobs("n3", true);
+    });
+    let ran = with(setup, &slurm, 2).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(losses(&ran), [Loss::OtherMachine]);
+    let lost = ran.record.launches.iter().find_map(|it| match &it.outcome {
+        Some(LaunchOutcome::Lost { message, .. }) => Some(message.as_str()),
+        _ => None,
+    });
+    let what = "n2: version of the engine: 0.11.0 -> 0.11.1 (the first node, n1, decides)";
+    assert_eq!(lost, Some(what));
+    let measured = ran.record.launches.iter().filter(|it| !it.measurements.is_empty());
+    let versions: BTreeSet<_> =
+        measured.filter_map(|it| it.facts.as_ref()?.engine_version.clone()).collect();
+    assert_eq!(versions.len(), 1, "{:#?}", ran.entries());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_node_is_left_the_sweep_ends_with_the_reasons_and_another_session_looks_again() {
+    let (setup, slurm) = on(&["n1", "n2"], Setup::new(2, 2));
+    let slurm = upgraded(slurm);
+    after(LAUNCH, &slurm, |it| it.takes_jobs("n1", false));
+    let ran = with(setup, &slurm, 1).run().await;
+    let Err(SweepError::Stopped { message, environment: true, .. }) = &ran.ending else {
+        panic!("{:?}", ran.ending)
+    };
+    let what =
+        "no node is left that can make launches: n2: version of the engine: 0.11.0 -> 0.11.1";
+    assert!(message.starts_with(what), "{message}");
+    slurm.takes_jobs("n1", true);
+    let again = Setup { folder: ran.folder, ..Setup::new(2, 2) };
+    let ran = with(again, &slurm, 1).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+}
+
+/// Asks for both halves of a pair at once.
+struct Pair;
+
+impl Strategy for Pair {
+    fn next(&self, situation: Situation<'_>) -> Action {
+        let begun = situation.observations.len() + situation.in_flight.len();
+        let (trial, purpose) = (begun as u32, crate::strategy::Purpose::Final);
+        match begun {
+            0 | 1 => Action::Launch { trial, configuration: begun, purpose, repeats: 2 },
+            _ if situation.in_flight.is_empty() => Action::Finish { why: Finished::AllLaunched },
+            _ => Action::Wait,
+        }
+    }
+
+    fn trials(&self) -> u32 {
+        2
+    }
+}
+
+fn pair(nodes: &[&str]) -> (Setup, FakeSlurm) {
+    let (mut setup, slurm) = on(nodes, Setup::new(2, 1));
+    setup.manifest.strategy =
+        crate::strategy::StrategySpec::Adaptive(crate::strategy::AdaptiveStrategy::default());
+    setup.strategy = Some(Box::new(Pair));
+    (with(setup, &slurm, 2), slurm)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_of_a_pair_is_submitted_for_the_node_of_the_first_once_that_is_known() {
+    let (setup, slurm) = pair(&["n1", "n2"]);
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 2);
+    one_node(&ran);
+    let entries = ran.entries();
+    let at = |what: &str| entries.iter().position(|it| it.starts_with(what)).expect(what);
+    assert!(at("placed 1") < at("start 2"), "{entries:#?}");
+    assert!(at("start 2") < at("end 1"), "it waits in the cluster's queue, not here");
+    assert!(slurm.ran("sbatch")[1].contains("--nodelist=n1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pair_whose_first_launch_is_lost_before_it_is_placed_ends_up_on_one_node() {
+    let (setup, slurm) = pair(&["n1", "n2"]);
+    slurm.takes_jobs("n1", false);
+    slurm.takes_jobs("n2", false);
+    // The first one waits; it is cancelled, made again, and only then placed.
+    after(60, &slurm, FakeSlurm::cancels_waiting);
+    after(120, &slurm, |it| it.takes_jobs("n2", true));
+    after(125, &slurm, |it| it.takes_jobs("n1", true));
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(losses(&ran), [Loss::Cancelled]);
+    measured_once(&ran, 2);
     one_node(&ran);
 }
 
