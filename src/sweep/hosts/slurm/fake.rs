@@ -57,6 +57,8 @@ struct State {
     scripted: Vec<(&'static str, Result<Answer, ToolError>)>,
     /// Whether the next submission is accepted, and its answer lost.
     loses_answer: bool,
+    /// The command that takes a minute.
+    slow: Option<&'static str>,
     /// Whether the queue forgets a job once it is over, and accounts are kept.
     forgets: bool,
     /// All that was run.
@@ -124,6 +126,21 @@ impl FakeSlurm {
     /// The next answer of a command.
     pub(crate) fn answers(&self, command: &'static str, with: Answer) {
         self.with(|state| state.scripted.push((command, Ok(with))));
+    }
+
+    /// A command takes a minute from now on.
+    pub(crate) fn is_slow(&self, command: &'static str) {
+        self.with(|state| state.slow = Some(command));
+    }
+
+    /// The cluster lost a job, and its number is somebody else's now, who waits with it.
+    pub(crate) fn gives_number_again(&self, job: u32) {
+        self.with(|state| {
+            let job = state.jobs.get_mut(&job).expect("a job");
+            job.task.take().inspect(JoinHandle::abort);
+            (job.state, job.node, job.held) = ("PENDING", None, true);
+            (job.comment, job.reason) = ("another one's".to_owned(), "JobHeldUser".to_owned());
+        });
     }
 
     /// The next submission is accepted, and nobody learns its id.
@@ -380,6 +397,9 @@ impl Tool for FakeSlurm {
         });
         if let Some(scripted) = scripted {
             return scripted;
+        }
+        if self.with(|state| state.slow) == Some(words[0].as_str()) {
+            sleep(Duration::from_mins(1)).await;
         }
         let id = || words.last().and_then(|it| it.parse().ok()).unwrap_or_default();
         Ok(match &words[..2].iter().map(String::as_str).collect::<Vec<_>>()[..] {

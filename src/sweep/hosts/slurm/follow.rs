@@ -76,6 +76,8 @@ struct Following<'a> {
     said: String,
     /// The node, as the cluster has it.
     node: Option<String>,
+    /// Whether its number is another job's now: the cluster lost this one.
+    foreign: bool,
     /// Whether it was let start once more: the session that submitted it died before it could.
     released: bool,
 }
@@ -111,6 +113,7 @@ impl Cluster {
             may_go_anywhere: false,
             said: String::new(),
             node: None,
+            foreign: false,
             released: false,
         };
         following.run().await
@@ -265,7 +268,7 @@ impl Following<'_> {
                 self.cancelled = Some(Instant::now());
                 self.cluster.cancel(&self.job).await;
             }
-        } else if is_first {
+        } else if is_first && self.over.is_none() && self.cluster.is_ours(&self.job).await {
             let _ = self.cluster.tool.run(&request::ask_to_end(&self.job)).await;
         }
     }
@@ -301,8 +304,12 @@ impl Following<'_> {
         let launch = self.making.order.launch.launch;
         let ours = Some((self.cluster.run_id.clone(), launch));
         if job.ours != ours {
-            let what = format!("job {} is none of this run's: its comment is another", self.job);
-            return Err(environment(what));
+            self.emit.warn(format!(
+                "the cluster lost job {}: that number is another job's now, which is left alone",
+                self.job
+            ));
+            (self.foreign, self.over) = (true, Some((Instant::now(), None)));
+            return Ok(Step::GoesOn);
         }
         if job.restarts > 0 && !self.requeued {
             // What its first start wrote counts; a second one measures nothing.
@@ -331,8 +338,10 @@ impl Following<'_> {
                         self.job
                     )));
                 }
-                if is_short_of_nodes(&reason) && !std::mem::replace(&mut self.may_go_anywhere, true)
-                {
+                // Where the grid chooses nodes, none was kept off by us, and its choice stays.
+                let chosen = self.cluster.block.chooses_nodes();
+                let is_short = is_short_of_nodes(&reason) && !chosen;
+                if is_short && !std::mem::replace(&mut self.may_go_anywhere, true) {
                     let refused: Vec<String> = self.cluster.nodes().refused().cloned().collect();
                     let words = request::exclude_only(&self.cluster.block, &self.job, &refused);
                     let _ = self.cluster.tool.run(&words).await;
@@ -429,6 +438,7 @@ impl Following<'_> {
     /// How the job ended: as the queue said, or else by the cluster's accounts.
     async fn accounted(&self, ended: Option<Ended>) -> Option<Ended> {
         match ended {
+            None if self.foreign => None,
             None => own::ended(&*self.cluster.tool, &self.job).await,
             known => known,
         }
@@ -472,7 +482,8 @@ impl Following<'_> {
     }
 
     fn lost_by(&self, loss: Loss, printed: Option<String>) -> Made {
-        let place = self.host.as_ref().map_or_else(String::new, |host| format!(" on {host}"));
+        let host = self.host.as_ref().or(self.node.as_ref());
+        let place = host.map_or_else(String::new, |host| format!(" on {host}"));
         let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
         let message = format!("{} (job {}{place}){printed}", loss.as_str(), self.job);
         LaunchOutcome::Lost { loss, message }.into()

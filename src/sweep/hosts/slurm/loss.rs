@@ -69,6 +69,13 @@ pub fn is_passing(why: &str) -> bool {
     !is_too_much && PASSING.iter().any(|it| why.contains(it))
 }
 
+/// Whether a cluster takes no further job for now.
+pub fn is_full(why: &str) -> bool {
+    ["temporarily unable to accept job", "Resource temporarily unavailable"]
+        .iter()
+        .any(|it| why.contains(it))
+}
+
 /// Whether a failed submission may have been accepted all the same.
 pub fn may_be_accepted(why: &str) -> bool {
     why.contains("Socket timed out") || why.contains("Zero Bytes were transmitted")

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::job::{FORMAT, Files, JobOrder};
 use super::super::{Making, SweepError};
@@ -18,6 +18,7 @@ use super::request::{self, JobRequest};
 use super::tool::{Answer, ToolError};
 use super::{own, partition};
 use crate::event::Emit;
+use crate::event::Phase;
 use crate::history::HistoryError;
 use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::Entry;
@@ -32,10 +33,19 @@ const LAST_LOOKS: [u64; 4] = [0, 5, 10, 20];
 
 /// What an attempt at a submission came to.
 enum Attempt {
+    /// A stop was asked for: whether it was accepted is not known.
+    Stopped,
     Accepted(String),
     /// Why it has to be repeated.
     Again(String),
 }
+
+/// After how long it is said that a submission takes long.
+const SLOW: Duration = Duration::from_secs(5);
+/// For how long a submission is waited for once a stop was asked for.
+const SOON: Duration = Duration::from_secs(3);
+/// Seconds before each attempt to see whose job it is that is to be cancelled.
+const SURE: [u64; 3] = [0, 2, 5];
 
 /// What a submission came to.
 pub(super) enum Submitted {
@@ -57,13 +67,13 @@ impl Cluster {
         self.jobs().known.insert(job.clone());
         let entry = Entry::JobSubmitted { launch, job: job.clone() };
         if making.sink.put(entry).await.is_err() {
-            self.cancel(&job).await;
+            self.cancel_new(&job).await;
             return Ok(Submitted::Stopped);
         }
         if self.release(making, &job).await? {
             return Ok(Submitted::Job(job));
         }
-        self.cancel(&job).await;
+        self.cancel_new(&job).await;
         Ok(Submitted::Stopped)
     }
 
@@ -120,12 +130,16 @@ impl Cluster {
         // Whether an earlier attempt may have been accepted.
         let mut unsure = false;
         for attempt in 0.. {
-            let why = match self.attempt(&words, launch, &mut unsure).await? {
+            let why = match self.attempt(&words, making, &mut unsure).await? {
                 Attempt::Accepted(job) => return Ok(Some(job)),
+                Attempt::Stopped => return Ok(None),
                 Attempt::Again(why) => why,
             };
             let wait = AGAIN[attempt.min(AGAIN.len() - 1)];
-            emit.warn(format!("not submitted: {why}; tried again in {wait} s"));
+            let full = if loss::is_full(&why) { "the queue is full: " } else { "" };
+            emit.warn(format!(
+                "launch {launch} is not submitted: {full}{why}; tried again in {wait} s"
+            ));
             tokio::select! {
                 biased;
                 () = making.cancel.cancelled() => return Ok(None),
@@ -140,33 +154,36 @@ impl Cluster {
     async fn attempt(
         &self,
         words: &[String],
-        launch: u32,
+        making: &Making<'_>,
         unsure: &mut bool,
     ) -> Result<Attempt, SweepError> {
         let mut why = String::new();
         if !*unsure {
-            why = match self.tool.run(words).await {
+            let Some(answer) = self.submitting(words, making).await else {
+                self.jobs().unanswered = true;
+                return Ok(Attempt::Stopped);
+            };
+            let is_silent = matches!(answer, Err(ToolError::Silent { .. }));
+            why = match answer {
                 Ok(answer) if answer.is_done() => match submitted(&answer.out) {
                     Some(job) => return Ok(Attempt::Accepted(job)),
                     None => return Err(not_an_id(&answer)),
                 },
                 Ok(answer) => answer.why(),
-                Err(ToolError::Silent { command, seconds }) => {
-                    format!("Socket timed out: {command} did not answer within {seconds} s")
-                }
+                Err(error) if is_silent => error.to_string(),
                 Err(error) => return Err(environment(error.to_string())),
             };
-            if !loss::is_passing(&why) {
+            if !is_silent && !loss::is_passing(&why) {
                 return Err(environment(format!(
                     "the cluster refuses jobs: {why}. Asked by: {}",
                     shell_words::join(words)
                 )));
             }
-            *unsure = loss::may_be_accepted(&why);
+            *unsure = is_silent || loss::may_be_accepted(&why);
         }
         if *unsure {
             self.jobs().unanswered = true;
-            match self.by_comment(launch).await {
+            match self.by_comment(making.order.launch.launch).await {
                 Ok(Some(job)) => return Ok(Attempt::Accepted(job)),
                 Ok(None) => *unsure = false,
                 Err(silent) => why = format!("whether it was accepted is not known: {silent}"),
@@ -176,6 +193,30 @@ impl Cluster {
             why = "no answer, and the cluster has no such job".to_owned();
         }
         Ok(Attempt::Again(why))
+    }
+
+    /// Submits, and says where that takes long; `None` where a stop was asked for meanwhile and it
+    /// got no answer soon after.
+    async fn submitting(
+        &self,
+        words: &[String],
+        making: &Making<'_>,
+    ) -> Option<Result<Answer, ToolError>> {
+        let submission = self.tool.run(words);
+        tokio::pin!(submission);
+        tokio::select! {
+            biased;
+            answer = &mut submission => return Some(answer),
+            () = making.cancel.cancelled() => return timeout(SOON, submission).await.ok(),
+            () = sleep(SLOW) => {}
+        }
+        let emit = making.emit.of_launch(making.order.launch.launch);
+        emit.phase(Phase::Elsewhere("the cluster has not accepted it yet".to_owned()));
+        tokio::select! {
+            biased;
+            answer = &mut submission => Some(answer),
+            () = making.cancel.cancelled() => timeout(SOON, submission).await.ok(),
+        }
     }
 
     /// The job of ours for a launch, by its comment: only where a submission gave no answer.
@@ -226,7 +267,7 @@ impl Cluster {
                 return Ok(true);
             }
             if !loss::is_passing(&why) && !why.contains("did not answer") {
-                self.cancel(job).await;
+                self.cancel_new(job).await;
                 let asked = request::asked(&self.block);
                 return Err(environment(format!(
                     "job {job} cannot be released: {why}. It asks for: {asked}"
@@ -279,9 +320,28 @@ impl Cluster {
         up
     }
 
-    /// Cancels a job; what the cluster answers is seen in its state.
+    /// Cancels a job that may be over; what the cluster answers is seen in its state.
     pub(super) async fn cancel(&self, job: &str) {
+        if self.is_ours(job).await {
+            self.cancel_new(job).await;
+        }
+    }
+
+    /// Cancels a job whose number was learned a moment ago.
+    async fn cancel_new(&self, job: &str) {
         let _ = self.tool.run(&request::cancel(job)).await;
+    }
+
+    /// Whether the cluster knows a job by this number as one of the run's: a cluster that lost
+    /// its memory gives numbers again.
+    pub(super) async fn is_ours(&self, job: &str) -> bool {
+        for wait in SURE {
+            sleep(Duration::from_secs(wait)).await;
+            if let Ok(all) = own::all(&*self.tool, &self.run_id).await {
+                return all.iter().any(|it| it.0 == job);
+            }
+        }
+        false
     }
 }
 

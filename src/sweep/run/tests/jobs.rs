@@ -178,6 +178,64 @@ async fn how_a_job_ended_that_the_queue_forgot_is_in_the_accounts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_number_that_another_job_has_now_costs_one_launch_and_that_job_nothing() {
+    for stops in [false, true] {
+        let (setup, slurm) = sweep(&["n1", "n2"], 1);
+        let cancel = setup.cancel.clone();
+        after(BOOT + REPEAT + 4, &slurm, move |it| {
+            it.gives_number_again(1);
+            if stops {
+                cancel.cancel();
+            }
+        });
+        let ran = setup.run().await;
+        let signals = [slurm.ran("scancel"), slurm.ran("scontrol release")].concat();
+        let touched = signals.iter().filter(|it| it.ends_with(" 1"));
+        // Once it was released, before it was another's.
+        assert_eq!(touched.count(), 1, "{signals:?}");
+        if stops {
+            assert_eq!(ran.ending(), Ending::Interrupted);
+        } else {
+            assert_eq!(ran.ending(), Ending::Complete);
+            measured_once(&ran, 4);
+            assert_eq!(losses(&ran), [Loss::NoResult]);
+        }
+        assert_eq!(slurm.living(), 1, "the other one's");
+    }
+}
+
+fn warning(event: &Event) -> Option<String> {
+    match event {
+        Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_is_named_and_a_stop_does_not_wait_for_a_submission() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    let full = FakeSlurm::refusal("Slurm temporarily unable to accept job, sleeping and retrying");
+    slurm.answers("sbatch", full);
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    let warned: Vec<String> =
+        ran.seen.lock().expect("no panic").iter().filter_map(warning).collect();
+    assert!(
+        warned.iter().any(|it| it.contains("launch 1 is not submitted: the queue is full")),
+        "{warned:?}"
+    );
+
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.is_slow("sbatch");
+    let cancel = setup.cancel.clone();
+    let begun = tokio::time::Instant::now();
+    after(10, &slurm, move |_| cancel.cancel());
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_is_started_twice_is_cancelled_and_made_again() {
     let (setup, slurm) = sweep(&["n1", "n2"], 1);
     after(BOOT + REPEAT + 4, &slurm, |it| it.requeues("n1"));
