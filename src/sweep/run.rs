@@ -323,14 +323,7 @@ impl Sweep {
                     }
                     let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
                     let pause = lost.after(&self.record, launch)?;
-                    if !pause.is_zero() {
-                        paused = paused.max(Some(Instant::now() + pause));
-                        context.events.emit().of_launch(launch).warn(format!(
-                            "the cluster takes one launch after the other: the next one begins in \
-                             {} s",
-                            pause.as_secs()
-                        ));
-                    }
+                    paused = paused.max(pauses(context, launch, pause));
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);
                     } else {
@@ -441,6 +434,16 @@ fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
         Some(Ending::Complete | Ending::BudgetSpent) => !running.again.is_empty(),
         Some(Ending::Interrupted | Ending::WindowClosed) => false,
     }
+}
+
+/// Until when nothing is launched, where that is so; a person is told.
+fn pauses(context: &SweepContext, launch: u32, pause: Duration) -> Option<Instant> {
+    let until = (!pause.is_zero()).then(|| Instant::now() + pause)?;
+    let seconds = pause.as_secs();
+    context.events.emit().of_launch(launch).warn(format!(
+        "the cluster takes one launch after the other: the next one begins in {seconds} s"
+    ));
+    Some(until)
 }
 
 /// Returns when a pause is over; never where there is none.
