@@ -31,8 +31,8 @@ pub(super) fn of(grid: &Grid, sweep: &Sweep) -> Result<Option<Arc<dyn Hosts>>, C
         secrets: secrets().clone(),
     };
     // A block that begins counts none of those before.
-    let launches = sweep.record().launches.iter().filter(|_| !sweep.begins_block());
-    let cluster = Cluster::new(setting, Arc::new(Commands), launches);
+    let so_far = (!sweep.begins_block()).then(|| sweep.record());
+    let cluster = Cluster::new(setting, Arc::new(Commands), so_far);
     Ok(Some(Arc::new(match late()? {
         Some(late) => cluster.late_by(late),
         None => cluster,

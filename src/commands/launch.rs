@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use vllm_grid::bench::RecordSink;
 use vllm_grid::engine::haste::Haste;
 use vllm_grid::engine::place::{Allocated, Place, known};
+use vllm_grid::engine::process::noted::{Killed, kill_orphaned};
 use vllm_grid::engine::{self, Engine};
 use vllm_grid::grid::EngineBlock;
 use vllm_grid::history::launch::LaunchOutcome;
@@ -160,12 +161,20 @@ async fn prepare(order: &JobOrder, place: &Place) -> Result<Prepared, String> {
     let engine = engine::at_place(grid, configuration, place, secrets()).await;
     let engine = engine.map_err(|error| error.to_string())?;
     begun.check(&*engine).map_err(|error| error.to_string())?;
+    if let EngineBlock::Process(_) = &grid.engine {
+        // Not every cluster ends what a killed job leaves.
+        for folder in node::others_on(order, &place.node) {
+            if let Killed::Stubborn(ids) = kill_orphaned(&folder).await {
+                let left = folder.display();
+                return Err(format!("processes {ids:?} of {left} live and cannot be killed"));
+            }
+        }
+    }
     if let (EngineBlock::Docker(_), Some(job)) = (&grid.engine, &place.job) {
         let state = StateFolder::of_environment().map_err(|error| error.to_string())?;
         let holder = Holder::this().in_state(&state).of_run(&order.run_id, &order.run);
         let uses = engine.uses(std::slice::from_ref(configuration));
         let ledger = Ledger::of_run(&state, &order.order.launch.sweep, &holder, &uses);
-        // What a process leaves is the cluster's to end.
         engine.owned_by(&Arc::new(ledger.in_job(job)));
     }
     Ok(Prepared { begun, engine })

@@ -129,7 +129,7 @@ fn cluster(slurm: &FakeSlurm, sweep: &Sweep) -> Arc<dyn Hosts> {
         program: PathBuf::from("/opt/vllm-grid"),
         secrets: Secrets::default(),
     };
-    Arc::new(Cluster::new(setting, Arc::new(slurm.clone()), &record.launches))
+    Arc::new(Cluster::new(setting, Arc::new(slurm.clone()), Some(record)))
 }
 
 fn slurm(slow: &'static str, by: f64) -> FakeSlurm {

@@ -452,6 +452,7 @@ mod tests {
             started: Some(leader.started),
             session: Some(leader.session),
             boot_id: Holder::this().boot_id,
+            launcher: None,
             members: Vec::new(),
         };
         ledger.owe(Owed::Group(group)).unwrap();

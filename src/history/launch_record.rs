@@ -84,6 +84,11 @@ impl LaunchRecord {
         self.outcome.as_ref().is_some_and(LaunchOutcome::is_settled)
     }
 
+    /// Whether it finished a kept repeat that can be used.
+    pub fn has_kept(&self) -> bool {
+        self.measurements.iter().any(|it| it.repeat > 0 && it.status != Status::Void)
+    }
+
     /// Whether a job of a cluster makes it, and has no end yet: it outlives the process that
     /// submitted it.
     pub fn runs_on(&self) -> bool {

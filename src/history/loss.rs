@@ -24,7 +24,8 @@ pub enum Loss {
     NoResult,
     /// The node cannot make launches: its disk is full, for example, or it lacks the engine.
     NodeUnable,
-    /// The node has other GPUs, or another driver, than those before: their figures do not mix.
+    /// The node has other GPUs, another driver or another version of the engine than those
+    /// before: their figures do not mix.
     OtherMachine,
     /// A loss of a newer version.
     #[serde(other)]
@@ -43,7 +44,7 @@ impl Loss {
             Self::Requeued => "the cluster started the job a second time",
             Self::NoResult => "the job ended without a result",
             Self::NodeUnable => "the node cannot make launches",
-            Self::OtherMachine => "the node is another kind of machine",
+            Self::OtherMachine => "the node has other GPUs, another driver or another engine",
             Self::Unknown => "the cluster ended it",
         }
     }

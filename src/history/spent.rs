@@ -37,9 +37,13 @@ pub enum Whose {
     Grid,
 }
 
-/// Launches that were begun, whatever became of them; one that was skipped was not.
+/// Launches that were begun, whatever became of them; one that was skipped was not. One that a
+/// cluster took counts where a repeat of it is kept: else it gave nothing, and is made again.
 pub fn launches(record: &SweepRecord, whose: Whose) -> u32 {
-    begun(record, whose).count() as u32
+    let lost = |it: &&LaunchRecord| {
+        matches!(it.outcome, Some(LaunchOutcome::Lost { .. })) && !it.has_kept()
+    };
+    begun(record, whose).filter(|it| !lost(it)).count() as u32
 }
 
 /// GPU hours: the GPUs of each launch times the hours from its start to its end. One that runs
@@ -98,8 +102,12 @@ fn last(launch: &LaunchRecord) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::loss::Loss;
     use super::super::replay::tests::manifest;
     use super::*;
+    use crate::metric::{Measurement, MetricReasons, Status};
 
     fn launch(from: i64, outcome: Option<LaunchOutcome>) -> LaunchRecord {
         let at = |minute: i64| Timestamp::from_second(minute * 60).expect("a time");
@@ -112,6 +120,28 @@ mod tests {
             outcome,
             ..LaunchRecord::default()
         }
+    }
+
+    #[test]
+    fn a_launch_that_a_cluster_took_counts_where_it_kept_a_repeat_and_its_gpus_always() {
+        let lost = || LaunchOutcome::Lost { loss: Loss::Preempted, message: String::new() };
+        let repeat = |repeat| Measurement {
+            workload: "kv-cache".to_owned(),
+            case: String::new(),
+            repeat,
+            status: Status::Ok,
+            reason: None,
+            metrics: BTreeMap::new(),
+            metric_reasons: MetricReasons::new(),
+        };
+        let of = |repeats: &[u32]| LaunchRecord {
+            measurements: repeats.iter().map(|it| repeat(*it)).collect(),
+            ..launch(0, Some(lost()))
+        };
+        let mut record = SweepRecord::new(manifest());
+        record.launches = vec![of(&[]), of(&[0]), of(&[0, 1]), launch(30, None)];
+        assert_eq!(launches(&record, Whose::Strategy), 2);
+        assert!((gpu_hours(&record, Whose::Strategy) - 1.75).abs() < 1e-9);
     }
 
     #[test]

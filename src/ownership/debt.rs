@@ -100,6 +100,9 @@ pub struct GroupOwed {
     pub session: Option<i32>,
     /// The machine's boot.
     pub boot_id: String,
+    /// The process that started it: its number and start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<(i32, u64)>,
     /// Members that were seen: number and start of each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<(i32, u64)>,

@@ -1,6 +1,10 @@
 //! What it means that a cluster took launches: a loss costs its configuration nothing, and what
-//! it lacks is launched again. Where it is lost in the same way again and again, either the
-//! configuration is the reason after all, or nothing works, and the sweep stops. Pure.
+//! it lacks is launched again, after a pause that grows with each loss. Where it is lost in the
+//! same way again and again, either the configuration is the reason after all, or nothing works,
+//! and the sweep stops. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::SweepError;
 use super::trial::Trial;
@@ -8,8 +12,14 @@ use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::loss::Loss;
 use crate::history::record::{LaunchRecord, SweepRecord};
 
-/// Launches in a row that came to nothing before a sweep stops.
+/// Launches in a row that came to nothing, for reasons that the next one would meet, before a
+/// sweep stops.
 const IN_A_ROW: usize = 3;
+/// Losses in a row, for whatever reason, before a sweep stops.
+const WITHOUT_PROGRESS: usize = 10;
+/// Seconds before the next launch after so many losses of a class in a row; the last one is
+/// repeated.
+const PAUSES: [u64; 7] = [0, 30, 60, 120, 240, 480, 600];
 
 /// The outcome of a launch as it counts: one that is lost to its limit of time, or of memory,
 /// for the second time and finished nothing is its configuration's failure.
@@ -40,47 +50,84 @@ pub(super) fn counted(
     LaunchOutcome::Failed(LaunchFailure::new(class, message))
 }
 
-/// Launches of a session that came to nothing, one after the other, for reasons that the next
-/// one would meet, too.
+/// Launches of a session that a cluster took, one after the other, since the last one that
+/// finished or kept a repeat.
 #[derive(Debug, Default)]
-pub(super) struct InARow(usize);
+pub(super) struct InARow {
+    /// Those that were lost for reasons that the next one would meet, too.
+    hopeless: usize,
+    /// All of them, by class. Launches that were in flight at one loss are lost to the same
+    /// cause as a rule: they count as one.
+    by_class: BTreeMap<Loss, usize>,
+    /// The launch that was begun last when the last one of these was lost.
+    begun: u32,
+}
 
 impl InARow {
-    /// A launch of `record` ended.
+    /// A launch of `record` ended: how long nothing is to be launched now.
     ///
     /// # Errors
     /// When nothing more is to be launched.
-    pub(super) fn after(&mut self, record: &SweepRecord, launch: u32) -> Result<(), SweepError> {
+    pub(super) fn after(
+        &mut self,
+        record: &SweepRecord,
+        launch: u32,
+    ) -> Result<Duration, SweepError> {
         let Some(ended) = record.launches.iter().rfind(|it| it.launch == launch) else {
-            return Ok(());
+            return Ok(Duration::ZERO);
         };
         match &ended.outcome {
-            Some(LaunchOutcome::Lost { loss, message }) => {
-                let is_hopeless =
-                    matches!(loss, Loss::NoResult | Loss::NodeUnable | Loss::Cancelled);
-                // What a cluster took for its own reasons says nothing of the next one.
-                if !is_hopeless || !ended.measurements.is_empty() {
-                    return Ok(());
-                }
-                self.0 += 1;
-                if self.0 < IN_A_ROW {
-                    return Ok(());
-                }
-                Err(SweepError::Stopped {
-                    message: format!(
-                        "{IN_A_ROW} launches in a row were lost, the last so: {message}. `vllm-grid \
-                         resume` continues when that is put right"
-                    ),
-                    log_lines: Vec::new(),
-                    environment: true,
-                })
+            Some(LaunchOutcome::Lost { loss, message }) if !ended.has_kept() => {
+                let begun = record.launches.iter().map(|it| it.launch).max().unwrap_or(launch);
+                self.lost(*loss, launch, begun, message)
             }
-            Some(LaunchOutcome::Interrupted | LaunchOutcome::Skipped { .. }) | None => Ok(()),
+            Some(LaunchOutcome::Interrupted | LaunchOutcome::Skipped { .. }) | None => {
+                Ok(Duration::ZERO)
+            }
             Some(_) => {
-                self.0 = 0;
-                Ok(())
+                *self = Self::default();
+                Ok(Duration::ZERO)
             }
         }
+    }
+
+    fn lost(
+        &mut self,
+        loss: Loss,
+        launch: u32,
+        begun: u32,
+        message: &str,
+    ) -> Result<Duration, SweepError> {
+        if matches!(loss, Loss::NoResult | Loss::NodeUnable | Loss::Cancelled) {
+            self.hopeless += 1;
+            if self.hopeless == IN_A_ROW {
+                return Err(stopped(&format!("{IN_A_ROW} launches in a row were lost"), message));
+            }
+        }
+        // The node is not used again: the next launch goes elsewhere, or there is none.
+        if loss.is_of_node() || launch <= self.begun {
+            return Ok(Duration::ZERO);
+        }
+        self.begun = begun;
+        let of_class = self.by_class.entry(loss).or_default();
+        *of_class += 1;
+        let pause = PAUSES[(*of_class - 1).min(PAUSES.len() - 1)];
+        if self.by_class.values().sum::<usize>() < WITHOUT_PROGRESS {
+            return Ok(Duration::from_secs(pause));
+        }
+        let what =
+            format!("{WITHOUT_PROGRESS} launches in a row were lost, and none finished a repeat");
+        Err(stopped(&what, message))
+    }
+}
+
+fn stopped(what: &str, last: &str) -> SweepError {
+    SweepError::Stopped {
+        message: format!(
+            "{what}, the last so: {last}. `vllm-grid resume` continues when that is put right"
+        ),
+        log_lines: Vec::new(),
+        environment: true,
     }
 }
 
@@ -130,19 +177,53 @@ mod tests {
     }
 
     #[test]
-    fn three_launches_in_a_row_without_a_result_stop_the_sweep_and_preemption_never_does() {
+    fn three_launches_in_a_row_without_a_result_stop_the_sweep_and_ten_lost_in_whatever_way() {
         let stops = |outcomes: &[LaunchOutcome]| {
             let all: Vec<_> = outcomes.iter().cloned().map(Some).collect();
-            let (record, mut row) = (record(&all), InARow::default());
-            let mut launches = record.launches.iter();
-            launches.any(|it| row.after(&record, it.launch).is_err())
+            let mut row = InARow::default();
+            (1..=all.len()).any(|until| row.after(&record(&all[..until]), until as u32).is_err())
         };
         let of = |losses: &[Loss]| stops(&losses.iter().map(|it| lost(*it)).collect::<Vec<_>>());
         assert!(of(&[Loss::NoResult, Loss::Cancelled, Loss::NoResult]));
         assert!(!of(&[Loss::NoResult, Loss::NoResult]));
         assert!(!of(&[Loss::Preempted; 9]));
+        assert!(of(&[Loss::Preempted; 10]));
+        assert!(of(&[[Loss::Preempted; 5], [Loss::NodeFailed; 5]].concat()));
+        let progress = [&vec![lost(Loss::Preempted); 9][..], &[LaunchOutcome::Measured]].concat();
+        assert!(!stops(&[&progress[..], &progress[..]].concat()));
         assert!(of(&[Loss::NoResult, Loss::NodeFailed, Loss::NoResult, Loss::NoResult]));
         let between = [lost(Loss::NoResult), LaunchOutcome::Measured];
         assert!(!stops(&[&between[..], &between[..], &between[..]].concat()));
+    }
+
+    #[test]
+    fn the_pause_grows_with_each_loss_of_a_class_until_a_launch_finishes() {
+        let (preempted, failed) = (lost(Loss::Preempted), lost(Loss::NodeFailed));
+        let outcomes = [
+            (&preempted, 0),
+            (&preempted, 30),
+            (&failed, 0),
+            (&preempted, 60),
+            (&LaunchOutcome::Measured, 0),
+            (&preempted, 0),
+            (&preempted, 30),
+        ];
+        let (mut row, mut so_far) = (InARow::default(), Vec::new());
+        for (at, (outcome, pause)) in outcomes.into_iter().enumerate() {
+            so_far.push(Some(outcome.clone()));
+            let seconds = row.after(&record(&so_far), at as u32 + 1).expect("it goes on").as_secs();
+            assert_eq!(seconds, pause, "{at}");
+        }
+    }
+
+    #[test]
+    fn what_was_in_flight_at_one_loss_is_lost_with_it_and_counts_once() {
+        let mut row = InARow::default();
+        let wave = record(&vec![Some(lost(Loss::Preempted)); 16]);
+        for launch in 1..=16 {
+            assert_eq!(row.after(&wave, launch).expect("one cause"), Duration::ZERO);
+        }
+        let next = record(&vec![Some(lost(Loss::Preempted)); 17]);
+        assert_eq!(row.after(&next, 17).expect("it goes on"), Duration::from_secs(30));
     }
 }

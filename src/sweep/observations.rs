@@ -10,7 +10,7 @@ use super::trial::Trial;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::history::values::{case_of, timed, value};
-use crate::metric::MetricRef;
+use crate::metric::{MetricRef, Status};
 use crate::strategy::{InFlight, Observation, ObservedRepeat, TrialOutcome};
 
 /// The trials of launches that count which are over, in the order of their first launches.
@@ -33,25 +33,38 @@ pub(crate) fn observations(
         .filter(|(_, launches)| launches.iter().all(|launch| launch.outcome.is_some()))
         .filter_map(|(trial, launches)| {
             let first = launches.first()?;
+            let host = host(record, &launches).unwrap_or_else(|| record.host_of(first));
+            // A strategy knows one host of a trial: what others measured of it has another level.
+            let there: Vec<&LaunchRecord> =
+                launches.iter().copied().filter(|it| record.host_of(it) == host).collect();
             Some(Observation {
                 trial,
                 configuration: *indices.get(first.configuration.as_str())?,
                 purpose: first.purpose,
-                host: record.host_of(measured_by(&launches).unwrap_or(first)).to_owned(),
+                host: host.to_owned(),
                 started_at: first.started_at,
                 duration: launches.iter().map(|launch| duration(launch)).sum(),
                 repeat_seconds: repeat_seconds(&launches),
                 outcome: outcome(record, &launches)?,
-                repeats: repeats(&record.manifest, &launches),
+                repeats: repeats(&record.manifest, &there),
             })
         })
         .collect()
 }
 
-/// The launch that measured most of a trial: it may have been cut, and made again elsewhere.
-fn measured_by<'a>(launches: &[&'a LaunchRecord]) -> Option<&'a LaunchRecord> {
-    let kept = |it: &&LaunchRecord| it.measurements.iter().filter(|one| one.repeat > 0).count();
-    launches.iter().copied().filter(|it| kept(it) > 0).max_by_key(kept)
+/// The host that measured most of a trial, the later one of two: it may have been cut, and made
+/// again elsewhere. `None` where nothing was measured.
+fn host<'a>(record: &'a SweepRecord, launches: &[&'a LaunchRecord]) -> Option<&'a str> {
+    let kept = |it: &&LaunchRecord| {
+        let repeats = it.measurements.iter();
+        repeats.filter(|one| one.repeat > 0 && one.status != Status::Void).count()
+    };
+    let on = |host: &str| -> usize {
+        let own = launches.iter().copied().filter(|it| record.host_of(it) == host);
+        own.map(|it| kept(&it)).sum()
+    };
+    let measured = launches.iter().copied().filter(|it| kept(it) > 0);
+    measured.map(|it| record.host_of(it)).max_by_key(|host| on(host))
 }
 
 /// The trials of launches that count which run.
@@ -157,4 +170,55 @@ fn repeats(manifest: &Manifest, launches: &[&LaunchRecord]) -> Vec<ObservedRepea
         constraints: values[1..].to_vec(),
     });
     observed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::loss::Loss;
+    use crate::metric::{Measurement, MetricReasons, MetricValue};
+    use crate::sweep::fakes::manifest;
+
+    fn launch(number: u32, host: &str, repeats: &[u32], outcome: LaunchOutcome) -> LaunchRecord {
+        let repeat = |repeat: &u32| Measurement {
+            workload: "kv-cache".to_owned(),
+            case: "prefix=8192".to_owned(),
+            repeat: *repeat,
+            status: Status::Ok,
+            reason: None,
+            metrics: [("ttft_resent_ms".to_owned(), Some(MetricValue::Number(1.0)))].into(),
+            metric_reasons: MetricReasons::new(),
+        };
+        LaunchRecord {
+            launch: number,
+            configuration: "c0".to_owned(),
+            host: Some(host.to_owned()),
+            measurements: repeats.iter().map(repeat).collect(),
+            outcome: Some(outcome),
+            ..LaunchRecord::default()
+        }
+    }
+
+    #[test]
+    fn a_trial_that_two_nodes_measured_is_seen_as_the_one_that_measured_most_did_it() {
+        let of = |first: &[u32], rest: &[u32], hosts: [&str; 2]| {
+            let mut record = SweepRecord::new(manifest(1, 1, 3));
+            let case = record.manifest.workloads[0].cases().remove(0);
+            let lost = LaunchOutcome::Lost { loss: Loss::Preempted, message: String::new() };
+            let mut launches = vec![
+                launch(1, hosts[0], first, lost),
+                launch(2, hosts[1], rest, LaunchOutcome::Measured),
+            ];
+            let measured = launches.iter_mut().flat_map(|it| &mut it.measurements);
+            measured.for_each(|it| it.case.clone_from(&case));
+            record.launches = launches;
+            let seen = observations(&record, |_| true).remove(0);
+            let repeats: Vec<u32> = seen.repeats.iter().map(|it| it.repeat).collect();
+            (seen.host, repeats)
+        };
+        assert_eq!(of(&[0, 1, 2], &[0, 3], ["n1", "n2"]), ("n1".to_owned(), vec![1, 2]));
+        assert_eq!(of(&[0, 1], &[0, 2, 3], ["n1", "n2"]), ("n2".to_owned(), vec![2, 3]));
+        assert_eq!(of(&[0], &[0, 1, 2, 3], ["n1", "n2"]), ("n2".to_owned(), vec![1, 2, 3]));
+        assert_eq!(of(&[0, 1, 2], &[0, 3], ["n1", "n1"]), ("n1".to_owned(), vec![1, 2, 3]));
+    }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::SweepError;
 use super::clock::{Clock, Reading};
@@ -253,10 +253,14 @@ impl Sweep {
     ) -> Result<Ending, SweepError> {
         let (mut breaker, mut lost) = (Breaker::default(), InARow::default());
         let mut ending = None;
+        // Until when nothing is launched, since the cluster takes one launch after the other.
+        let mut paused: Option<Instant> = None;
         let mut closing = self.closing(context);
         let places = context.hosts().places();
         // Until a launch has ended, where the strategy waits for one.
         let mut waiting = false;
+        // Until a launch is placed or has ended.
+        let mut unplaced = false;
         let interrupted = |ending: &mut Option<Ending>| {
             if ending.replace(Ending::Interrupted) != Some(Ending::Interrupted) {
                 context.events.emit().emit(NoticeKind::Interrupted);
@@ -266,18 +270,25 @@ impl Sweep {
             if context.cancel.is_cancelled() {
                 interrupted(&mut ending);
             }
-            while may_start(ending, waiting, running) && running.count() < places {
+            paused = paused.filter(|until| Instant::now() < *until);
+            while paused.is_none()
+                && !unplaced
+                && may_start(ending, waiting, running)
+                && running.count() < places
+            {
                 match self.next(context, running)? {
                     Next::Launch(trial) => self.start(context, running, trial).await?,
                     Next::Skipped => {}
                     Next::Wait => waiting = true,
+                    Next::Unplaced => unplaced = true,
                     Next::End(end) => ending = Some(end),
                 }
                 if context.cancel.is_cancelled() {
                     interrupted(&mut ending);
                 }
             }
-            if running.count() == 0 {
+            let pause = paused.filter(|_| may_start(ending, waiting, running));
+            if running.count() == 0 && pause.is_none() {
                 let what = "the strategy waits for a launch, and none is in flight";
                 return ending.ok_or_else(|| stopped(what.to_owned()));
             }
@@ -292,12 +303,16 @@ impl Sweep {
                     running.stop();
                     continue;
                 }
-                incoming = running.next() => incoming,
+                () = over(pause) => continue,
+                incoming = running.next(), if running.count() > 0 => incoming,
             };
             match incoming {
-                Incoming::Put(put) => self.journal(context, put).await?,
+                Incoming::Put(put) => {
+                    unplaced &= !matches!(put.entry, Entry::LaunchPlaced { .. });
+                    self.journal(context, put).await?;
+                }
                 Incoming::Ended { launch, trial, outcome } => {
-                    waiting = false;
+                    (waiting, unplaced) = (false, false);
                     let made = self.ended(launch, outcome)?;
                     let outcome = losses::counted(&self.record, &trial, launch, made.outcome);
                     let (outcome, checked) = self.undisturbed(context, outcome).await;
@@ -307,7 +322,8 @@ impl Sweep {
                         self.tell_eta(context);
                     }
                     let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
-                    lost.after(&self.record, launch)?;
+                    let pause = lost.after(&self.record, launch)?;
+                    paused = paused.max(pauses(context, launch, pause));
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);
                     } else {
@@ -329,6 +345,8 @@ impl Sweep {
     async fn journal(&mut self, context: &SweepContext, put: Put) -> Result<(), SweepError> {
         let mut entry = put.entry.clone();
         let checked = match &mut entry {
+            // Nodes are compared with each other where launches are placed.
+            Entry::LaunchReady { .. } if put.happened.is_some() => Ok(()),
             Entry::LaunchReady { launch, facts, .. } => {
                 self.readings.insert(*launch, self.clock.read());
                 self.same_engine(*launch, facts)
@@ -415,6 +433,24 @@ fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
         None => !waiting || !running.again.is_empty(),
         Some(Ending::Complete | Ending::BudgetSpent) => !running.again.is_empty(),
         Some(Ending::Interrupted | Ending::WindowClosed) => false,
+    }
+}
+
+/// Until when nothing is launched, where that is so; a person is told.
+fn pauses(context: &SweepContext, launch: u32, pause: Duration) -> Option<Instant> {
+    let until = (!pause.is_zero()).then(|| Instant::now() + pause)?;
+    let seconds = pause.as_secs();
+    context.events.emit().of_launch(launch).warn(format!(
+        "the cluster takes one launch after the other: the next one begins in {seconds} s"
+    ));
+    Some(until)
+}
+
+/// Returns when a pause is over; never where there is none.
+async fn over(pause: Option<Instant>) {
+    match pause {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,6 +13,7 @@ use rig::{NODES, Rig};
 use support::{Ran, numbers, signal, texts, until};
 
 mod campaign;
+mod docker;
 mod figures;
 mod rig;
 #[path = "../support/mod.rs"]
@@ -195,6 +196,75 @@ fn a_job_of_a_higher_priority_takes_a_node_and_the_launch_is_made_again() {
     ended(child).expect(0);
     rig.is_whole(ALL.0, ALL.1);
     assert_eq!(rig.losses(), ["preempted"]);
+}
+
+#[test]
+#[ignore = "needs Slurm"]
+fn a_launch_that_is_taken_before_it_measured_anything_costs_nothing_of_the_budget() {
+    let grid =
+        changed(&[("speed: 20", "speed: 4"), ("objective:", "budget: {launches: 8}\nobjective:")]);
+    let rig = Rig::start(&grid, &[]);
+    let child = rig.sweep();
+    let node = rig.node_of(1);
+    let list = format!("--nodelist={node}");
+    let wrap = ["--exclusive", "--output=/dev/null", "--wrap", "sleep 3"];
+    rig.slurm(&[&["sbatch", "--partition=urgent", &list][..], &wrap[..]].concat());
+    ended(child).expect(0);
+    rig.is_whole(ALL.0, ALL.1);
+    assert_eq!(rig.losses(), ["preempted"]);
+    assert_eq!(rig.place.entries("run", "launch_started"), 9);
+}
+
+/// Numbers of living processes with these words in their command line, one after the other.
+fn processes(words: &[&str]) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let ids = all.filter_map(|it| it.file_name().to_str()?.parse::<i32>().ok());
+    let has = |id: &i32| {
+        let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        words.iter().all(|it| line.contains(it))
+    };
+    ids.filter(has).collect()
+}
+
+#[test]
+#[ignore = "needs Slurm"]
+fn a_server_that_outlives_its_killed_job_is_ended_by_the_next_launch_on_its_node() {
+    let binary = env!("CARGO_BIN_EXE_vllm-grid");
+    let engine = "simulated: {model: Qwen/Qwen3-8B, gpu: rtx-4090, seed: 1, speed: 20, flags: {max-model-len: 8192}}";
+    let process =
+        format!("process: {{command: [{binary}, simulate, Qwen/Qwen3-8B, --sim-speed, '20']}}");
+    let grid = changed(&[
+        (engine, &process),
+        ("at-once: 3", "at-once: 1, options: ['--nodelist=n1']"),
+        ("enable-prefix-caching: [true, false]", "enable-prefix-caching: [false]"),
+        ("max-num-seqs: [8, 64]", "max-num-seqs: [64]"),
+        ("launches: 2", "launches: 1"),
+    ]);
+    // This tracker ends the job's own group alone, and a server has one of its own.
+    let rig = Rig::start(&grid, &["ProctrackType=proctrack/pgid"]);
+    let child = rig.sweep();
+    rig.place.wait_for("run", "launch_ready", 1);
+    let run = rig.place.path("run").display().to_string();
+    let launcher = processes(&[" launch ", &run]);
+    assert_eq!(launcher.len(), 1, "{launcher:?}");
+    let pid = |id: i32| rustix::process::Pid::from_raw(id).unwrap();
+    let servers = || processes(&[" simulate Qwen/Qwen3-8B", "--port"]);
+    let parent = format!("PPid:\t{}\n", launcher[0]);
+    let is_its = |id: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"));
+        status.is_ok_and(|it| it.contains(&parent))
+    };
+    let server: Vec<i32> = servers().into_iter().filter(is_its).collect();
+    assert_eq!(server.len(), 1, "{server:?}");
+    rustix::process::kill_process(pid(launcher[0]), Signal::KILL).unwrap();
+    rig.place.wait_for("run", "launch_ended", 1);
+    assert!(servers().contains(&server[0]), "it outlives its job");
+    rig.place.wait_for("run", "launch_ready", 2);
+    assert!(!servers().contains(&server[0]), "it is ended before the next one is ready");
+    ended(child).expect(0);
+    rig.is_whole(1, 2);
+    assert_eq!(rig.losses(), ["no_result"]);
 }
 
 #[test]

@@ -52,6 +52,7 @@ impl Noted {
             started: leader.map(|it| it.started),
             session: leader.map(|it| it.session),
             boot_id: Holder::this().boot_id,
+            launcher: Process::read(std::process::id().cast_signed()).map(|it| (it.id, it.started)),
             members: Vec::new(),
         };
         let noted = Self { folder: folder.to_owned(), ledger: ledger.cloned(), owed };
@@ -121,6 +122,31 @@ pub async fn kill_noted(folder: &Path) -> Killed {
         let _not_there = std::fs::remove_file(path);
     }
     killed
+}
+
+/// The same where what started the group was killed alone, and the session may live: on a
+/// cluster's node whose jobs leave processes behind. What another launch is at is not touched.
+pub async fn kill_orphaned(folder: &Path) -> Killed {
+    let path = folder.join(NOTE);
+    let Some(owed) = input::text(&path).ok().and_then(|it| serde_json::from_str(&it).ok()) else {
+        return Killed::Nothing;
+    };
+    if is_tended(&owed) {
+        return Killed::Nothing;
+    }
+    let killed = kill_group(&owed).await;
+    // What lives elsewhere under the same number is seen there.
+    if killed == Killed::Ended {
+        let _not_there = std::fs::remove_file(path);
+    }
+    killed
+}
+
+/// Whether the process that started a group lives, or nobody knows which one did.
+fn is_tended(owed: &GroupOwed) -> bool {
+    owed.launcher.is_none_or(|(id, started)| {
+        Process::read(id).is_some_and(|it| it.started == started && !it.ended)
+    })
 }
 
 /// Kills what lives of a group.
@@ -339,5 +365,39 @@ mod tests {
             living(&GroupOwed { members: Vec::new(), ..owed() }, &other_session),
             Vec::<i32>::new()
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_launch_left_is_killed_and_what_a_living_one_is_at_is_not() {
+        let start = || {
+            let mut command = std::process::Command::new("sleep");
+            command.arg("1000");
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+            command.spawn().expect("a process")
+        };
+        let (mut tended, mut orphan) = (start(), start());
+        let mut launcher = std::process::Command::new("true").spawn().expect("a process");
+        let gone = (launcher.id().cast_signed(), 1);
+        launcher.wait().expect("it ended");
+        let place = tempfile::tempdir().expect("a folder");
+        let note = |name: &str, child: &std::process::Child, launcher| {
+            let folder = place.path().join(name);
+            std::fs::create_dir(&folder).expect("a folder");
+            let group = Pid::from_raw(child.id().cast_signed()).expect("a process");
+            let mut noted = Noted::start(&folder, None, 1, group);
+            if let Some(launcher) = launcher {
+                noted.owed.launcher = Some(launcher);
+                noted.write();
+            }
+            folder
+        };
+        let (ours, left) = (note("1", &tended, None), note("2", &orphan, Some(gone)));
+        assert_eq!(kill_orphaned(&ours).await, Killed::Nothing);
+        assert_eq!(kill_orphaned(&left).await, Killed::Ended);
+        orphan.wait().expect("it was killed");
+        assert!(tended.try_wait().expect("a child").is_none(), "it lives");
+        assert!(ours.join(NOTE).exists() && !left.join(NOTE).exists());
+        tended.kill().expect("a child");
+        tended.wait().expect("it was killed");
     }
 }

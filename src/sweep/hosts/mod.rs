@@ -32,6 +32,12 @@ pub trait Hosts: Send + Sync {
         let _no_jobs = (known, emit);
     }
 
+    /// After the last launch of a session: jobs that it may have submitted and does not know are
+    /// cancelled.
+    async fn finish(&self, emit: &Emit) {
+        let _no_jobs = emit;
+    }
+
     /// Ends a job that nobody follows any more.
     async fn end(&self, job: &str) {
         let _no_job = job;

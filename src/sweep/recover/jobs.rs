@@ -37,9 +37,10 @@ pub(super) async fn cancel(record: &SweepRecord, tool: &dyn Tool, recovery: &mut
     let left = match own::living(tool, &run_id).await {
         Ok(left) => left,
         Err(why) => {
-            // Without an open launch there is none, as far as the journal knows.
+            // Without an open launch there is none, as far as the journal knows; but a submission
+            // that got no answer is not in it. Where there is no cluster, there is nobody to ask.
             let mut all = record.all_launches();
-            if all.any(|(_, launch)| launch.runs_on()) {
+            if all.any(|(_, launch)| launch.runs_on()) || !is_not_there(&why) {
                 recovery.problems.push(problem(why));
             }
             return;
@@ -64,4 +65,9 @@ pub(super) async fn cancel(record: &SweepRecord, tool: &dyn Tool, recovery: &mut
             _ => sleep(LOOK).await,
         }
     }
+}
+
+/// Whether the cluster's commands are not on this machine.
+fn is_not_there(why: &str) -> bool {
+    why.contains("cannot be run")
 }

@@ -20,6 +20,8 @@ pub(super) enum Next {
     Launch(Trial),
     Skipped,
     Wait,
+    /// Until it is known where a launch runs: the next one is to run beside it.
+    Unplaced,
     End(Ending),
 }
 
@@ -34,12 +36,19 @@ impl Sweep {
             if self.counted_out().is_some() {
                 return Ok(Next::Skipped);
             }
+            if self.waits_for_node(context, &trial) {
+                running.again.push_front(trial);
+                return Ok(Next::Unplaced);
+            }
             return Ok(match self.room(context, &trial) {
                 Room::Yes => Next::Launch(trial),
                 Room::NotNow => Next::End(Ending::WindowClosed),
                 // What it lacks stays missing.
                 Room::Never(_) => Next::Skipped,
             });
+        }
+        if running.undone.front().is_some_and(|it| self.waits_for_node(context, it)) {
+            return Ok(Next::Unplaced);
         }
         let spent = self.budget_spent();
         let action = self.action(context, running);
@@ -89,7 +98,21 @@ impl Sweep {
             })?;
             return Ok(Next::Skipped);
         }
+        // What the strategy asks for it asks for again.
+        if self.waits_for_node(context, &trial) {
+            return Ok(Next::Unplaced);
+        }
         Ok(Next::Launch(trial))
+    }
+
+    /// Whether the trial that this one is compared with runs, and nobody knows yet on which node:
+    /// both are to run on one.
+    fn waits_for_node(&self, context: &SweepContext, trial: &Trial) -> bool {
+        if context.hosts().measures_here() {
+            return false;
+        }
+        let Some(partner) = trial.partner(&self.record) else { return false };
+        self.own().any(|it| it.trial == partner && it.outcome.is_none() && it.machine.is_none())
     }
 
     /// The grid's own number of repeats, where a window has room for these and not for as many

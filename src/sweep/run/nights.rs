@@ -67,6 +67,7 @@ impl Sweep {
             }
             let (whole, before) = (self.night.fresh, self.progress());
             let ending = self.session(context).await;
+            context.hosts().finish(&context.events.emit()).await;
             self.nights += self.started.elapsed();
             let Ok(Ending::WindowClosed) = ending else { return ending };
             let is_idle = self.progress() == before;

@@ -22,7 +22,7 @@ impl Sweep {
         loop {
             match self.next(context, &mut running)? {
                 Next::Skipped => {}
-                Next::Launch(_) | Next::Wait => return Ok(true),
+                Next::Launch(_) | Next::Wait | Next::Unplaced => return Ok(true),
                 Next::End(_) => return Ok(false),
             }
         }

@@ -275,6 +275,19 @@ fn take(files: &Files, order: &JobOrder, start: &Start) -> Result<(), OrderError
     }
 }
 
+/// The folders of a run's other launches that were begun on a node, by its name.
+pub fn others_on(order: &JobOrder, host: &str) -> Vec<PathBuf> {
+    let own = &order.order.launch.folder;
+    let Some(launches) = own.parent().and_then(|it| std::fs::read_dir(it).ok()) else {
+        return Vec::new();
+    };
+    let folders = launches.flatten().map(|it| it.path()).filter(|it| it != own);
+    let was_here = |folder: &PathBuf| {
+        input::read(&Files::of(folder).taken(), MAX_NAME).is_ok_and(|it| it == host.as_bytes())
+    };
+    folders.filter(was_here).collect()
+}
+
 /// Tells the controller that an order was not taken, where its file at least can be found.
 ///
 /// # Errors

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::super::Making;
 use super::nodes::Nodes;
 use super::tool::Tool;
 use super::watch::Watch;
 use crate::grid::SlurmBlock;
-use crate::history::record::LaunchRecord;
+use crate::history::record::SweepRecord;
 use crate::secret::Secrets;
 
 /// For how long what a job wrote may come after its end.
@@ -46,8 +48,20 @@ pub struct Cluster {
     pub(super) secrets: Secrets,
     pub(super) late: Duration,
     nodes: Mutex<Nodes>,
+    /// The nodes that take jobs, and when the cluster said so.
+    pub(super) up: tokio::sync::Mutex<Option<(Instant, Vec<String>)>>,
+    jobs: Mutex<Jobs>,
     /// Warnings of nodes that a person has read.
     said: Mutex<BTreeSet<String>>,
+}
+
+/// Jobs of this session.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    /// Those that somebody follows, or followed to their end.
+    pub(super) known: BTreeSet<String>,
+    /// Whether a submission got no answer: there may be others.
+    pub(super) unanswered: bool,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -57,17 +71,26 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// For a run with these launches so far, by this tool.
-    pub fn new<'a>(
-        setting: Setting,
-        tool: Arc<dyn Tool>,
-        launches: impl IntoIterator<Item = &'a LaunchRecord>,
-    ) -> Self {
+    /// For a run with what it did so far, by this tool.
+    pub fn new(setting: Setting, tool: Arc<dyn Tool>, so_far: Option<&SweepRecord>) -> Self {
         let Setting { block, seconds, run_id, run, program, secrets } = setting;
-        let nodes = Mutex::new(Nodes::of(launches));
+        let nodes = Mutex::new(so_far.map(Nodes::of).unwrap_or_default());
         let watch = Watch::new(Arc::clone(&tool));
-        let said = Mutex::default();
-        Self { tool, watch, block, seconds, run_id, run, program, secrets, late: LATE, nodes, said }
+        Self {
+            tool,
+            watch,
+            block,
+            seconds,
+            run_id,
+            run,
+            program,
+            secrets,
+            late: LATE,
+            nodes,
+            up: tokio::sync::Mutex::default(),
+            jobs: Mutex::default(),
+            said: Mutex::default(),
+        }
     }
 
     /// The same, where what a job wrote comes at most so long after its end.
@@ -80,6 +103,10 @@ impl Cluster {
     pub(super) fn is_new(&self, warning: &str) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.insert(warning.to_owned())
+    }
+
+    pub(super) fn jobs(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn nodes(&self) -> MutexGuard<'_, Nodes> {

@@ -57,6 +57,10 @@ struct State {
     scripted: Vec<(&'static str, Result<Answer, ToolError>)>,
     /// Whether the next submission is accepted, and its answer lost.
     loses_answer: bool,
+    /// The command that takes a minute.
+    slow: Option<&'static str>,
+    /// Whether the queue forgets a job once it is over, and accounts are kept.
+    forgets: bool,
     /// All that was run.
     ran: Vec<String>,
 }
@@ -68,7 +72,7 @@ type OnNode<T> = dyn Fn(&str) -> T + Send + Sync;
 #[derive(Clone)]
 pub(crate) struct FakeSlurm {
     state: Arc<Mutex<State>>,
-    engine: Arc<dyn Engine>,
+    engine: Arc<OnNode<Arc<dyn Engine>>>,
     measure: Arc<OnNode<Arc<dyn Measure>>>,
     /// What a node is.
     machine: Arc<OnNode<Machine>>,
@@ -85,7 +89,7 @@ impl FakeSlurm {
         let nodes = nodes.iter().map(|it| ((*it).to_owned(), true)).collect();
         Self {
             state: Arc::new(Mutex::new(State { nodes, ..State::default() })),
-            engine,
+            engine: Arc::new(move |_| Arc::clone(&engine)),
             measure: Arc::new(move |_| Arc::clone(&measure)),
             machine: Arc::new(|_| Machine::default()),
             starts: Arc::new(|_| true),
@@ -97,6 +101,14 @@ impl FakeSlurm {
         machine: impl Fn(&str) -> Machine + Send + Sync + 'static,
     ) -> Self {
         Self { machine: Arc::new(machine), ..self }
+    }
+
+    /// What starts servers on each node.
+    pub(crate) fn engines(
+        self,
+        engine: impl Fn(&str) -> Arc<dyn Engine> + Send + Sync + 'static,
+    ) -> Self {
+        Self { engine: Arc::new(engine), ..self }
     }
 
     /// What measures on each node.
@@ -116,9 +128,29 @@ impl FakeSlurm {
         self.with(|state| state.scripted.push((command, Ok(with))));
     }
 
+    /// A command takes a minute from now on.
+    pub(crate) fn is_slow(&self, command: &'static str) {
+        self.with(|state| state.slow = Some(command));
+    }
+
+    /// The cluster lost a job, and its number is somebody else's now, who waits with it.
+    pub(crate) fn gives_number_again(&self, job: u32) {
+        self.with(|state| {
+            let job = state.jobs.get_mut(&job).expect("a job");
+            job.task.take().inspect(JoinHandle::abort);
+            (job.state, job.node, job.held) = ("PENDING", None, true);
+            (job.comment, job.reason) = ("another one's".to_owned(), "JobHeldUser".to_owned());
+        });
+    }
+
     /// The next submission is accepted, and nobody learns its id.
     pub(crate) fn loses_answer(&self) {
         self.with(|state| state.loses_answer = true);
+    }
+
+    /// From now on the queue shows no job that is over; the accounts do.
+    pub(crate) fn forgets(&self) {
+        self.with(|state| state.forgets = true);
     }
 
     /// What a refused command answers.
@@ -270,8 +302,8 @@ impl FakeSlurm {
                 job: Some(id.to_string()),
                 restarts: 0,
             };
-            let measure = (self.measure)(&began.host);
-            let node = Node { engine: &*self.engine, measure: &*measure, began, cancel: &cancel };
+            let (engine, measure) = ((self.engine)(&began.host), (self.measure)(&began.host));
+            let node = Node { engine: &*engine, measure: &*measure, began, cancel: &cancel };
             node::run(&order, node).await.expect("a launch");
             state = "COMPLETED";
         } else {
@@ -328,9 +360,19 @@ impl FakeSlurm {
                 let FakeJob { state, restarts, reason, comment, .. } = job;
                 format!("{id}|{state}|{node}|{restarts}|0|{reason}|{comment}|\n")
             };
-            state.jobs.iter().map(line).collect()
+            let shown = state.jobs.iter().filter(|(_, job)| job.lives() || !state.forgets);
+            shown.map(line).collect()
         });
         answer(0, lines, "")
+    }
+
+    fn accounts(&self, words: &[String]) -> Answer {
+        let id = words[5].parse().expect("an id");
+        let state = self.with(|state| state.forgets.then(|| state.jobs[&id].state));
+        match state {
+            Some(state) => answer(0, format!("{id}|{state}|n1\n"), ""),
+            None => answer(1, String::new(), "Slurm accounting storage is disabled"),
+        }
     }
 
     fn nodes(&self) -> Answer {
@@ -356,11 +398,15 @@ impl Tool for FakeSlurm {
         if let Some(scripted) = scripted {
             return scripted;
         }
+        if self.with(|state| state.slow) == Some(words[0].as_str()) {
+            sleep(Duration::from_mins(1)).await;
+        }
         let id = || words.last().and_then(|it| it.parse().ok()).unwrap_or_default();
         Ok(match &words[..2].iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["sbatch", _] => self.submits(words),
             ["squeue", _] => self.states(),
             ["sinfo", _] => self.nodes(),
+            ["sacct", _] => self.accounts(words),
             ["scontrol", "release"] => {
                 self.with(|state| state.jobs.get_mut(&id()).expect("a job").held = false);
                 self.schedule();

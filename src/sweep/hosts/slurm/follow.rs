@@ -10,6 +10,7 @@ use super::super::job::{Began, End, Files, Line, Reader};
 use super::super::{Made, Making, SweepError};
 use super::cluster::Cluster;
 use super::loss::{self, cannot_start, never_starts};
+use super::own;
 use super::reading::Job;
 use super::request::{self, GRACE};
 use super::state::{Ended, State};
@@ -25,6 +26,8 @@ use crate::ownership::aside;
 
 /// How often what the node wrote is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often its node's sign of life is looked at: it comes no sooner.
+const BEATS: Duration = Duration::from_secs(5);
 /// Time in which a job that was asked to end does so: then the cluster ends it.
 const ENDS_WITHIN: Duration = Duration::from_secs(GRACE + 30);
 /// For how long a job may be missing from the cluster's answers after its submission.
@@ -61,6 +64,8 @@ struct Following<'a> {
     cancelled: Option<Instant>,
     /// What the node said last of being alive, and when that was new.
     beat: (String, Instant),
+    /// When that was looked at last.
+    heard: Option<Instant>,
     /// Since when its lines cannot be read.
     unread: Option<Instant>,
     /// Whether the cluster started it more than once.
@@ -71,6 +76,8 @@ struct Following<'a> {
     said: String,
     /// The node, as the cluster has it.
     node: Option<String>,
+    /// Whether its number is another job's now: the cluster lost this one.
+    foreign: bool,
     /// Whether it was let start once more: the session that submitted it died before it could.
     released: bool,
 }
@@ -100,11 +107,13 @@ impl Cluster {
             asked: None,
             cancelled: None,
             beat: (String::new(), Instant::now()),
+            heard: None,
             unread: None,
             requeued: false,
             may_go_anywhere: false,
             said: String::new(),
             node: None,
+            foreign: false,
             released: false,
         };
         following.run().await
@@ -142,16 +151,21 @@ impl Following<'_> {
 
     /// Passes on what the node wrote since the last look.
     async fn lines(&mut self) -> Result<Step, SweepError> {
-        let (mut reader, heartbeat) = (self.reader.clone(), self.files.heartbeat());
+        let mut reader = self.reader.clone();
+        let is_due = self.heard.is_none_or(|at| at.elapsed() >= BEATS);
+        let heartbeat = is_due.then(|| self.files.heartbeat());
         let (reader, lines, beat) = aside(move || {
             let lines = reader.more();
-            let beat = std::fs::read_to_string(heartbeat).unwrap_or_default();
+            let beat = heartbeat.map(|it| std::fs::read_to_string(it).unwrap_or_default());
             (reader, lines, beat)
         })
         .await;
         self.reader = reader;
-        if beat != self.beat.0 {
-            self.beat = (beat, Instant::now());
+        if let Some(beat) = beat {
+            self.heard = Some(Instant::now());
+            if beat != self.beat.0 {
+                self.beat = (beat, Instant::now());
+            }
         }
         let lines = match lines {
             Ok(lines) => lines,
@@ -168,14 +182,9 @@ impl Following<'_> {
         for line in lines {
             match line {
                 Line::Began(began) => self.begins(began).await,
-                Line::Entry { .. } if self.refused.is_some() => {}
-                Line::Entry { .. } if self.skip > 0 => self.skip -= 1,
                 // After a refusal the launch is over, whatever else was measured.
-                Line::Entry { at, entry } => {
-                    if self.making.sink.put_at(*entry, at).await.is_err() {
-                        self.asked.get_or_insert_with(Instant::now);
-                    }
-                }
+                Line::Entry { .. } if self.refused.is_some() => {}
+                Line::Entry { at, entry } => self.entry(at, *entry).await,
                 Line::Phase { phase } => self.emit.phase(Phase::Elsewhere(self.at_host(&phase))),
                 Line::Warning { text } if self.cluster.is_new(&text) => {
                     self.emit.warn(self.at_host(&text));
@@ -185,6 +194,35 @@ impl Following<'_> {
             }
         }
         Ok(Step::GoesOn)
+    }
+
+    /// Journals an entry, where the journal does not have it: also of a server that is not to be
+    /// used, so that it can be seen which version it has.
+    async fn entry(&mut self, at: jiff::Timestamp, entry: Entry) {
+        let version = match &entry {
+            Entry::LaunchReady { facts, .. } => facts.engine_version.clone(),
+            _ => None,
+        };
+        if self.skip > 0 {
+            self.skip -= 1;
+        } else if self.making.sink.put_at(entry, at).await.is_err() {
+            self.asked.get_or_insert_with(Instant::now);
+        }
+        if let Some((version, host)) = version.zip(self.host.clone()) {
+            let configuration = &self.making.order.launch.configuration;
+            let same = self.cluster.nodes().same_engine(&host, configuration, &version);
+            if let Err(why) = same {
+                self.refuse(&host, &why);
+            }
+        }
+    }
+
+    /// The node is not used again, and nothing more of this launch counts.
+    fn refuse(&mut self, host: &str, why: &str) {
+        let message = format!("{host}: {why}");
+        self.cluster.nodes().refuse(host, why);
+        self.refused = Some(message);
+        self.asked.get_or_insert_with(Instant::now);
     }
 
     fn at_host(&self, what: &str) -> String {
@@ -197,7 +235,7 @@ impl Following<'_> {
         let (host, machine) = (began.host.clone(), Box::new(began.machine.clone()));
         let is_new = self.host.replace(host.clone()).is_none();
         let at = began.at;
-        let same = self.cluster.nodes().same_machine(&began.machine);
+        let same = self.cluster.nodes().same_machine(&host, &began.machine);
         self.began = Some(began);
         if is_new {
             let entry = Entry::LaunchPlaced { launch, host: host.clone(), machine };
@@ -210,11 +248,7 @@ impl Following<'_> {
                 let name = &self.making.order.launch.configuration.name;
                 self.cluster.nodes().has(name, &host);
             }
-            Err(why) => {
-                self.cluster.nodes().refuse(&host, &why);
-                self.refused = Some(format!("{host}: {why}"));
-                self.asked.get_or_insert_with(Instant::now);
-            }
+            Err(why) => self.refuse(&host, &why),
         }
     }
 
@@ -234,7 +268,7 @@ impl Following<'_> {
                 self.cancelled = Some(Instant::now());
                 self.cluster.cancel(&self.job).await;
             }
-        } else if is_first {
+        } else if is_first && self.over.is_none() && self.cluster.is_ours(&self.job).await {
             let _ = self.cluster.tool.run(&request::ask_to_end(&self.job)).await;
         }
     }
@@ -247,6 +281,7 @@ impl Following<'_> {
             let writes = ran && self.asked.is_none();
             let late = if writes { self.cluster.late } else { LOOK };
             if since.elapsed() >= late {
+                let ended = self.accounted(ended).await;
                 return Ok(Step::Made(self.lost(ended)));
             }
             return Ok(Step::GoesOn);
@@ -269,8 +304,12 @@ impl Following<'_> {
         let launch = self.making.order.launch.launch;
         let ours = Some((self.cluster.run_id.clone(), launch));
         if job.ours != ours {
-            let what = format!("job {} is none of this run's: its comment is another", self.job);
-            return Err(environment(what));
+            self.emit.warn(format!(
+                "the cluster lost job {}: that number is another job's now, which is left alone",
+                self.job
+            ));
+            (self.foreign, self.over) = (true, Some((Instant::now(), None)));
+            return Ok(Step::GoesOn);
         }
         if job.restarts > 0 && !self.requeued {
             // What its first start wrote counts; a second one measures nothing.
@@ -299,8 +338,10 @@ impl Following<'_> {
                         self.job
                     )));
                 }
-                if is_short_of_nodes(&reason) && !std::mem::replace(&mut self.may_go_anywhere, true)
-                {
+                // Where the grid chooses nodes, none was kept off by us, and its choice stays.
+                let chosen = self.cluster.block.chooses_nodes();
+                let is_short = is_short_of_nodes(&reason) && !chosen;
+                if is_short && !std::mem::replace(&mut self.may_go_anywhere, true) {
                     let refused: Vec<String> = self.cluster.nodes().refused().cloned().collect();
                     let words = request::exclude_only(&self.cluster.block, &self.job, &refused);
                     let _ = self.cluster.tool.run(&words).await;
@@ -381,7 +422,7 @@ impl Following<'_> {
                 _ => sleep(LOOK).await,
             }
         };
-        let loss = match loss::of(ended) {
+        let loss = match loss::of(self.accounted(ended).await) {
             // It left when it was asked to: why is not in its state.
             Loss::NoResult if self.is_at_limit(at) => Loss::TimedOut,
             Loss::NoResult => Loss::Cancelled,
@@ -392,6 +433,15 @@ impl Following<'_> {
             return LaunchOutcome::Interrupted.into();
         }
         self.lost_by(loss, None)
+    }
+
+    /// How the job ended: as the queue said, or else by the cluster's accounts.
+    async fn accounted(&self, ended: Option<Ended>) -> Option<Ended> {
+        match ended {
+            None if self.foreign => None,
+            None => own::ended(&*self.cluster.tool, &self.job).await,
+            known => known,
+        }
     }
 
     /// Whether it ended when its limit was near, by its node's clock.
@@ -432,7 +482,8 @@ impl Following<'_> {
     }
 
     fn lost_by(&self, loss: Loss, printed: Option<String>) -> Made {
-        let place = self.host.as_ref().map_or_else(String::new, |host| format!(" on {host}"));
+        let host = self.host.as_ref().or(self.node.as_ref());
+        let place = host.map_or_else(String::new, |host| format!(" on {host}"));
         let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
         let message = format!("{} (job {}{place}){printed}", loss.as_str(), self.job);
         LaunchOutcome::Lost { loss, message }.into()

@@ -31,8 +31,21 @@ const NEVER: [(&str, &str); 7] = [
 /// may.
 pub fn never_starts(reason: &str) -> Option<&'static str> {
     let advice = NEVER.iter().find(|(word, _)| reason == *word).map(|(_, advice)| *advice);
+    let advice = advice.or(is_limit_of_one_job(reason).then_some(TOO_MUCH));
     advice.or(cannot_start(reason)
         .then_some("ask the cluster's administrator why jobs fail to be launched"))
+}
+
+/// What to do where one job asks for more than a QOS or an account allows.
+const TOO_MUCH: &str =
+    "lower `time` or what `gres` asks for, or name another QOS or account in `options`";
+
+/// Whether a word names a limit of one job's time or size, by an account or a QOS: that does not
+/// pass, and one of how many jobs there are does.
+fn is_limit_of_one_job(word: &str) -> bool {
+    let of_policy = word.starts_with("QOS") || word.starts_with("Assoc");
+    let of_one = ["PerJob", "PerNode", "QOSMin"].iter().any(|it| word.contains(it));
+    of_policy && of_one
 }
 
 /// Whether a job waits since its node could not start it.
@@ -52,7 +65,15 @@ pub fn is_passing(why: &str) -> bool {
         "Job violates accounting/QOS policy",
         "Zero Bytes were transmitted",
     ];
-    PASSING.iter().any(|it| why.contains(it))
+    let is_too_much = why.split([' ', ';', ':']).any(is_limit_of_one_job);
+    !is_too_much && PASSING.iter().any(|it| why.contains(it))
+}
+
+/// Whether a cluster takes no further job for now.
+pub fn is_full(why: &str) -> bool {
+    ["temporarily unable to accept job", "Resource temporarily unavailable"]
+        .iter()
+        .any(|it| why.contains(it))
 }
 
 /// Whether a failed submission may have been accepted all the same.
@@ -62,6 +83,7 @@ pub fn may_be_accepted(why: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tool::Answer;
     use super::*;
 
     #[test]
@@ -74,6 +96,33 @@ mod tests {
         let down = "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher \
                     priority partitions";
         assert_eq!(never_starts(down), None);
+    }
+
+    fn captured(name: &str) -> String {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/captures/slurm/");
+        let text = std::fs::read_to_string(format!("{folder}{name}")).expect("a capture");
+        Answer { code: Some(1), err: text, ..Answer::default() }.why()
+    }
+
+    #[test]
+    fn a_limit_of_how_many_jobs_passes_and_one_of_a_jobs_time_does_not() {
+        for passes in ["acct-refused-submit-limit.err", "acct-refused-submit-limit-account.err"] {
+            assert!(is_passing(&captured(passes)), "{passes}");
+        }
+        for never in [
+            "acct-refused-wall.err",
+            "acct-refused-account.err",
+            "acct-refused-qos.err",
+            "acct-refused-qos-of-others.err",
+        ] {
+            assert!(!is_passing(&captured(never)), "{never}");
+        }
+        for never in ["QOSMaxWallDurationPerJobLimit", "QOSMaxGRESPerJob", "QOSMinGRES"] {
+            assert_eq!(never_starts(never), Some(TOO_MUCH), "{never}");
+        }
+        for passes in ["QOSMaxJobsPerUserLimit", "AssocGrpGRES", "AssocMaxJobsLimit"] {
+            assert_eq!(never_starts(passes), None, "{passes}");
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What a run knows of a cluster's nodes: which configurations each of them had, which are not
-//! used again and why, and what kind of machine they all are. From it follows which nodes a
-//! launch must not run on, so that no configuration is known from one node alone. Pure.
+//! used again and why, what kind of machine they all are, and which version of the engine they
+//! have. From it follows which nodes a launch must not run on, so that no configuration is known
+//! from one node alone. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::configuration::{Configuration, Stack};
 use crate::history::launch::LaunchOutcome;
-use crate::history::record::LaunchRecord;
+use crate::history::record::SweepRecord;
 use crate::machine::Machine;
 use crate::sweep::launch::TrialOrder;
 
@@ -25,25 +27,53 @@ pub struct Nodes {
     had: BTreeMap<String, BTreeSet<String>>,
     /// Nodes that are not used again, with the reason.
     refused: BTreeMap<String, String>,
+    /// Those of them that an earlier session refused.
+    earlier: BTreeSet<String>,
     /// The kind of machine that all have to be: that of the first one.
-    machine: Option<Machine>,
+    machine: Option<First<Machine>>,
+    /// The version of the engine that all have to have, of each stack: that of the first one.
+    engines: BTreeMap<Stack, First<String>>,
+}
+
+/// What the first node has, and which one it is.
+#[derive(Clone, Debug, PartialEq)]
+struct First<T> {
+    host: String,
+    has: T,
+}
+
+impl<T> First<T> {
+    fn of(host: &str, has: T) -> Self {
+        Self { host: host.to_owned(), has }
+    }
 }
 
 impl Nodes {
-    /// What launches so far tell.
-    pub fn of<'a>(launches: impl IntoIterator<Item = &'a LaunchRecord>) -> Self {
+    /// What the launches of a record tell.
+    pub fn of(record: &SweepRecord) -> Self {
         let mut nodes = Self::default();
-        for launch in launches {
+        let configurations = &record.manifest.configurations;
+        for launch in &record.launches {
             let (Some(machine), Some(host)) = (&launch.machine, &launch.host) else { continue };
             match &launch.outcome {
                 Some(LaunchOutcome::Lost { loss, message }) if loss.is_of_node() => {
-                    nodes.refuse(host, message);
+                    // It is named where it is listed.
+                    let why = message.strip_prefix(&format!("{host}: ")).unwrap_or(message);
+                    nodes.refuse(host, why);
+                    nodes.earlier.insert(host.clone());
                 }
                 _ => {
-                    if !launch.measurements.is_empty() {
-                        nodes.machine.get_or_insert_with(|| (**machine).clone());
-                    }
                     nodes.has(&launch.configuration, host);
+                    if launch.measurements.is_empty() {
+                        continue;
+                    }
+                    nodes.machine.get_or_insert_with(|| First::of(host, (**machine).clone()));
+                    let version = launch.facts.as_ref().and_then(|it| it.engine_version.as_ref());
+                    let known = configurations.iter().find(|it| it.name == launch.configuration);
+                    if let Some((version, known)) = version.zip(known) {
+                        let first = || First::of(host, version.clone());
+                        nodes.engines.entry(known.stack.clone()).or_insert_with(first);
+                    }
                 }
             }
         }
@@ -60,25 +90,60 @@ impl Nodes {
         self.refused.entry(host.to_owned()).or_insert_with(|| why.to_owned());
     }
 
+    /// Nodes that an earlier session refused may be used again: what was wrong with them may have
+    /// been put right. Whether there are any.
+    pub fn forgive(&mut self) -> bool {
+        let earlier = std::mem::take(&mut self.earlier);
+        self.refused.retain(|host, _| !earlier.contains(host));
+        !earlier.is_empty()
+    }
+
     /// Whether a node is of the kind that the others are; the first one decides. Otherwise what
     /// differs: figures of both do not mix.
     ///
     /// # Errors
     /// What differs, in words.
-    pub fn same_machine(&mut self, machine: &Machine) -> Result<(), String> {
-        let known = self.machine.get_or_insert_with(|| machine.clone());
-        let differs: Vec<String> = known.apart(machine).iter().map(ToString::to_string).collect();
-        if differs.is_empty() { Ok(()) } else { Err(differs.join("; ")) }
+    pub fn same_machine(&mut self, host: &str, machine: &Machine) -> Result<(), String> {
+        let first = self.machine.get_or_insert_with(|| First::of(host, machine.clone()));
+        let differs: Vec<String> =
+            first.has.apart(machine).iter().map(ToString::to_string).collect();
+        if differs.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{} (the first node, {}, decides)", differs.join("; "), first.host))
     }
 
-    /// Where a launch is to run, out of the nodes that take jobs: on that of the launch that it
-    /// is compared with directly, all others on nodes that did not have their configuration.
+    /// The same of the version of the engine that a node has for a configuration.
+    ///
+    /// # Errors
+    /// What differs, in words.
+    pub fn same_engine(
+        &mut self,
+        host: &str,
+        configuration: &Configuration,
+        version: &str,
+    ) -> Result<(), String> {
+        let of_stack = self.engines.entry(configuration.stack.clone());
+        let first = of_stack.or_insert_with(|| First::of(host, version.to_owned()));
+        if first.has == version {
+            return Ok(());
+        }
+        let (known, first) = (&first.has, &first.host);
+        Err(format!(
+            "version of the engine: {known} -> {version} (the first node, {first}, decides)"
+        ))
+    }
+
+    /// Where a launch is to run, out of the nodes that take jobs, as far as they are known: on
+    /// that of the launch that it is compared with directly, where that can be used, all others on
+    /// nodes that did not have their configuration.
     ///
     /// # Errors
     /// Why no node is left.
     pub fn placed(&self, order: &TrialOrder, up: &[String]) -> Result<Placed, String> {
         let spread = self.exclude(&order.launch.configuration.name, up)?;
-        let usable = |it: &&String| up.contains(it) && !self.refused.contains_key(*it);
+        let is_up = |it: &String| up.is_empty() || up.contains(it);
+        let usable = |it: &&String| is_up(it) && !self.refused.contains_key(*it);
         match order.beside.as_ref().filter(usable) {
             Some(only) => {
                 let exclude = self.refused.keys().cloned().collect();
@@ -120,12 +185,14 @@ impl Nodes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::configuration::Configuration;
     use crate::engine::LaunchOrder;
     use crate::gate::GateOrder;
+    use crate::history::launch::LaunchFacts;
     use crate::history::loss::Loss;
+    use crate::history::record::LaunchRecord;
     use crate::metric::{Measurement, MetricReasons, Status};
     use crate::strategy::Purpose;
+    use crate::sweep::fakes::manifest;
 
     fn up(all: &[&str]) -> Vec<String> {
         all.iter().map(|&it| it.to_owned()).collect()
@@ -179,7 +246,8 @@ mod tests {
         nodes.has("b", "n1");
         let all = up(&["n1", "n2"]);
         let only = Placed { only: Some("n1".to_owned()), exclude: Vec::new() };
-        assert_eq!(nodes.placed(&order("b", Some("n1")), &all), Ok(only));
+        assert_eq!(nodes.placed(&order("b", Some("n1")), &all), Ok(only.clone()));
+        assert_eq!(nodes.placed(&order("b", Some("n1")), &[]), Ok(only), "nobody says what is up");
         let spread = Placed { only: None, exclude: up(&["n1"]) };
         assert_eq!(nodes.placed(&order("b", None), &all), Ok(spread.clone()));
         let elsewhere = nodes.placed(&order("b", Some("n1")), &up(&["n2"]));
@@ -216,23 +284,41 @@ mod tests {
     #[test]
     fn the_first_node_says_what_machines_are_and_a_journal_says_the_same_again() {
         let mut nodes = Nodes::default();
-        assert_eq!(nodes.same_machine(&driver("550.1")), Ok(()));
-        assert_eq!(nodes.same_machine(&driver("550.1")), Ok(()));
-        let other = nodes.same_machine(&driver("560.2")).unwrap_err();
-        assert_eq!(other, "driver: 550.1 -> 560.2");
+        assert_eq!(nodes.same_machine("n1", &driver("550.1")), Ok(()));
+        assert_eq!(nodes.same_machine("n2", &driver("550.1")), Ok(()));
+        let other = nodes.same_machine("n2", &driver("560.2")).unwrap_err();
+        assert_eq!(other, "driver: 550.1 -> 560.2 (the first node, n1, decides)");
+        let mut record = SweepRecord::new(manifest(1, 1, 1));
+        let configuration = record.manifest.configurations[0].clone();
+        assert_eq!(nodes.same_engine("n2", &configuration, "0.11.0"), Ok(()));
+        let engine = nodes.same_engine("n1", &configuration, "0.11.1").unwrap_err();
+        let what = "version of the engine: 0.11.0 -> 0.11.1 (the first node, n2, decides)";
+        assert_eq!(engine, what);
         let launch = |host: &str, version: &str, outcome| LaunchRecord {
-            configuration: "a".to_owned(),
+            configuration: configuration.name.clone(),
             host: Some(host.to_owned()),
             machine: Some(Box::new(driver(version))),
+            facts: Some(LaunchFacts {
+                engine_version: Some(format!("of {version}")),
+                ..LaunchFacts::default()
+            }),
             outcome: Some(outcome),
             measurements: vec![measurement()],
             ..LaunchRecord::default()
         };
         let lost = LaunchOutcome::Lost { loss: Loss::OtherMachine, message: other };
-        let launches =
-            [launch("n2", "560.2", lost), launch("n1", "550.1", LaunchOutcome::Measured)];
-        let again = Nodes::of(&launches);
-        assert_eq!(again.machine, Some(driver("550.1")), "that of a refused node does not count");
-        assert_eq!(again.exclude("a", &up(&["n1", "n2", "n3"])), Ok(up(&["n1", "n2"])));
+        record.launches =
+            vec![launch("n2", "560.2", lost), launch("n1", "550.1", LaunchOutcome::Measured)];
+        let mut again = Nodes::of(&record);
+        let first = First::of("n1", driver("550.1"));
+        assert_eq!(again.machine, Some(first), "that of a refused node does not count");
+        assert_eq!(again.same_engine("n3", &configuration, "of 550.1"), Ok(()));
+        again.same_engine("n3", &configuration, "of 560.2").unwrap_err();
+        let all = up(&["n1", "n2", "n3"]);
+        assert_eq!(again.exclude(&configuration.name, &all), Ok(up(&["n1", "n2"])));
+        // Where no other one is left, it is looked at again.
+        assert!(again.exclude("other", &up(&["n2"])).is_err());
+        assert!(again.forgive() && !again.forgive());
+        assert_eq!(again.exclude("other", &up(&["n2"])), Ok(Vec::new()));
     }
 }

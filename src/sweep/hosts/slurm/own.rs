@@ -1,10 +1,10 @@
 //! The jobs of a run, by their comment: only where an id is not known, after a submission without
 //! an answer or a death between it and the journal. Which of them are cancelled is decided by who
-//! asks.
+//! asks. And how a job ended that the queue has forgotten, where the cluster keeps accounts.
 
-use super::reading::{Job, jobs};
+use super::reading::{Job, accounted, jobs};
 use super::request;
-use super::state::State;
+use super::state::{Ended, State};
 use super::tool::{Tool, done};
 
 /// All jobs of a run that the cluster still knows, with their ids and launches.
@@ -28,4 +28,10 @@ pub async fn living(tool: &dyn Tool, run_id: &str) -> Result<Vec<(String, u32)>,
     let all = all(tool, run_id).await?.into_iter();
     let lives = all.filter(|(_, _, job)| !matches!(job.state, State::Ended(_)));
     Ok(lives.map(|(id, launch, _)| (id, launch)).collect())
+}
+
+/// How a job ended by the cluster's accounts; `None` where there are none, or they do not know it.
+pub async fn ended(tool: &dyn Tool, job: &str) -> Option<Ended> {
+    let answer = done(tool, &request::accounted(job)).await.ok()?;
+    accounted(&answer.out, job)
 }

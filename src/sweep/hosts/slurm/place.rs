@@ -28,13 +28,20 @@ impl Hosts for Cluster {
         }
     }
 
+    async fn finish(&self, emit: &Emit) {
+        self.cancel_unknown(emit).await;
+    }
+
     async fn end(&self, job: &str) {
         self.cancel(job).await;
     }
 
     async fn make(&self, making: Making<'_>) -> Result<Made, SweepError> {
         let job = match &making.taken_up {
-            Some(taken_up) => taken_up.job.clone(),
+            Some(taken_up) => {
+                self.jobs().known.insert(taken_up.job.clone());
+                taken_up.job.clone()
+            }
             None => match self.submit(&making).await? {
                 Submitted::Job(job) => job,
                 Submitted::Stopped => return Ok(LaunchOutcome::Interrupted.into()),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::request::of_comment;
-use super::state::State;
+use super::state::{Ended, State};
 
 /// A job as `squeue` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,16 @@ fn job(line: &str) -> Option<(String, Job)> {
         ours: of_comment(comment.trim()).map(|(run, launch)| (run.to_owned(), launch)),
     };
     is_id.then(|| (id.to_owned(), job))
+}
+
+/// How a job ended, as `sacct` lists it; `None` where it does not know the job, or not its end.
+pub fn accounted(out: &str, job: &str) -> Option<Ended> {
+    let line = out.lines().map(|line| line.split('|').collect::<Vec<_>>());
+    let mut of_job = line.filter(|fields| fields.first().is_some_and(|id| id.trim() == job));
+    match State::of(of_job.next_back()?.get(1)?) {
+        State::Ended(ended) => Some(ended),
+        _ => None,
+    }
 }
 
 /// A node of a partition.
@@ -131,7 +141,6 @@ pub fn seconds(limit: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::Ended;
     use super::*;
 
     #[test]
@@ -162,6 +171,26 @@ mod tests {
         assert_eq!(of("8").reason.as_deref(), Some(why));
         assert_eq!(of("9").state, State::Ended(Ended::NodeFailed));
         assert_eq!(of("9").exit, Some(9));
+    }
+
+    #[test]
+    fn accounting_says_how_a_job_ended_that_the_queue_forgot() {
+        let out = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/captures/slurm/acct-sacct.out"
+        ));
+        for (job, ended) in [
+            ("4", Some(Ended::Failed)),
+            ("5", Some(Ended::Cancelled)),
+            ("6", Some(Ended::Completed)),
+            ("7", Some(Ended::Preempted)),
+            ("9999", None),
+        ] {
+            assert_eq!(accounted(out, job), ended, "{job}");
+        }
+        // Its data base is late.
+        assert_eq!(accounted("12|RUNNING|n1\n", "12"), None);
+        assert_eq!(accounted("", "12"), None);
     }
 
     #[test]

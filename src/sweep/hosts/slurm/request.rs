@@ -107,6 +107,11 @@ pub fn release(job: &str) -> Vec<String> {
     words(&["scontrol", "release", job])
 }
 
+/// `sacct`: how a job ended that `squeue` does not know any more.
+pub fn accounted(job: &str) -> Vec<String> {
+    words(&["sacct", "-X", "-n", "-P", "-j", job, "-o", "JobID,State,NodeList"])
+}
+
 /// These nodes with those that a grid excludes; `None` without any.
 fn excluded(block: &SlurmBlock, nodes: &[String]) -> Option<String> {
     let all: Vec<&str> = block.excluded().chain(nodes.iter().map(String::as_str)).collect();

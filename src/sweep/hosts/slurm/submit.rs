@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::job::{FORMAT, Files, JobOrder};
 use super::super::{Making, SweepError};
@@ -17,12 +17,35 @@ use super::reading::submitted;
 use super::request::{self, JobRequest};
 use super::tool::{Answer, ToolError};
 use super::{own, partition};
+use crate::event::Emit;
+use crate::event::Phase;
 use crate::history::HistoryError;
 use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::Entry;
 
 /// Waits between two attempts at a submission: the last one is repeated.
 const AGAIN: [u64; 5] = [5, 10, 20, 40, 60];
+
+/// Least time between two questions for the partition's nodes.
+const NODES_EVERY: Duration = Duration::from_secs(30);
+/// Seconds before each look for jobs that a session left without knowing them.
+const LAST_LOOKS: [u64; 4] = [0, 5, 10, 20];
+
+/// What an attempt at a submission came to.
+enum Attempt {
+    /// A stop was asked for: whether it was accepted is not known.
+    Stopped,
+    Accepted(String),
+    /// Why it has to be repeated.
+    Again(String),
+}
+
+/// After how long it is said that a submission takes long.
+const SLOW: Duration = Duration::from_secs(5);
+/// For how long a submission is waited for once a stop was asked for.
+const SOON: Duration = Duration::from_secs(3);
+/// Seconds before each attempt to see whose job it is that is to be cancelled.
+const SURE: [u64; 3] = [0, 2, 5];
 
 /// What a submission came to.
 pub(super) enum Submitted {
@@ -41,15 +64,16 @@ impl Cluster {
         let Some(job) = self.accepted(making, &placed).await? else {
             return Ok(Submitted::Stopped);
         };
+        self.jobs().known.insert(job.clone());
         let entry = Entry::JobSubmitted { launch, job: job.clone() };
         if making.sink.put(entry).await.is_err() {
-            self.cancel(&job).await;
+            self.cancel_new(&job).await;
             return Ok(Submitted::Stopped);
         }
         if self.release(making, &job).await? {
             return Ok(Submitted::Job(job));
         }
-        self.cancel(&job).await;
+        self.cancel_new(&job).await;
         Ok(Submitted::Stopped)
     }
 
@@ -103,32 +127,19 @@ impl Cluster {
         };
         let words = request::submit(&request);
         let emit = making.emit.of_launch(launch);
+        // Whether an earlier attempt may have been accepted.
+        let mut unsure = false;
         for attempt in 0.. {
-            let answer = self.tool.run(&words).await;
-            let why = match answer {
-                Ok(answer) if answer.is_done() => match submitted(&answer.out) {
-                    Some(job) => return Ok(Some(job)),
-                    None => return Err(not_an_id(&answer)),
-                },
-                Ok(answer) => answer.why(),
-                Err(ToolError::Silent { command, seconds }) => {
-                    format!("Socket timed out: {command} did not answer within {seconds} s")
-                }
-                Err(error) => return Err(environment(error.to_string())),
+            let why = match self.attempt(&words, making, &mut unsure).await? {
+                Attempt::Accepted(job) => return Ok(Some(job)),
+                Attempt::Stopped => return Ok(None),
+                Attempt::Again(why) => why,
             };
-            if loss::may_be_accepted(&why)
-                && let Some(job) = self.by_comment(launch).await
-            {
-                return Ok(Some(job));
-            }
-            if !loss::is_passing(&why) {
-                return Err(environment(format!(
-                    "the cluster refuses jobs: {why}. Asked by: {}",
-                    shell_words::join(&words)
-                )));
-            }
             let wait = AGAIN[attempt.min(AGAIN.len() - 1)];
-            emit.warn(format!("not submitted: {why}; tried again in {wait} s"));
+            let full = if loss::is_full(&why) { "the queue is full: " } else { "" };
+            emit.warn(format!(
+                "launch {launch} is not submitted: {full}{why}; tried again in {wait} s"
+            ));
             tokio::select! {
                 biased;
                 () = making.cancel.cancelled() => return Ok(None),
@@ -138,10 +149,108 @@ impl Cluster {
         Ok(None)
     }
 
+    /// Asks once. A submission without an answer may have been accepted: before it is repeated,
+    /// its job is looked for, and nothing is submitted until the cluster says whether it is there.
+    async fn attempt(
+        &self,
+        words: &[String],
+        making: &Making<'_>,
+        unsure: &mut bool,
+    ) -> Result<Attempt, SweepError> {
+        let mut why = String::new();
+        if !*unsure {
+            let Some(answer) = self.submitting(words, making).await else {
+                self.jobs().unanswered = true;
+                return Ok(Attempt::Stopped);
+            };
+            let is_silent = matches!(answer, Err(ToolError::Silent { .. }));
+            why = match answer {
+                Ok(answer) if answer.is_done() => match submitted(&answer.out) {
+                    Some(job) => return Ok(Attempt::Accepted(job)),
+                    None => return Err(not_an_id(&answer)),
+                },
+                Ok(answer) => answer.why(),
+                Err(error) if is_silent => error.to_string(),
+                Err(error) => return Err(environment(error.to_string())),
+            };
+            if !is_silent && !loss::is_passing(&why) {
+                return Err(environment(format!(
+                    "the cluster refuses jobs: {why}. Asked by: {}",
+                    shell_words::join(words)
+                )));
+            }
+            *unsure = is_silent || loss::may_be_accepted(&why);
+        }
+        if *unsure {
+            self.jobs().unanswered = true;
+            match self.by_comment(making.order.launch.launch).await {
+                Ok(Some(job)) => return Ok(Attempt::Accepted(job)),
+                Ok(None) => *unsure = false,
+                Err(silent) => why = format!("whether it was accepted is not known: {silent}"),
+            }
+        }
+        if why.is_empty() {
+            why = "no answer, and the cluster has no such job".to_owned();
+        }
+        Ok(Attempt::Again(why))
+    }
+
+    /// Submits, and says where that takes long; `None` where a stop was asked for meanwhile and it
+    /// got no answer soon after.
+    async fn submitting(
+        &self,
+        words: &[String],
+        making: &Making<'_>,
+    ) -> Option<Result<Answer, ToolError>> {
+        let submission = self.tool.run(words);
+        tokio::pin!(submission);
+        tokio::select! {
+            biased;
+            answer = &mut submission => return Some(answer),
+            () = making.cancel.cancelled() => return timeout(SOON, submission).await.ok(),
+            () = sleep(SLOW) => {}
+        }
+        let emit = making.emit.of_launch(making.order.launch.launch);
+        emit.phase(Phase::Elsewhere("the cluster has not accepted it yet".to_owned()));
+        tokio::select! {
+            biased;
+            answer = &mut submission => Some(answer),
+            () = making.cancel.cancelled() => timeout(SOON, submission).await.ok(),
+        }
+    }
+
     /// The job of ours for a launch, by its comment: only where a submission gave no answer.
-    async fn by_comment(&self, launch: u32) -> Option<String> {
-        let all = own::all(&*self.tool, &self.run_id).await.ok()?;
-        all.into_iter().find(|it| it.1 == launch).map(|it| it.0)
+    async fn by_comment(&self, launch: u32) -> Result<Option<String>, String> {
+        let all = own::all(&*self.tool, &self.run_id).await?;
+        Ok(all.into_iter().find(|it| it.1 == launch).map(|it| it.0))
+    }
+
+    /// Cancels what a submission without an answer left: it may have been accepted after it was
+    /// looked for, and then it waits, held, and nobody follows it.
+    pub(super) async fn cancel_unknown(&self, emit: &Emit) {
+        if !self.jobs().unanswered {
+            return;
+        }
+        let mut why = String::new();
+        for wait in LAST_LOOKS {
+            sleep(Duration::from_secs(wait)).await;
+            match own::living(&*self.tool, &self.run_id).await {
+                Ok(living) => {
+                    let unknown = |id: &String| !self.jobs().known.contains(id);
+                    for (id, launch) in living.into_iter().filter(|it| unknown(&it.0)) {
+                        emit.of_launch(launch)
+                            .warn(format!("job {id} is cancelled: its submission got no answer"));
+                        self.cancel(&id).await;
+                    }
+                    return;
+                }
+                Err(silent) => why = silent,
+            }
+        }
+        emit.warn(format!(
+            "a submission got no answer, and whether it left a job is not known ({why}): the next \
+             session or `vllm-grid recover` cancels it"
+        ));
     }
 
     /// Lets a job start; whether it may: a stop may be asked for while the cluster is silent.
@@ -158,7 +267,7 @@ impl Cluster {
                 return Ok(true);
             }
             if !loss::is_passing(&why) && !why.contains("did not answer") {
-                self.cancel(job).await;
+                self.cancel_new(job).await;
                 let asked = request::asked(&self.block);
                 return Err(environment(format!(
                     "job {job} cannot be released: {why}. It asks for: {asked}"
@@ -178,7 +287,11 @@ impl Cluster {
     /// Where a launch is to run.
     async fn placed(&self, making: &Making<'_>) -> Result<Placed, SweepError> {
         let up = self.nodes_up().await;
-        let placed = self.nodes().placed(making.order, &up);
+        let mut nodes = self.nodes();
+        let placed = nodes.placed(making.order, &up).or_else(|why| match nodes.forgive() {
+            true => nodes.placed(making.order, &up),
+            false => Err(why),
+        });
         placed.map_err(|why| {
             environment(format!(
                 "no node is left that can make launches: {why}. `vllm-grid resume` continues when \
@@ -187,22 +300,48 @@ impl Cluster {
         })
     }
 
-    /// The nodes of the partition that take jobs; none where the cluster does not say.
-    /// Which of them `options` allow is not known here: then none is kept off by us.
+    /// The nodes of the partition that take jobs, as they were a moment ago; none where the
+    /// cluster does not say. Which of them `options` allow is not known here: then none is kept
+    /// off by us.
     async fn nodes_up(&self) -> Vec<String> {
         if self.block.chooses_nodes() {
             return Vec::new();
+        }
+        let mut seen = self.up.lock().await;
+        if let Some((_, up)) = seen.as_ref().filter(|(at, _)| at.elapsed() < NODES_EVERY) {
+            return up.clone();
         }
         let words = request::partition(self.block.partition.as_deref());
         let Ok(answer) = self.tool.run(&words).await else { return Vec::new() };
         let Ok((_, nodes)) = partition::own(&answer.out, &self.block) else { return Vec::new() };
         let fit = nodes.into_iter().filter(|it| partition::fits(it, &self.block));
-        fit.map(|it| it.name).collect()
+        let up: Vec<String> = fit.map(|it| it.name).collect();
+        *seen = Some((Instant::now(), up.clone()));
+        up
     }
 
-    /// Cancels a job; what the cluster answers is seen in its state.
+    /// Cancels a job that may be over; what the cluster answers is seen in its state.
     pub(super) async fn cancel(&self, job: &str) {
+        if self.is_ours(job).await {
+            self.cancel_new(job).await;
+        }
+    }
+
+    /// Cancels a job whose number was learned a moment ago.
+    async fn cancel_new(&self, job: &str) {
         let _ = self.tool.run(&request::cancel(job)).await;
+    }
+
+    /// Whether the cluster knows a job by this number as one of the run's: a cluster that lost
+    /// its memory gives numbers again.
+    pub(super) async fn is_ours(&self, job: &str) -> bool {
+        for wait in SURE {
+            sleep(Duration::from_secs(wait)).await;
+            if let Ok(all) = own::all(&*self.tool, &self.run_id).await {
+                return all.iter().any(|it| it.0 == job);
+            }
+        }
+        false
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -56,13 +57,19 @@ pub enum ToolError {
         why: String,
     },
     /// It did not end.
-    #[error("{command} did not answer within {seconds} s")]
+    #[error("{command} did not answer within {seconds} s{}", printed(.said))]
     Silent {
         /// The command.
         command: String,
         /// The limit.
         seconds: u64,
+        /// What it reported until then; empty where that was nothing.
+        said: String,
     },
+}
+
+fn printed(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said}") }
 }
 
 /// Runs commands of a cluster.
@@ -110,21 +117,38 @@ impl Tool for Commands {
             // A Ctrl-C of the terminal is for the sweep, not for what it runs.
             .process_group(0)
             .kill_on_drop(true)
-            .output();
-        let output = timeout(LIMIT, child).await.map_err(|_| ToolError::Silent {
-            command: program.clone(),
-            seconds: LIMIT.as_secs(),
-        })?;
-        let output = output.map_err(|error| ToolError::NotRun {
+            .spawn();
+        let not_run = |error: std::io::Error| ToolError::NotRun {
             command: program.clone(),
             why: error.to_string(),
-        })?;
+        };
+        let mut child = child.map_err(not_run)?;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = {
+            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+            let all = async { tokio::join!(read(stdout, &mut out), read(stderr, &mut err)) };
+            let ended = async { tokio::join!(all, child.wait()).1 };
+            timeout(LIMIT, ended).await
+        };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Answer {
-            code: output.status.code(),
-            out: text(&output.stdout),
-            err: text(&output.stderr),
-        })
+        let (out, err) = (text(&out), text(&err));
+        let Ok(status) = status else {
+            // What it waits for is often said: a queue that is full, for one.
+            let said = if err.is_empty() { err } else { Answer { code: None, out, err }.why() };
+            return Err(ToolError::Silent {
+                command: program.clone(),
+                seconds: LIMIT.as_secs(),
+                said,
+            });
+        };
+        Ok(Answer { code: status.map_err(not_run)?.code(), out, err })
+    }
+}
+
+/// Reads all that comes, into a place that keeps it where the reading is given up.
+async fn read(from: Option<impl AsyncRead + Unpin>, to: &mut Vec<u8>) {
+    if let Some(mut from) = from {
+        let _ = from.read_to_end(to).await;
     }
 }
 

@@ -3,12 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use tokio::task::JoinHandle;
+
 use super::*;
 use crate::grid::SlurmBlock;
 use crate::history::loss::Loss;
 use crate::machine::Machine;
 use crate::sweep::hosts::slurm::cluster::{Cluster, Setting};
 use crate::sweep::hosts::slurm::fake::FakeSlurm;
+
+mod nodes;
 
 /// A set-up and the cluster that its launches run on.
 fn on(nodes: &[&str], setup: Setup) -> (Setup, FakeSlurm) {
@@ -42,8 +46,8 @@ fn with(mut setup: Setup, slurm: &FakeSlurm, at_once: u32) -> Setup {
         secrets: Secrets::default(),
     };
     let record = Folder::existing(&run).ok().and_then(|it| it.record().ok());
-    let launches = record.iter().flat_map(|it| &it.launches);
-    setup.elsewhere = Some(Arc::new(Cluster::new(setting, Arc::new(slurm.clone()), launches)));
+    let cluster = Cluster::new(setting, Arc::new(slurm.clone()), record.as_ref());
+    setup.elsewhere = Some(Arc::new(cluster));
     setup
 }
 
@@ -159,6 +163,81 @@ async fn whatever_the_cluster_does_to_a_job_has_a_class_of_its_own_and_costs_not
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_a_job_ended_that_the_queue_forgot_is_in_the_accounts() {
+    for (forgets, loss) in [(true, Loss::Preempted), (false, Loss::NoResult)] {
+        let (setup, slurm) = sweep(&["n1", "n2"], 1);
+        after(BOOT + REPEAT + 4, &slurm, move |it| {
+            it.ends("n1", if forgets { "PREEMPTED" } else { "FAILED" }, 0);
+            if forgets {
+                it.forgets();
+            }
+        });
+        let ran = setup.run().await;
+        assert_eq!(ran.ending(), Ending::Complete);
+        assert_eq!(losses(&ran), [loss]);
+        assert_eq!(slurm.ran("sacct").len(), usize::from(forgets), "only where it is needed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_another_job_has_now_costs_one_launch_and_that_job_nothing() {
+    for stops in [false, true] {
+        let (setup, slurm) = sweep(&["n1", "n2"], 1);
+        let cancel = setup.cancel.clone();
+        after(BOOT + REPEAT + 4, &slurm, move |it| {
+            it.gives_number_again(1);
+            if stops {
+                cancel.cancel();
+            }
+        });
+        let ran = setup.run().await;
+        let signals = [slurm.ran("scancel"), slurm.ran("scontrol release")].concat();
+        let touched = signals.iter().filter(|it| it.ends_with(" 1"));
+        // Once it was released, before it was another's.
+        assert_eq!(touched.count(), 1, "{signals:?}");
+        if stops {
+            assert_eq!(ran.ending(), Ending::Interrupted);
+        } else {
+            assert_eq!(ran.ending(), Ending::Complete);
+            measured_once(&ran, 4);
+            assert_eq!(losses(&ran), [Loss::NoResult]);
+        }
+        assert_eq!(slurm.living(), 1, "the other one's");
+    }
+}
+
+fn warning(event: &Event) -> Option<String> {
+    match event {
+        Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_is_named_and_a_stop_does_not_wait_for_a_submission() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    let full = FakeSlurm::refusal("Slurm temporarily unable to accept job, sleeping and retrying");
+    slurm.answers("sbatch", full);
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    let warned: Vec<String> =
+        ran.seen.lock().expect("no panic").iter().filter_map(warning).collect();
+    assert!(
+        warned.iter().any(|it| it.contains("launch 1 is not submitted: the queue is full")),
+        "{warned:?}"
+    );
+
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.is_slow("sbatch");
+    let cancel = setup.cancel.clone();
+    let begun = tokio::time::Instant::now();
+    after(10, &slurm, move |_| cancel.cancel());
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_is_started_twice_is_cancelled_and_made_again() {
     let (setup, slurm) = sweep(&["n1", "n2"], 1);
     after(BOOT + REPEAT + 4, &slurm, |it| it.requeues("n1"));
@@ -167,6 +246,64 @@ async fn a_job_that_is_started_twice_is_cancelled_and_made_again() {
     measured_once(&ran, 4);
     assert_eq!(losses(&ran), [Loss::Requeued]);
     assert_eq!(slurm.living(), 0);
+}
+
+/// Whatever starts on a node is preempted before it measures anything.
+fn takes_all(slurm: &FakeSlurm, node: &'static str) -> JoinHandle<()> {
+    let slurm = slurm.clone();
+    tokio::spawn(async move {
+        loop {
+            sleep(Duration::from_secs(BOOT)).await;
+            slurm.ends(node, "PREEMPTED", 0);
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_takes_every_launch_is_asked_less_often_and_in_the_end_not_again() {
+    let (mut setup, slurm) = sweep(&["n1"], 1);
+    setup.manifest.budget.launches = Some(4);
+    let (taken, began) = (takes_all(&slurm, "n1"), Instant::now());
+    let ran = setup.run().await;
+    taken.abort();
+    let Err(SweepError::Stopped { message, environment: true, .. }) = &ran.ending else {
+        panic!("{:?}", ran.ending)
+    };
+    let what = "10 launches in a row were lost, and none finished a repeat, the last so: a job of a \
+                higher priority took the node (job 10 on n1). `vllm-grid resume` continues";
+    assert!(message.starts_with(what), "{message}");
+    assert_eq!(losses(&ran), [Loss::Preempted; 10]);
+    let pauses = 30 + 60 + 120 + 240 + 480 + 3 * 600;
+    let passed = began.elapsed().as_secs();
+    // Each loss is waited for: the node may write late.
+    let lost = 10 * (2 * BOOT + 70);
+    assert!((pauses..pauses + lost).contains(&passed), "{passed} s");
+    assert_eq!(slurm.living(), 0);
+    // They cost nothing of the budget.
+    let mut again = Setup::new(2, 2);
+    again.manifest.budget.launches = Some(4);
+    let again = with(Setup { folder: ran.folder, ..again }, &slurm, 1);
+    let ran = again.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_at_once_where_a_stop_is_asked_for() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    let cancel = setup.cancel.clone();
+    let taken = takes_all(&slurm, "n1");
+    // In the fifth pause, of 240 s.
+    let stop = tokio::spawn(async move {
+        sleep(Duration::from_secs(400)).await;
+        cancel.cancel();
+        Instant::now()
+    });
+    let ran = setup.run().await;
+    let ended = Instant::now();
+    taken.abort();
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    assert_eq!(ended, stop.await.expect("it stopped"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,6 +378,45 @@ async fn a_submission_without_an_answer_that_was_accepted_is_found_and_not_repea
     assert_eq!(ran.ending(), Ending::Complete);
     measured_once(&ran, 4);
     assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_submission_without_an_answer_is_not_repeated_until_the_cluster_says_what_it_has() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.loses_answer();
+    for _ in 0..3 {
+        slurm.answers("squeue", FakeSlurm::refusal("Unable to contact slurm controller"));
+    }
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ends_before_the_cluster_says_what_it_has_cancels_it_all_the_same() {
+    let (setup, slurm) = sweep(&["n1"], 1);
+    slurm.loses_answer();
+    // One search, and one of those at the end.
+    for _ in 0..2 {
+        slurm.answers("squeue", FakeSlurm::refusal("Unable to contact slurm controller"));
+    }
+    let cancel = setup.cancel.clone();
+    after(3, &slurm, move |_| cancel.cancel());
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 1));
+    assert_eq!(slurm.ran("scancel"), ["scancel 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_partition_is_asked_for_once_in_half_a_minute() {
+    let (setup, slurm) = sweep(&["n1", "n2"], 1);
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    // Each launch takes a little less than that.
+    assert_eq!((slurm.ran("sbatch").len(), slurm.ran("sinfo").len()), (4, 2));
 }
 
 #[tokio::test(start_paused = true)]
