@@ -9,7 +9,7 @@ use crate::results::reading::next::{Change, NextStep};
 pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
     let mut changes: Vec<String> = Vec::new();
     // What follows can be done in place of it.
-    let confirms = reading.next.iter().any(|it| matches!(it, NextStep::Confirm { .. }));
+    let mut confirms = false;
     for step in &reading.next {
         match step {
             NextStep::Recover { run } => {
@@ -21,14 +21,27 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
                 changes.push(format!("Or choose by more launches: {}", lower(&change)));
             }
             NextStep::Change { change } => changes.push(self::change(block, change)),
-            NextStep::Sweep { grid } => sweep(block, label, &changes, grid.as_deref()),
+            NextStep::Sweep { grid } => {
+                sweep(block, label, &changes, grid.as_deref());
+                changes.clear();
+                confirms = true;
+            }
             NextStep::Apply { run } => {
                 command(block, label, vec!["apply".to_owned(), word(run)], None);
             }
             NextStep::UseFlags => {
                 block.put(label, &["Launch vLLM with the flags above.".to_owned()]);
             }
-            NextStep::Confirm { run, configuration, baseline, claim, hours, goes_on } => {
+            NextStep::Confirm { run, configuration, baseline, claim, hours, goes_on, again } => {
+                let or = || "Or compare it with another configuration:".to_owned();
+                let first = confirms.then(or).or_else(|| {
+                    (!changes.is_empty()).then(|| format!("{}, then:", changes.join(" ")))
+                });
+                if let Some(first) = first {
+                    block.put(label, &[first]);
+                }
+                changes.clear();
+                confirms = true;
                 let named = configuration.as_ref();
                 let named = named.map(|name| format!("--configuration {}", word(name)));
                 let baseline = baseline.as_ref().map(|name| format!("--baseline {}", word(name)));
@@ -36,7 +49,8 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
                 let time = if *goes_on { Some(glued("continues")) } else { time };
                 let claim = claim.map(|claim| format!("--claim {}%", (claim * 1e4).round() / 1e2));
                 let words = ["confirm".to_owned(), word(run)].into_iter();
-                let words = words.chain(named).chain(baseline).chain(claim);
+                let again = again.then(|| "--again".to_owned());
+                let words = words.chain(named).chain(baseline).chain(claim).chain(again);
                 command(block, label, words.collect(), time);
             }
             NextStep::Resume { run, left, confirmation } => {
@@ -107,6 +121,10 @@ fn change(block: &Block, change: &Change) -> String {
             format!("{}{} in the grid", first.unwrap_or_default(), letters.as_str())
         }
         Change::Failures => "Correct what FAILED names".to_owned(),
+        Change::Values { configuration } => format!(
+            "Correct what {} fails by, as its launches' engine.log says",
+            spoken::name_of(configuration)
+        ),
     }
 }
 

@@ -65,9 +65,12 @@ fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
         ));
     }
     let wanted = gain.claim * 50.0;
-    if !gain.is_result() {
+    if gain.can_go_on() {
         let pairs = if gain.pairs == 1 { "pair" } else { "pairs" };
         sentences.push(format!("The confirmation is not over ({} {pairs} so far).", gain.pairs));
+    } else if !gain.is_result() {
+        let why = gain.why_ended().unwrap_or_default();
+        sentences.push(format!("The confirmation ended without a result: {}.", spoken::clean(&why)));
     } else if !gain.is_precise() {
         sentences.push(format!("It ended before the interval was within {wanted:.0}%."));
     }

@@ -109,8 +109,8 @@ impl Ranking {
         }
     }
 
-    /// The candidate's last confirmation, where it has no result yet.
-    pub fn pending(&self) -> Option<&ConfirmedGain> {
+    /// The candidate's last confirmation, where it has no result, or none yet.
+    pub fn without_result(&self) -> Option<&ConfirmedGain> {
         let candidate = &self.decision.as_ref()?.candidate.configuration;
         let last = self.confirmations().rfind(|it| it.candidate == *candidate);
         last.filter(|it| !it.is_result())
