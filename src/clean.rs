@@ -4,6 +4,7 @@
 //! removed; everything else stays as it is. What a text means is not known here.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// One line: line breaks and tabs become spaces.
 pub fn plain(text: &str) -> Cow<'_, str> {
@@ -14,6 +15,16 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 /// progress bars write over themselves, end a line as `\n` does.
 pub fn lines(text: &str) -> Cow<'_, str> {
     cleaned(text, Breaks::Kept)
+}
+
+/// `1 launch`, `2 launches`: a number of things that are named in the singular.
+pub fn counted<N: Copy + PartialEq + From<u8> + fmt::Display>(count: N, one: &str) -> String {
+    let ending = match one {
+        _ if count == N::from(1) => "",
+        _ if one.ends_with("ch") || one.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{count} {one}{ending}")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

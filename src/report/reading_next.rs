@@ -3,6 +3,7 @@
 
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, glued};
+use crate::clean::counted;
 use crate::results::reading::Reading;
 use crate::results::reading::next::{Change, NextStep};
 
@@ -17,10 +18,10 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
                 command(block, label, vec!["recover".to_owned(), word(run)], Some(remark));
             }
             NextStep::Change { change } if confirms => {
-                let change = self::change(block, change);
+                let change = self::change(block, reading, change);
                 changes.push(format!("Or choose by more launches: {}", lower(&change)));
             }
-            NextStep::Change { change } => changes.push(self::change(block, change)),
+            NextStep::Change { change } => changes.push(self::change(block, reading, change)),
             NextStep::Sweep { grid } => {
                 sweep(block, label, &changes, grid.as_deref());
                 changes.clear();
@@ -70,11 +71,8 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
 }
 
 fn are_left(left: u32) -> String {
-    glued(&if left == 1 {
-        "1 launch is left".to_owned()
-    } else {
-        format!("{left} launches are left")
-    })
+    let are = if left == 1 { "is" } else { "are" };
+    glued(&format!("{} {are} left", counted(left, "launch")))
 }
 
 /// `vllm-grid confirm RUN    (about 2.5 h)`.
@@ -97,15 +95,23 @@ fn sweep(block: &mut Block, label: &'static str, changes: &[String], grid: Optio
     }
 }
 
-fn change(block: &Block, change: &Change) -> String {
+fn change(block: &Block, reading: &Reading, change: &Change) -> String {
+    // The grid may name no strategy: then there is no place yet where it could be written.
+    let strategy = reading.trust.chosen.as_ref().map_or("grid", |it| it.strategy);
+    let of_strategy = |key: &str| glued(&format!("`strategy: {{{strategy}: {{{key}: ...}}}}`"));
     match change {
         Change::Launches { launches } => {
             format!("Set `launches:{GLUE}{launches}` or more in the grid")
         }
         Change::Warmup => "Raise `warmup` in the grid".to_owned(),
         Change::Budget => "Raise `budget` in the grid".to_owned(),
-        Change::MaxLaunches => "Raise `max-launches` in the grid".to_owned(),
-        Change::Probability { asked } => format!("Raise `probability` above {asked} in the grid"),
+        Change::MaxLaunches => {
+            format!("Raise `max-launches` in the grid ({})", of_strategy("max-launches"))
+        }
+        Change::Probability { asked } => format!(
+            "Raise `probability` above {asked} in the grid ({})",
+            of_strategy("probability")
+        ),
         Change::Disturbance { launches: Some(launches) } => format!(
             "Stop what else uses the machine, set `launches:{GLUE}{launches}` or more in the grid"
         ),

@@ -57,6 +57,9 @@ pub struct Place {
 pub struct Reading {
     /// Whether every figure is simulated.
     pub simulated: bool,
+    /// The sweep's folder, as a command takes it.
+    #[serde(skip)]
+    pub run: String,
     /// How far the sweep is, where something of it is missing.
     pub partial: Option<Extent>,
     /// Configurations without a value whose launch has no end. They have not failed.

@@ -50,6 +50,7 @@ impl Reading {
         let row = candidate(ranking, confirmed).filter(|_| decided);
         Self {
             simulated: ranking.simulated,
+            run: place.run.clone(),
             partial,
             unfinished: unfinished(ranking, runs),
             production: place.production.clone(),
