@@ -209,4 +209,11 @@ mod tests {
             prop_assert_eq!(plain(&coloured), clean);
         }
     }
+
+    #[test]
+    fn a_number_of_things_has_its_plural() {
+        let all = [(0u32, "launch"), (1, "launch"), (2, "launch"), (2, "repeat")];
+        let said = all.map(|(count, one)| counted(count, one));
+        assert_eq!(said, ["0 launches", "1 launch", "2 launches", "2 repeats"]);
+    }
 }

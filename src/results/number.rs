@@ -235,4 +235,12 @@ mod tests {
         };
         assert_eq!(estimate(&figure, "ms"), "214 ms ~[205, 224]");
     }
+
+    #[test]
+    fn no_probability_is_certain() {
+        let all = [0.0, 0.0049, 0.005, 0.97, 0.994, 0.996, 1.0].map(probability);
+        let expected =
+            ["below 0.01", "below 0.01", "0.01", "0.97", "0.99", "above 0.99", "above 0.99"];
+        assert_eq!(all, expected);
+    }
 }
