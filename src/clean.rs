@@ -4,6 +4,7 @@
 //! removed; everything else stays as it is. What a text means is not known here.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// One line: line breaks and tabs become spaces.
 pub fn plain(text: &str) -> Cow<'_, str> {
@@ -14,6 +15,16 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 /// progress bars write over themselves, end a line as `\n` does.
 pub fn lines(text: &str) -> Cow<'_, str> {
     cleaned(text, Breaks::Kept)
+}
+
+/// `1 launch`, `2 launches`: a number of things that are named in the singular.
+pub fn counted<N: Copy + PartialEq + From<u8> + fmt::Display>(count: N, one: &str) -> String {
+    let ending = match one {
+        _ if count == N::from(1) => "",
+        _ if one.ends_with("ch") || one.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{count} {one}{ending}")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -197,5 +208,12 @@ mod tests {
             let (clean, coloured) = (words.join(" "), coloured.join(" "));
             prop_assert_eq!(plain(&coloured), clean);
         }
+    }
+
+    #[test]
+    fn a_number_of_things_has_its_plural() {
+        let all = [(0u32, "launch"), (1, "launch"), (2, "launch"), (2, "repeat")];
+        let said = all.map(|(count, one)| counted(count, one));
+        assert_eq!(said, ["0 launches", "1 launch", "2 launches", "2 repeats"]);
     }
 }

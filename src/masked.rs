@@ -11,9 +11,47 @@ use vllm_grid::secret::Secrets;
 
 /// The text of an error, with its snippets and its help.
 pub(crate) fn render(error: &dyn Diagnostic, secrets: &Secrets) -> String {
-    let rendered = Rendered(Masked::of(error, secrets)).to_string();
+    let rendered = unbound(&Rendered(Masked::of(error, secrets)).to_string());
     // Snippets are shown line by line, as they are.
     secrets.mask(&rendered).into_owned()
+}
+
+/// Where letters of commands stand while lines are broken: nobody uses these places.
+const BOUND: u32 = 0xE000;
+
+/// The longest quotation that one line has room for.
+const ROOM: usize = 66;
+
+/// A text whose quotations no line breaks: what is between backticks is copied from one line. One
+/// that no line has room for is broken between words alone.
+fn bound(text: &str) -> String {
+    let is_bound = |letter: char, all: bool| {
+        letter.is_ascii()
+            && !letter.is_ascii_alphanumeric()
+            && letter != '\n'
+            && (all || letter != ' ')
+    };
+    let mut parts = Vec::new();
+    for (at, part) in text.split('`').enumerate() {
+        let all = part.len() <= ROOM;
+        let letter = |letter: char| match letter {
+            _ if at % 2 == 1 && is_bound(letter, all) => {
+                char::from_u32(BOUND + u32::from(letter)).unwrap_or(letter)
+            }
+            _ => letter,
+        };
+        parts.push(part.chars().map(letter).collect::<String>());
+    }
+    parts.join("`")
+}
+
+/// The same as it was.
+fn unbound(text: &str) -> String {
+    let letter = |letter: char| match u32::from(letter).checked_sub(BOUND) {
+        Some(place @ 0..=0x7f) => char::from_u32(place).unwrap_or(letter),
+        _ => letter,
+    };
+    text.chars().map(letter).collect()
 }
 
 struct Rendered<'a>(Masked<'a>);
@@ -36,7 +74,7 @@ struct Masked<'a> {
 
 impl<'a> Masked<'a> {
     fn of(inner: &'a dyn Diagnostic, secrets: &Secrets) -> Self {
-        let mask = |text: String| secrets.mask(&clean::lines(&text)).into_owned();
+        let mask = |text: String| bound(&secrets.mask(&clean::lines(&text)));
         Self {
             inner,
             message: mask(inner.to_string()),

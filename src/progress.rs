@@ -169,9 +169,9 @@ impl Progress {
         }
     }
 
-    /// Something that a person asked for, in one line.
+    /// Something of our own that a person asked for.
     pub(crate) fn say(&self, text: &str) {
-        self.view().line(text);
+        self.view().say(text);
     }
 
     /// A poisoned view still works: its state is only what it printed.
@@ -194,7 +194,7 @@ impl Progress {
         let left = |sweep: &&SweepView| matches!(sweep.session, Session::Partial | Session::Spent);
         if let Some(sweep) = view.sweep.as_ref().filter(left) {
             let line = sweep.unfinished();
-            view.line(&line);
+            view.say(&line);
         }
     }
 }
@@ -321,7 +321,8 @@ impl ProgressView {
             None => ("sweep", ""),
         };
         let (name, launches) = (&sweep.name, wording::range(sweep.launches, " to "));
-        let text = format!("{what} {name}{mark}: {about}{launches} launches{done}");
+        let plural = if sweep.launches.1 == 1 { "launch" } else { "launches" };
+        let text = format!("{what} {name}{mark}: {about}{launches} {plural}{done}");
         self.say(&text);
         if self.bars.is_none() {
             let offset = (self.clock)().strftime("UTC%:z").to_string();

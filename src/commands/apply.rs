@@ -21,6 +21,7 @@ use super::show;
 use crate::cli::ApplyArgs;
 use crate::exit::{CommandError, Exit, print};
 use crate::output::{remark, secrets};
+use crate::progress::quoted;
 
 /// The override's name.
 const OVERRIDE: &str = "compose.vllm-grid.yaml";
@@ -87,7 +88,12 @@ fn target(args: &ApplyArgs, folder: &Folder, record: &SweepRecord) -> Result<Tar
     let reading = show::reading(folder, record, &ranking)?;
     let name = args.configuration.as_deref();
     let Chosen { configuration, warnings } = applicable::chosen(record, &ranking, &reading, name)
-        .map_err(|refusal| refused(&refusal.to_string()))?;
+        .map_err(|refusal| {
+        match refusal.advice(&quoted(&args.run)) {
+            Some(advice) => refused(&format!("{refusal}; {advice}")),
+            None => refused(&refusal.to_string()),
+        }
+    })?;
     for warning in warnings {
         remark(&format!("warning: {warning}"));
     }

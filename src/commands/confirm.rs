@@ -5,16 +5,18 @@ use vllm_grid::history::extent::Extent;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::results::confirmable::{self, Pair, Refusal};
+use vllm_grid::results::confirmed::ConfirmedGain;
 use vllm_grid::results::ranking::{self, Ranking};
 use vllm_grid::strategy::confirm::{Ended, MAX_PAIRS};
 use vllm_grid::sweep::confirm::{self, Asked, Session};
 
-use super::follow::announcement;
+use super::follow::{self, announcement};
 use super::show;
 use super::sweep;
 use super::work::{self, Work};
 use crate::cli::ConfirmArgs;
 use crate::exit::{CommandError, Exit, print};
+use crate::progress::quoted;
 use crate::signals::Shutdown;
 
 /// `confirm`: continues the last confirmation of the same two, or begins one.
@@ -50,7 +52,11 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
     };
     let session = confirm::session(&counted, &asked);
     let (confirmation, is_new) = match session {
-        Session::Over { number, ended } => return over(&ranking, number, ended),
+        Session::Over { number, ended } => {
+            let options = follow::options(&record, &pair.candidate, &pair.baseline, args.claim);
+            let again = format!("vllm-grid confirm {}{options} --again", quoted(&args.run));
+            return over(&ranking, number, ended, &again);
+        }
         Session::Begin(confirmation) => (confirmation, true),
         Session::Continue(confirmation) => (confirmation, false),
     };
@@ -89,8 +95,13 @@ fn pair(
         let text = format!("nothing was launched: {}", reasons.join("\n  also: "));
         CommandError::message(Exit::Usage, text)
     };
+    let run = quoted(&args.run);
+    let said = |it: &Refusal| match it.advice(&run) {
+        Some(advice) => format!("{it}; {advice}"),
+        None => it.to_string(),
+    };
     let pair = confirmable::pair(record, ranking, candidate, baseline)
-        .map_err(|all| refused(all.iter().map(Refusal::to_string).collect()))?;
+        .map_err(|all| refused(all.iter().map(said).collect()))?;
     let names = [&pair.candidate, &pair.baseline];
     let fail: Vec<String> =
         names.into_iter().filter_map(|name| confirm::would_fail(counted, name)).collect();
@@ -109,9 +120,12 @@ fn unfinished(folder: &Folder, record: &SweepRecord) -> Result<Option<String>, C
 }
 
 /// Nothing is left to do for what was asked.
-fn over(ranking: &Ranking, number: u32, ended: Ended) -> Result<Exit, CommandError> {
+fn over(ranking: &Ranking, number: u32, ended: Ended, again: &str) -> Result<Exit, CommandError> {
+    let known = ranking.confirmed.iter().find(|it| it.number == number);
+    let why = known.and_then(ConfirmedGain::why_ended).unwrap_or_else(|| ended.to_string());
     print(&format!(
-        "confirmation {number} is over ({ended})\n--again makes a new one, from fresh launches\n"
+        "confirmation {number} is over ({why})\nfrom fresh launches a new one is made by:\n  \
+         {again}\n"
     ))?;
     show::confirmed(ranking, number)
 }

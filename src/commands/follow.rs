@@ -1,6 +1,10 @@
 //! What follows the strategy's part of a sweep whose grid asks for a confirmation: what `confirm`
 //! would do without arguments, and how both announce it. Launching is the loop's.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use vllm_grid::clean::counted;
 use vllm_grid::grid::plan::spoken;
 use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::record::SweepRecord;
@@ -10,7 +14,7 @@ use vllm_grid::strategy::confirm::{CLAIM, MAX_PAIRS};
 use vllm_grid::sweep::confirm::{self, Asked, Session};
 use vllm_grid::sweep::part::{Decide, Left, Next};
 
-use crate::progress::{Confirms, Progress};
+use crate::progress::{Confirms, Progress, quoted};
 
 /// A confirmation that begins, or goes on.
 struct Following {
@@ -20,21 +24,34 @@ struct Following {
     warnings: Vec<String>,
 }
 
+/// Why none follows, and what a person may do all the same.
+struct NotFollowing {
+    why: String,
+    advice: Option<String>,
+}
+
+impl From<String> for NotFollowing {
+    fn from(why: String) -> Self {
+        Self { why, advice: None }
+    }
+}
+
 /// What decides when the strategy's part is over; what it decides is said.
-pub(super) fn decide(progress: Progress) -> Decide {
+pub(super) fn decide(progress: Progress, folder: PathBuf) -> Decide {
     Box::new(move |record, left| {
         // Nothing is reckoned where it is over.
         if record.confirmation_of_grid().is_some_and(|it| it.ended.or(it.earlier).is_some()) {
             return Next::Nothing;
         }
         let ranking = ranking::rank(record);
-        match following(record, &ranking, left) {
+        match following(record, &ranking, left, &quoted(&folder)) {
             Ok(follows) => {
                 announce(&follows, record, &ranking, left, &progress);
                 Next::Confirmation(follows.asked)
             }
-            Err(why) => {
-                progress.say(&format!("no confirmation follows: {why}"));
+            Err(NotFollowing { why, advice }) => {
+                let said: Vec<String> = std::iter::once(why.clone()).chain(advice).collect();
+                progress.say(&format!("no confirmation follows: {}", said.join("; ")));
                 Next::NothingToConfirm(why)
             }
         }
@@ -42,7 +59,12 @@ pub(super) fn decide(progress: Progress) -> Decide {
 }
 
 /// What follows, or everything that speaks against it.
-fn following(record: &SweepRecord, ranking: &Ranking, left: Left) -> Result<Following, String> {
+fn following(
+    record: &SweepRecord,
+    ranking: &Ranking,
+    left: Left,
+    run: &str,
+) -> Result<Following, NotFollowing> {
     let confirm = record.manifest.confirm.unwrap_or_default();
     let pair = match record.confirmation_of_grid() {
         // What was begun is continued, whatever leads by now.
@@ -52,18 +74,19 @@ fn following(record: &SweepRecord, ranking: &Ranking, left: Left) -> Result<Foll
             warnings: Vec::new(),
         },
         None => confirmable::pair(record, ranking, None, None).map_err(|all| {
-            let all: Vec<String> = all.iter().map(Refusal::to_string).collect();
-            all.join("; also: ")
+            let why: Vec<String> = all.iter().map(Refusal::to_string).collect();
+            let advice = all.iter().find_map(|it| it.advice(run));
+            NotFollowing { why: why.join("; also: "), advice }
         })?,
     };
     let names = [pair.candidate.as_str(), pair.baseline.as_str()];
     let fail: Vec<String> =
         names.into_iter().filter_map(|name| confirm::would_fail(record, name)).collect();
     if !fail.is_empty() {
-        return Err(fail.join("; also: "));
+        return Err(fail.join("; also: ").into());
     }
     if left.is_spent() || left.launches == Some(1) {
-        return Err("the budget leaves no pair of launches for it".to_owned());
+        return Err("the budget leaves no pair of launches for it".to_owned().into());
     }
     let known = record
         .confirmations
@@ -84,7 +107,7 @@ fn following(record: &SweepRecord, ranking: &Ranking, left: Left) -> Result<Foll
         Session::Begin(confirmation) => (confirmation, true),
         Session::Continue(confirmation) => (confirmation, false),
         Session::Over { number, ended } => {
-            return Err(format!("confirmation {number} is over ({ended})"));
+            return Err(format!("confirmation {number} is over ({ended})").into());
         }
     };
     Ok(Following { asked, outlook, is_new, warnings: pair.warnings })
@@ -110,18 +133,34 @@ fn announce(
     for warning in warnings {
         progress.warn(warning);
     }
-    let launches = outlook.expected.map_or(MAX_PAIRS, |it| it.pairs) * 2;
-    let launches = left.launches.map_or(launches, |left| launches.min(left));
-    let own = record.launches.iter().filter(|it| it.confirmation == Some(asked.number));
-    let done = own.filter(|it| it.is_over()).map(|it| it.trial).collect();
+    let launches = launches(record, asked, outlook, left.launches);
+    let done = done(record, asked.number);
     progress.confirms(how(record, asked));
     progress.begins_part((launches, launches), done);
+}
+
+/// Trials of a confirmation that are over.
+fn done(record: &SweepRecord, number: u32) -> BTreeSet<u32> {
+    let own = record.launches.iter().filter(|it| it.confirmation == Some(number));
+    own.filter(|it| it.is_over()).map(|it| it.trial).collect()
+}
+
+/// About how many launches a confirmation has in all, of which so many may still be begun.
+pub(super) fn launches(
+    record: &SweepRecord,
+    asked: &Confirmation,
+    outlook: &Outlook,
+    left: Option<u32>,
+) -> u32 {
+    let expected = 2 * outlook.expected.map_or(MAX_PAIRS, |it| it.pairs);
+    let allowed = left.map(|left| left.saturating_add(done(record, asked.number).len() as u32));
+    allowed.map_or(expected, |allowed| expected.min(allowed))
 }
 
 /// `2.0 h, 10 launches`; `None` where nothing is limited.
 fn spoken_left(left: Left) -> Option<String> {
     let time = left.time.map(|it| spoken(it.as_secs_f64()));
-    let launches = left.launches.map(|it| format!("{it} launches"));
+    let launches = left.launches.map(|it| counted(it, "launch"));
     let hours = left.gpu_hours.map(|it| format!("{it:.1} GPU hours"));
     let all: Vec<String> = [time, launches, hours].into_iter().flatten().collect();
     (!all.is_empty()).then(|| all.join(", "))
@@ -151,7 +190,8 @@ pub(super) fn announcement(
         let launches = (budget as f64 / expected.launch_seconds.max(1.0)).ceil();
         if launches < 2.0 * f64::from(expected.pairs_high) {
             let budget = spoken(budget as f64);
-            lines.push(format!("the budget of {budget} allows about {launches:.0} launches"));
+            let launches = counted(launches as u64, "launch");
+            lines.push(format!("the budget of {budget} allows about {launches}"));
         }
     }
     let from = match outlook.repeats_from {
@@ -167,13 +207,18 @@ pub(super) fn announcement(
 /// How a confirmation is continued.
 pub(super) fn how(record: &SweepRecord, asked: &Confirmation) -> Confirms {
     let Confirmation { candidate, baseline, claim, of_grid, .. } = asked;
-    let is_default = record.manifest.baseline.as_ref() == Some(baseline);
-    let other = if is_default { String::new() } else { format!(" --baseline {baseline}") };
+    Confirms { options: options(record, candidate, baseline, *claim), of_grid: *of_grid }
+}
+
+/// The options that name these two and the claim.
+pub(super) fn options(record: &SweepRecord, candidate: &str, baseline: &str, claim: f64) -> String {
+    let is_default = record.manifest.baseline.as_deref() == Some(baseline);
+    let word = shell_words::quote;
+    let other = if is_default { String::new() } else { format!(" --baseline {}", word(baseline)) };
     let claim = if (claim - CLAIM).abs() < 1e-9 {
         String::new()
     } else {
         format!(" --claim {}%", (claim * 10_000.0).round() / 100.0)
     };
-    let options = format!(" --configuration {candidate}{other}{claim}");
-    Confirms { options, of_grid: *of_grid }
+    format!(" --configuration {}{other}{claim}", word(candidate))
 }

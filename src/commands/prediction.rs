@@ -30,6 +30,7 @@ pub(super) async fn of_plan(grid: &mut Grid) {
     if let Prediction::Missing { why } = &made {
         let place = grid.place_of(&["strategy", "model", "predicted"]);
         grid.warnings.push(Warning {
+            of_budget: false,
             file: grid.path.clone(),
             line: place.map(|(line, _)| line),
             column: place.map(|(_, column)| column),

@@ -102,5 +102,6 @@ fn push(grid: &mut Grid, message: String) {
 
 fn push_at(grid: &mut Grid, place: Option<(usize, usize)>, message: String) {
     let (line, column) = (place.map(|it| it.0), place.map(|it| it.1));
-    grid.warnings.push(Warning { file: grid.path.clone(), line, column, message });
+    let file = grid.path.clone();
+    grid.warnings.push(Warning { file, line, column, message, of_budget: false });
 }

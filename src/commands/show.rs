@@ -14,6 +14,7 @@ use vllm_grid::report::document::Document;
 use vllm_grid::results::ranking;
 use vllm_grid::results::reading::next::confirm_hours;
 use vllm_grid::results::reading::{Place, Reading};
+use vllm_grid::sweep::confirm::would_fail;
 use vllm_grid::workload::{GATE_METRICS, KINDS, Kind, LAUNCH, catalogue};
 use vllm_grid::{report, results};
 
@@ -217,8 +218,17 @@ pub(super) fn place(
         extent: Some(extent),
         confirm: pair.and_then(|(candidate, baseline)| confirm_hours(record, candidate, baseline)),
         production: record.unproven.clone().filter(|_| !works),
+        not_launched: not_launched(record, ranking),
         exported: folder.has_tables(),
     })
+}
+
+/// What a confirmation that ended without a result could not launch again. It is looked for there
+/// alone: each name reads all launches.
+fn not_launched(record: &SweepRecord, ranking: &ranking::Ranking) -> Vec<String> {
+    let ended = ranking.without_result().filter(|it| !it.can_go_on());
+    let names = ended.into_iter().flat_map(|_| &ranking.rows).map(|row| &row.name);
+    names.filter(|name| would_fail(record, name).is_some()).cloned().collect()
 }
 
 /// `runs/a/../../grids/b.yaml` as `grids/b.yaml`.

@@ -14,8 +14,10 @@ use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::{Folder, SeenFolder};
 use vllm_grid::history::journal::{self, JournalError, Line};
 use vllm_grid::history::production::{Down, Now, PendingRestore, pending_restore};
+use vllm_grid::history::record::SweepRecord;
 use vllm_grid::history::replay::production_steps;
-use vllm_grid::strategy::confirm::MAX_PAIRS;
+use vllm_grid::history::spent::{self, Whose};
+use vllm_grid::results::confirmable;
 use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::difference::{Changed, Continues};
 use vllm_grid::sweep::measured_with::MeasuredWith;
@@ -23,6 +25,7 @@ use vllm_grid::sweep::resume::{self, ResumeError};
 use vllm_grid::sweep::run::Sweep;
 
 use super::descriptors;
+use super::follow;
 use super::owning::{self, Claimed, Owning};
 use super::work::{self, Work};
 use crate::cli::{ResumeArgs, SweepArgs};
@@ -98,10 +101,21 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
             };
             let Confirmation { number, candidate, baseline, .. } = &asked;
             said.push(format!("{verb} confirmation {number}: {candidate} against {baseline}"));
-            Work::confirming(sweep, asked, 2 * MAX_PAIRS, said)?
+            let launches = launches_of(sweep.record(), &asked);
+            Work::confirming(sweep, asked, launches, said)?
         }
     };
     Box::pin(work::run(work.owned(owning), &grid, engine, shutdown)).await
+}
+
+/// About how many launches a confirmation that goes on has in all; what the grid asks for ends
+/// with the grid's budget.
+fn launches_of(record: &SweepRecord, asked: &Confirmation) -> u32 {
+    let names = [asked.candidate.as_str(), asked.baseline.as_str()];
+    let outlook = confirmable::outlook(record, names, asked.claim, Some(asked.repeats));
+    let limit = record.manifest.limits().besides.launches.filter(|_| asked.of_grid);
+    let left = limit.map(|it| it.saturating_sub(spent::launches(record, Whose::Grid)));
+    follow::launches(record, asked, &outlook, left)
 }
 
 /// What a run continues with, where it may.

@@ -106,7 +106,8 @@ pub(super) async fn run(
     match confirming {
         Some(Confirming { how, .. }) => progress.confirms(how),
         None if sweep.record().manifest.confirm.is_some() => {
-            context = context.with_next(follow::decide(progress.clone()));
+            context = context
+                .with_next(follow::decide(progress.clone(), sweep.folder().path().to_owned()));
         }
         None => {}
     }
@@ -116,7 +117,8 @@ pub(super) async fn run(
     if predicts {
         super::prediction::say(&sweep.record().manifest, &progress);
     }
-    for warning in &grid.warnings {
+    // What the budget leaves for the grid's own launches is nothing to a confirmation by hand.
+    for warning in grid.warnings.iter().filter(|it| predicts || !it.of_budget) {
         progress.warn(&warning.message);
     }
     for line in sweep.too_long(&context) {

@@ -10,6 +10,7 @@ use super::error::Findings;
 use super::estimate::{Estimate, mean_gpus};
 use super::{Grid, hosts, inert_flags, plan, some, unmeasured};
 
+use crate::clean::counted;
 use crate::configuration::Configuration;
 use crate::metric::Scale;
 use crate::strategy::confirm::FIRST_LOOK;
@@ -130,7 +131,7 @@ fn budget(grid: &Grid, findings: &mut Findings) {
     for (part, (least, most)) in estimate.begun_within(grid) {
         let mut limit = match part {
             Part::Time => spoken(limits.seconds.unwrap_or_default() as f64),
-            Part::Launches => launches_of(limits.besides.launches.unwrap_or_default()),
+            Part::Launches => counted(limits.besides.launches.unwrap_or_default(), "launch"),
             Part::GpuHours => {
                 format!("{} GPU hours", limits.besides.gpu_hours.unwrap_or_default())
             }
@@ -139,7 +140,7 @@ fn budget(grid: &Grid, findings: &mut Findings) {
             limit.push_str(" that `confirm` leaves the strategy");
         }
         if let Some(message) = too_short(grid, &estimate, part, &limit, (least, most)) {
-            findings.warning(grid.places.budget.as_ref(), message);
+            findings.warning_of_budget(grid.places.budget.as_ref(), message);
         }
     }
 }
@@ -160,7 +161,7 @@ fn confirmation(grid: &Grid, findings: &mut Findings) {
     };
     if let Some(none) = none {
         let kept = if grid.limits().is_empty() { "" } else { "; its share of the budget is kept" };
-        findings.warning(place, format!("{none}; nothing will be confirmed{kept}"));
+        findings.warning_of_budget(place, format!("{none}; nothing will be confirmed{kept}"));
         return;
     }
     let kept = grid.limits().reserve(confirm);
@@ -176,17 +177,13 @@ fn confirmation(grid: &Grid, findings: &mut Findings) {
         hours.map(|it| fits(it, launch * gpus)),
     ];
     let Some(begun) = within.into_iter().flatten().min().filter(|it| *it < fewest) else { return };
-    findings.warning(
+    findings.warning_of_budget(
         place,
         format!(
             "a confirmation looks at its gain after {fewest} launches, and its reserve allows at most {begun}: \
              unless the strategy leaves some of its own, it ends before that; raise `share`, or `budget`"
         ),
     );
-}
-
-fn launches_of(count: u32) -> String {
-    format!("{count} {}", if count == 1 { "launch" } else { "launches" })
 }
 
 /// What is said of a part of a budget within which so many launches are begun.

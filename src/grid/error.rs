@@ -103,6 +103,7 @@ pub(super) struct Finding {
     pub(super) message: String,
     pub(super) help: Option<String>,
     pub(super) span: Option<Span>,
+    pub(super) of_budget: bool,
 }
 
 impl Finding {
@@ -138,6 +139,11 @@ impl Findings {
 
     pub(super) fn warning(&mut self, span: Option<&Span>, message: impl Into<String>) {
         push(&mut self.warnings, span.cloned(), message.into());
+    }
+
+    /// A warning of what the budget allows.
+    pub(super) fn warning_of_budget(&mut self, span: Option<&Span>, message: impl Into<String>) {
+        push(&mut self.warnings, span.cloned(), message.into()).of_budget = true;
     }
 
     /// The errors with their text, if there are any.
@@ -176,6 +182,7 @@ impl Findings {
                     line: place.map(|(line, _)| line),
                     column: place.map(|(_, column)| column),
                     message: finding.message,
+                    of_budget: finding.of_budget,
                 }
             })
             .collect()
@@ -183,7 +190,7 @@ impl Findings {
 }
 
 fn push(into: &mut Vec<Finding>, span: Option<Span>, message: String) -> &mut Finding {
-    into.push(Finding { message, help: None, span });
+    into.push(Finding { message, help: None, span, of_budget: false });
     into.last_mut().expect("something was just pushed")
 }
 

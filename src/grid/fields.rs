@@ -94,6 +94,16 @@ impl<'n> Fields<'n> {
         match node.content {
             Content::Int(number) if (min..=max).contains(&number) => Some(number),
             _ => {
+                // A larger one was read as a decimal number, which has not all of its digits.
+                let is_larger = |number: f64| {
+                    number.is_finite() && number.fract() == 0.0 && number > max as f64
+                };
+                if matches!(node.content, Content::Float(number) if is_larger(number) || number >= i64::MAX as f64)
+                {
+                    let message = format!("`{name}` is too large: {max} is the largest");
+                    findings.error(&node.span, message);
+                    return None;
+                }
                 let bounds = if max == i64::MAX {
                     format!("{min} or more")
                 } else {

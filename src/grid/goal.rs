@@ -262,7 +262,7 @@ fn failure_bound(
         .error(
             &node.span,
             format!(
-                "no repeat keeps this: of {requests} requests the upper bound is at least {:.1} %",
+                "no repeat keeps this: of {requests} requests the upper bound is at least {:.1}%",
                 100.0 * least(requests)
             ),
         )
@@ -325,7 +325,7 @@ fn share(
     let Some(bound) = bound.filter(|bound| !(0.0..=1.0).contains(bound)) else { return };
     let message = format!("{reference} is a share, from 0 to 1, and `{name}` is {bound}");
     let help =
-        (1.0..=100.0).contains(&bound).then(|| format!("write {} for {bound} %", bound / 100.0));
+        (1.0..=100.0).contains(&bound).then(|| format!("write {} for {bound}%", bound / 100.0));
     // The other side of the range is a bound that does not bind.
     if (name == "min") == (bound > 1.0) {
         let error = findings.error(&node.span, format!("{message}: no value is within bounds"));

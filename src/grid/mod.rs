@@ -290,6 +290,9 @@ pub struct Warning {
     pub column: Option<usize>,
     /// What and why.
     pub message: String,
+    /// Whether it is about what the budget allows the launches that the grid asks for.
+    #[serde(skip)]
+    pub of_budget: bool,
 }
 
 /// One engine block of a grid.

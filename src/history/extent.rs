@@ -11,6 +11,7 @@ use super::HistoryError;
 use super::folder::Folder;
 use super::journal::{self, Entry, JournalError, Line};
 use super::record::SweepRecord;
+use super::spent::{self, Whose};
 use crate::grid::Window;
 use crate::strategy::Purpose;
 
@@ -144,10 +145,16 @@ impl Extent {
         let begun = record.unfinished_confirmation().is_some();
         let (all, of) = (done >= expected.high, expected.high.max(done));
         let of_least = record.manifest.strategy.chooses().then(|| expected.low.max(done));
+        let allowed = allowed(record, trials.len()).max(done);
         let extent = |state: State, confirmation: Option<Confirming>| {
             // It ended when nothing was left to choose from, not when the most was launched.
             let ended = state == State::Complete && of_least.is_some();
-            let (of, of_least) = if ended { (done, None) } else { (of, of_least) };
+            let (of, of_least) = match state {
+                _ if ended => (done, None),
+                // What the budget cut off is missing.
+                State::Complete | State::BudgetSpent => (of, of_least),
+                _ => (of.min(allowed), of_least.map(|least| least.min(allowed))),
+            };
             let confirmation = confirmation.or_else(|| pending(record, &state, &written));
             Self { done, of, of_least, state, confirmation, waits: None }
         };
@@ -167,6 +174,13 @@ impl Extent {
             _ => extent,
         }
     }
+}
+
+/// How many trials the strategy's budget of launches allows, where so many were begun or skipped.
+fn allowed(record: &SweepRecord, begun: usize) -> u32 {
+    let limit = record.manifest.strategy_limits().besides.launches;
+    let left = limit.map(|it| it.saturating_sub(spent::launches(record, Whose::Strategy)));
+    left.map_or(u32::MAX, |left| left.saturating_add(begun as u32))
 }
 
 /// The confirmation that the grid asks for, where the strategy's part is over and it was not
@@ -452,7 +466,7 @@ mod tests {
 
     #[test]
     fn a_sweep_that_ended_by_its_own_choice_lacks_nothing() {
-        let over = adaptive(14, true, "c1 is probably within 5 % of the best");
+        let over = adaptive(14, true, "c1 is probably within 5% of the best");
         assert_eq!((over.state.clone(), &*over.launches()), (State::Complete, "14 of 14"));
         let json = serde_json::to_value(&over).expect("JSON");
         assert_eq!((&json["of"], json.get("of_least")), (&14.into(), None));

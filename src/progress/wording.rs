@@ -1,6 +1,7 @@
 //! The words for when a sweep ends, and for a repeat. Pure.
 
 use jiff::{SignedDuration, ZonedDateTime};
+use vllm_grid::clean::counted;
 use vllm_grid::grid::plan::spoken;
 use vllm_grid::sweep::eta::{BudgetEnd, Eta, Source};
 
@@ -22,8 +23,7 @@ pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
     let source = match eta.source {
         Source::Measured => String::new(),
         Source::Earlier(runs) => {
-            let plural = if runs == 1 { "" } else { "s" };
-            format!(", as {runs} earlier run{plural} of this service took")
+            format!(", as {} of this service took", counted(runs, "earlier run"))
         }
         Source::Assumed => ": assumed, nothing is measured yet".to_owned(),
     };
@@ -35,7 +35,8 @@ pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
                 both => range(both, " to "),
             };
             let (end, left) = (at(now, seconds), spoken(seconds));
-            let begun = format!("after {begun} of {} launches", range(of, " to "));
+            let plural = if of.1 == 1 { "launch" } else { "launches" };
+            let begun = format!("after {begun} of {} {plural}", range(of, " to "));
             if is_chosen && low < seconds {
                 let first = at(now, low);
                 format!("ends between {first} and the budget's end at {end}, in {left}, {begun}")

@@ -27,6 +27,8 @@ pub(super) struct Shown {
     pub(super) star: bool,
     /// Launches and repeats.
     pub(super) numbers: bool,
+    /// Whether some launches have more repeats than others of the same configuration.
+    pub(super) uneven: bool,
     /// Repeats that failed.
     pub(super) lost: bool,
     /// The figures of the bounded metrics.
@@ -181,19 +183,15 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
             format!("every value of {metric} is 0: nothing was counted, and the order says nothing")
         }
         Finding::Chosen(chosen) => {
-            return (chosen.unclaimed > 0).then(|| {
-                format!(
-                    "(rank): place by mean alone, in no claim: launched fewer than {} times",
-                    chosen.claimed_from
-                )
-            });
+            return (chosen.unclaimed > 0).then(|| few_launches(chosen.claimed_from));
         }
         Finding::NothingDecided { causes } => causes.iter().join("; "),
         Finding::Baseline { configuration } => {
             format!("{}baseline: {configuration}", if shown.star { "* " } else { "" })
         }
         Finding::Intervals(source) if shown.numbers => {
-            format!("n: launches x repeats; [95%]: interval {}", interval(source))
+            let uneven = if shown.uneven { ", or launches:all repeats" } else { "" };
+            format!("n: launches x repeats{uneven}; [95%]: interval {}", interval(source))
         }
         Finding::Intervals(source) => format!("[95%]: interval {}", interval(source)),
         Finding::VarianceAssumed(variance) => format!("~ assumed: {}", assumed(variance)),
@@ -223,6 +221,11 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
             format!("{configuration} is also {}", aliases.join(", "))
         }
     })
+}
+
+/// What a rank in brackets means.
+pub(super) fn few_launches(claimed_from: usize) -> String {
+    format!("(rank): launched fewer than {claimed_from} times: place by mean alone, in no claim")
 }
 
 /// `-17% [-21%, -12%]` of a ratio, `+12 [-3, 27]` of a difference.

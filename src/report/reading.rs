@@ -5,6 +5,7 @@
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, gain, glued};
 use super::{front, no_claim, not_confirmed, reading_next, reading_trust};
+use crate::clean;
 use crate::history::extent::{Confirming, Extent, State};
 use crate::history::launch::FailureClass;
 use crate::metric::Constraint;
@@ -296,7 +297,7 @@ fn use_it(block: &mut Block, reading: &Reading, choice: &Choice) {
     let reasons = if choice.all_zero {
         format!("every value of {} is 0: there is no best mean", spoken::metric(&reading.metric))
     } else {
-        reasons(choice)
+        reasons(choice, &reading.run)
     };
     if !reasons.is_empty() {
         block.put("USE", &[reasons]);
@@ -323,15 +324,17 @@ fn arguments(launch: &Varied) -> Vec<String> {
 }
 
 /// Why this one.
-fn reasons(choice: &Choice) -> String {
+fn reasons(choice: &Choice, run: &str) -> String {
     let near = choice.p_within_5_percent.filter(|_| choice.of > 1);
-    let near = near.map(|p| format!("within 5% of the best with probability {p:.2}"));
+    let near =
+        near.map(|p| format!("within 5% of the best with probability {}", number::probability(p)));
     let why = if let Some(PassedOver { configuration, launches }) = &choice.passed_over {
         let ahead = spoken::name_of(configuration);
-        let plural = if *launches == 1 { "" } else { "es" };
-        let launches = glued(&format!("{launches} launch{plural}"));
+        let launches = glued(&clean::counted(*launches, "launch"));
         let how = choice.gain.as_ref().map(|_| {
-            format!(" ({} confirms it)", glued(&format!("`--configuration {configuration}`")))
+            let (run, named) = (shell_words::quote(run), shell_words::quote(configuration));
+            let command = format!("`vllm-grid confirm {run} --configuration {named}`");
+            format!(" ({} confirms it)", glued(&spoken::clean(&command)))
         });
         Some(format!(
             "the best mean of those with enough launches or in the last duels; {ahead} is ahead by \
@@ -402,16 +405,13 @@ fn failed(block: &Block, group: &FailedGroup) -> String {
         None => listed(&group.configurations),
     };
     let count = match (group.lived, group.repeats) {
-        (Some(it), _) if group.ranked => {
-            glued(&format!("{} of {} launches lived", it.lived, it.launches))
-        }
-        (_, Some(1)) if group.ranked => glued("1 repeat"),
-        (_, Some(repeats)) if group.ranked => glued(&format!("{repeats} repeats")),
+        (Some(it), _) if group.ranked => glued(&lived(it.lived, it.launches)),
+        (_, Some(repeats)) if group.ranked => glued(&clean::counted(repeats, "repeat")),
         _ => {
-            let plural = if group.of == 1 { "" } else { "s" };
-            let of = glued(&format!("{} of {} configuration{plural}", group.count(), group.of));
+            let of = clean::counted(group.of, "configuration");
+            let of = glued(&format!("{} of {of}", group.count()));
             let some = group.lived.filter(|it| it.lived > 0);
-            let some = some.map(|it| format!("{} of {} launches lived", it.lived, it.launches));
+            let some = some.map(|it| lived(it.lived, it.launches));
             some.map_or(of.clone(), |some| format!("{of}, {}", glued(&some)))
         }
     };
@@ -426,6 +426,10 @@ fn failed(block: &Block, group: &FailedGroup) -> String {
         cause(block, &group.cause)
     };
     format!("{names}: {cause} ({count}){advice}")
+}
+
+fn lived(lived: u32, launches: u32) -> String {
+    format!("{lived} of {} lived", clean::counted(launches, "launch"))
 }
 
 fn listed(names: &[String]) -> String {

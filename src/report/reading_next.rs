@@ -3,13 +3,14 @@
 
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, glued};
+use crate::clean::counted;
 use crate::results::reading::Reading;
 use crate::results::reading::next::{Change, NextStep};
 
 pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
     let mut changes: Vec<String> = Vec::new();
     // What follows can be done in place of it.
-    let confirms = reading.next.iter().any(|it| matches!(it, NextStep::Confirm { .. }));
+    let mut confirms = false;
     for step in &reading.next {
         match step {
             NextStep::Recover { run } => {
@@ -17,18 +18,31 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
                 command(block, label, vec!["recover".to_owned(), word(run)], Some(remark));
             }
             NextStep::Change { change } if confirms => {
-                let change = self::change(block, change);
+                let change = self::change(block, reading, change);
                 changes.push(format!("Or choose by more launches: {}", lower(&change)));
             }
-            NextStep::Change { change } => changes.push(self::change(block, change)),
-            NextStep::Sweep { grid } => sweep(block, label, &changes, grid.as_deref()),
+            NextStep::Change { change } => changes.push(self::change(block, reading, change)),
+            NextStep::Sweep { grid } => {
+                sweep(block, label, &changes, grid.as_deref());
+                changes.clear();
+                confirms = true;
+            }
             NextStep::Apply { run } => {
                 command(block, label, vec!["apply".to_owned(), word(run)], None);
             }
             NextStep::UseFlags => {
                 block.put(label, &["Launch vLLM with the flags above.".to_owned()]);
             }
-            NextStep::Confirm { run, configuration, baseline, claim, hours, goes_on } => {
+            NextStep::Confirm { run, configuration, baseline, claim, hours, goes_on, again } => {
+                let or = || "Or compare it with another configuration:".to_owned();
+                let first = confirms.then(or).or_else(|| {
+                    (!changes.is_empty()).then(|| format!("{}, then:", changes.join(" ")))
+                });
+                if let Some(first) = first {
+                    block.put(label, &[first]);
+                }
+                changes.clear();
+                confirms = true;
                 let named = configuration.as_ref();
                 let named = named.map(|name| format!("--configuration {}", word(name)));
                 let baseline = baseline.as_ref().map(|name| format!("--baseline {}", word(name)));
@@ -36,7 +50,8 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
                 let time = if *goes_on { Some(glued("continues")) } else { time };
                 let claim = claim.map(|claim| format!("--claim {}%", (claim * 1e4).round() / 1e2));
                 let words = ["confirm".to_owned(), word(run)].into_iter();
-                let words = words.chain(named).chain(baseline).chain(claim);
+                let again = again.then(|| "--again".to_owned());
+                let words = words.chain(named).chain(baseline).chain(claim).chain(again);
                 command(block, label, words.collect(), time);
             }
             NextStep::Resume { run, left, confirmation } => {
@@ -56,11 +71,8 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
 }
 
 fn are_left(left: u32) -> String {
-    glued(&if left == 1 {
-        "1 launch is left".to_owned()
-    } else {
-        format!("{left} launches are left")
-    })
+    let are = if left == 1 { "is" } else { "are" };
+    glued(&format!("{} {are} left", counted(left, "launch")))
 }
 
 /// `vllm-grid confirm RUN    (about 2.5 h)`.
@@ -83,15 +95,23 @@ fn sweep(block: &mut Block, label: &'static str, changes: &[String], grid: Optio
     }
 }
 
-fn change(block: &Block, change: &Change) -> String {
+fn change(block: &Block, reading: &Reading, change: &Change) -> String {
+    // The grid may name no strategy: then there is no place yet where it could be written.
+    let strategy = reading.trust.chosen.as_ref().map_or("grid", |it| it.strategy);
+    let of_strategy = |key: &str| glued(&format!("`strategy: {{{strategy}: {{{key}: ...}}}}`"));
     match change {
         Change::Launches { launches } => {
             format!("Set `launches:{GLUE}{launches}` or more in the grid")
         }
         Change::Warmup => "Raise `warmup` in the grid".to_owned(),
         Change::Budget => "Raise `budget` in the grid".to_owned(),
-        Change::MaxLaunches => "Raise `max-launches` in the grid".to_owned(),
-        Change::Probability { asked } => format!("Raise `probability` above {asked} in the grid"),
+        Change::MaxLaunches => {
+            format!("Raise `max-launches` in the grid ({})", of_strategy("max-launches"))
+        }
+        Change::Probability { asked } => format!(
+            "Raise `probability` above {asked} in the grid ({})",
+            of_strategy("probability")
+        ),
         Change::Disturbance { launches: Some(launches) } => format!(
             "Stop what else uses the machine, set `launches:{GLUE}{launches}` or more in the grid"
         ),
@@ -107,6 +127,10 @@ fn change(block: &Block, change: &Change) -> String {
             format!("{}{} in the grid", first.unwrap_or_default(), letters.as_str())
         }
         Change::Failures => "Correct what FAILED names".to_owned(),
+        Change::Values { configuration } => format!(
+            "Correct what {} fails by, as its launches' engine.log says",
+            spoken::name_of(configuration)
+        ),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, glued, plain_sentence};
+use crate::clean::counted;
 use crate::results::chosen::Chosen;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
+use crate::results::number;
 use crate::results::reading::next::MOST_LAUNCHES;
 use crate::results::reading::{NoDecision, Reading, Statement, Trust};
 
@@ -40,12 +42,11 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     }
     for missing in trust.missing.iter().filter(|it| Some(&it.metric) != cause) {
         add(vec![format!(
-            "{} is missing in {} repeat{}, of {} of {} configurations.",
+            "{} is missing in {}, of {} of {}.",
             spoken::metric(&missing.metric),
-            missing.repeats,
-            if missing.repeats == 1 { "" } else { "s" },
+            counted(missing.repeats, "repeat"),
             missing.configurations.len(),
-            missing.of
+            counted(missing.of, "configuration")
         )]);
     }
 }
@@ -65,9 +66,13 @@ fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
         ));
     }
     let wanted = gain.claim * 50.0;
-    if !gain.is_result() {
-        let pairs = if gain.pairs == 1 { "pair" } else { "pairs" };
-        sentences.push(format!("The confirmation is not over ({} {pairs} so far).", gain.pairs));
+    if gain.can_go_on() {
+        let pairs = counted(gain.pairs, "pair");
+        sentences.push(format!("The confirmation is not over ({pairs} so far)."));
+    } else if !gain.is_result() {
+        let why = gain.why_ended().unwrap_or_default();
+        sentences
+            .push(format!("The confirmation ended without a result: {}.", spoken::clean(&why)));
     } else if !gain.is_precise() {
         sentences.push(format!("It ended before the interval was within {wanted:.0}%."));
     }
@@ -93,13 +98,11 @@ fn before(earlier: &[ConfirmedGain]) -> Vec<String> {
 fn design(trust: &Trust) -> Vec<String> {
     let Some((least, most)) = trust.launches else { return Vec::new() };
     let launches = match (least, most) {
-        (1, 1) => "1 launch".to_owned(),
-        (least, most) if least == most => format!("{least} launches"),
+        (least, most) if least == most => counted(least, "launch"),
         (least, most) => format!("{least} to {most} launches"),
     };
     let repeats = match trust.repeats {
-        Some(1) => " x 1 repeat".to_owned(),
-        Some(repeats) => format!(" x {repeats} repeats"),
+        Some(repeats) => format!(" x {}", counted(repeats, "repeat")),
         None => String::new(),
     };
     let design = format!("{launches}{repeats}.");
@@ -194,8 +197,8 @@ fn machine(machine: &MachineReport, trust: &Trust) -> Vec<String> {
             } else {
                 "Between launches the machine is"
             };
-            let p = machine.p_calm;
-            let calm = format!("{subject} not shown to have moved (calm with probability {p:.2}).");
+            let p = number::probability(machine.p_calm);
+            let calm = format!("{subject} not shown to have moved (calm with probability {p}).");
             std::iter::once(calm).chain(limits).collect()
         }
         // What cannot be seen is a limit of the design, which says what to do.
@@ -249,9 +252,9 @@ fn limit(limit: &DesignLimit) -> String {
                 .to_owned()
         }
         DesignLimit::FewLaunches { launches } => {
-            let plural = if *launches == 1 { "" } else { "es" };
+            let launches = counted(*launches, "launch");
             format!(
-                "{launches} launch{plural} of each cannot show jumps of the machine: launch 3 \
+                "{launches} of each cannot show jumps of the machine: launch 3 \
                  times or more."
             )
         }

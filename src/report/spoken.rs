@@ -19,9 +19,6 @@ const NAME: usize = 60;
 /// Columns of a sentence from outside at most.
 const SENTENCE: usize = 240;
 
-/// From this ratio on a factor says more than per cent.
-const FACTOR: f64 = 2.5;
-
 /// `median TTFT at 8 in flight`.
 pub(super) fn metric(metric: &MetricRef) -> String {
     let name = name(&metric.name);
@@ -91,25 +88,8 @@ fn is_one(ratio: f64) -> bool {
 
 /// A ratio as a change with its interval.
 pub(super) fn change(ratio: f64, interval: Interval) -> String {
-    let ends = [ratio, interval.low, interval.high];
-    let distinct = |write: &dyn Fn(f64, usize) -> String| {
-        let apart =
-            |decimals: &usize| write(interval.low, *decimals) != write(interval.high, *decimals);
-        let decimals = (0..3).find(apart).unwrap_or(0);
-        ends.map(|it| write(it, decimals))
-    };
-    let [value, low, high] = if ratio >= FACTOR {
-        distinct(&|it, decimals| {
-            if number::is_huge(it) {
-                format!("x{it:.2e}")
-            } else {
-                format!("x{it:.0$}", decimals + 1)
-            }
-        })
-    } else {
-        distinct(&|it, decimals| percent(it, decimals))
-    };
-    glued(&format!("{value} [{low}, {high}]"))
+    let text = number::factor(ratio, interval);
+    glued(&text.unwrap_or_else(|| number::distinct(ratio, interval, &percent)))
 }
 
 /// `+6%`; no sign of nothing.

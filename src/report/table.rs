@@ -56,6 +56,7 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize, exported: 
         confirmed: any_confirmed(ranking),
         star: true,
         numbers: layout.shown.numbers,
+        uneven: ranking.rows.iter().any(|row| numbers(row).contains(':')),
         lost: layout.shown.lost,
         bounds: bounds.is_some(),
     };

@@ -28,19 +28,21 @@ pub enum Refusal {
     Name(#[from] confirmable::Refusal),
     /// The result is to keep the baseline.
     #[error(
-        "the result is to keep `{baseline}`{unconfirmed}: `--configuration NAME` applies another \
-         configuration all the same"
+        "the result is to keep `{baseline}`{}",
+        unconfirmed.as_ref().map_or_else(String::new, |it| {
+            format!(", and the gain of the candidate `{it}` is unconfirmed")
+        })
     )]
     Keep {
         /// The baseline.
         baseline: String,
         /// The candidate, where there is one that is not confirmed.
-        unconfirmed: String,
+        unconfirmed: Option<String>,
     },
     /// Nothing is confirmed, and the baseline is not to be kept either.
     #[error(
         "nothing is to be deployed by the result: `{candidate}` is not confirmed, and `{baseline}` \
-         {why}; `--configuration NAME` applies a configuration all the same"
+         {why}"
     )]
     NotKept {
         /// The baseline.
@@ -51,22 +53,13 @@ pub enum Refusal {
         candidate: String,
     },
     /// The gain comes from the launches that chose the candidate.
-    #[error(
-        "the gain of `{0}` is unconfirmed: `vllm-grid confirm RUN` measures it on fresh launches; \
-         `--configuration {0}` applies it all the same"
-    )]
+    #[error("the gain of `{0}` is unconfirmed")]
     Unconfirmed(String),
     /// There is nothing that it was compared with.
-    #[error(
-        "no gain is shown, since nothing was compared with a baseline: `--configuration NAME` applies \
-         a configuration all the same (`vllm-grid report` has the ranking)"
-    )]
+    #[error("no gain is shown, since nothing was compared with a baseline")]
     NoBaseline,
     /// Nothing is decided.
-    #[error(
-        "nothing is decided: `vllm-grid report` says why and what to do; `--configuration NAME` \
-         applies a configuration that was measured all the same"
-    )]
+    #[error("nothing is decided")]
     Undecided,
     /// It failed.
     #[error("`{configuration}` is not applied: {reason}")]
@@ -76,6 +69,41 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
+}
+
+impl Refusal {
+    /// The commands that do what a person may want all the same; `run` is the sweep's folder as a
+    /// command takes it.
+    pub fn advice(&self, run: &str) -> Option<String> {
+        let apply = |name: &str| {
+            format!("`vllm-grid apply {run} --configuration {}`", shell_words::quote(name))
+        };
+        let confirm = || format!("`vllm-grid confirm {run}` measures it on fresh launches; ");
+        let report = format!("`vllm-grid report {run}`");
+        Some(match self {
+            Self::Name(refusal) => return refusal.advice(run),
+            Self::Keep { unconfirmed, .. } => {
+                let first = unconfirmed.as_ref().map_or_else(String::new, |_| confirm());
+                format!("{first}{} applies another configuration all the same", apply("NAME"))
+            }
+            Self::NotKept { .. } => {
+                format!("{} applies a configuration all the same", apply("NAME"))
+            }
+            Self::Unconfirmed(name) => {
+                format!("{}{} applies it all the same", confirm(), apply(name))
+            }
+            Self::NoBaseline => format!(
+                "{report} has the ranking; {} applies a configuration all the same",
+                apply("NAME")
+            ),
+            Self::Undecided => format!(
+                "{report} says why and what to do; {} applies a configuration that was measured all \
+                 the same",
+                apply("NAME")
+            ),
+            Self::Failed { .. } => return None,
+        })
+    }
 }
 
 /// The configuration to deploy.
@@ -138,12 +166,7 @@ fn open(configuration: &str, metrics: &[MetricRef]) -> Option<String> {
 fn by_result(reading: &Reading) -> Result<Chosen, Refusal> {
     let keep = |baseline: &str, candidate: Option<&String>| Refusal::Keep {
         baseline: baseline.to_owned(),
-        unconfirmed: candidate.map_or_else(String::new, |name| {
-            format!(
-                ", and the gain of the candidate `{name}` is unconfirmed (`vllm-grid confirm RUN` \
-                 measures it on fresh launches)"
-            )
-        }),
+        unconfirmed: candidate.cloned(),
     };
     Err(match &reading.result {
         Statement::Better { configuration, confirmed: true, open: metrics, .. } => {

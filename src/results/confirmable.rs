@@ -41,10 +41,7 @@ pub enum Refusal {
         help: String,
     },
     /// The grid names no baseline.
-    #[error(
-        "the grid names no baseline, so there is nothing to compare with: name a configuration by \
-         --baseline NAME ({names})"
-    )]
+    #[error("the grid names no baseline, so there is nothing to compare with; there are {names}")]
     NoBaseline {
         /// The names that there are.
         names: String,
@@ -53,10 +50,7 @@ pub enum Refusal {
     #[error("`{0}` is what it would be compared with: name another configuration")]
     IsBaseline(String),
     /// The ranking's candidate is the baseline.
-    #[error(
-        "nothing better than the baseline `{0}` was found, so there is nothing to confirm; \
-         --configuration NAME confirms another configuration all the same"
-    )]
+    #[error("nothing better than the baseline `{0}` was found, so there is nothing to confirm")]
     NothingBetter(String),
     /// Both ran as one.
     #[error("`{name}` ran as `{counted_as}`: both are one configuration, so name that one")]
@@ -67,16 +61,12 @@ pub enum Refusal {
         counted_as: String,
     },
     /// There is no candidate.
-    #[error(
-        "nothing could be ranked, so there is no candidate: `vllm-grid report` says why; \
-         --configuration NAME confirms a configuration all the same"
-    )]
+    #[error("nothing could be ranked, so there is no candidate")]
     NothingRanked,
     /// Whether the ranking's candidate keeps a bound is not known.
     #[error(
         "`{name}` leads, but whether it keeps its bounds is not known from {launches} of the 3 \
-         launches that this takes: nothing is confirmed; --configuration NAME confirms it all the \
-         same"
+         launches that this takes: nothing is confirmed"
     )]
     BoundOpen {
         /// The candidate.
@@ -90,6 +80,33 @@ pub enum Refusal {
          `launches` in the grid make the ranking itself more precise"
     )]
     NoRatio(MetricRef),
+}
+
+impl Refusal {
+    /// The command that does what a person may want all the same; `run` is the sweep's folder as a
+    /// command takes it.
+    pub fn advice(&self, run: &str) -> Option<String> {
+        let named = |option: &str, name: &str| {
+            format!("`vllm-grid confirm {run} --{option} {}`", shell_words::quote(name))
+        };
+        Some(match self {
+            Self::NoBaseline { .. } => {
+                format!("{} compares with another configuration", named("baseline", "NAME"))
+            }
+            Self::NothingBetter(_) => format!(
+                "{} confirms another configuration all the same",
+                named("configuration", "NAME")
+            ),
+            Self::NothingRanked => format!(
+                "`vllm-grid report {run}` says why; {} confirms a configuration all the same",
+                named("configuration", "NAME")
+            ),
+            Self::BoundOpen { name, .. } => {
+                format!("{} confirms it all the same", named("configuration", name))
+            }
+            _ => return None,
+        })
+    }
 }
 
 /// The pair that was asked for: the ranking's candidate and the grid's baseline, where

@@ -63,6 +63,9 @@ pub struct ConfirmedGain {
     pub ended: Option<Ended>,
     /// Why it was over before it was continued; `None` where it was not.
     pub earlier: Option<Ended>,
+    /// Which of both gave no values any more, where it ended since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without_values: Vec<String>,
     /// What the machine did meanwhile.
     pub machine: Option<MachineReport>,
     /// The candidate's bounded metrics by these launches; by those of the sweep, or of its
@@ -164,9 +167,11 @@ fn gain(
     let ended = confirmation.ended.or(confirmation.earlier);
     let gave_nothing =
         |arm: &Arm<'_>| case.as_deref().is_some_and(|it| is_failing(arm, metric, it));
+    let is_failing = ended == Some(Ended::Failing);
     // One of both fails: the candidate, unless it is the other one alone.
-    let fails =
-        ended == Some(Ended::Failing) && (gave_nothing(&arms[0]) || !gave_nothing(&arms[1]));
+    let fails = is_failing && (gave_nothing(&arms[0]) || !gave_nothing(&arms[1]));
+    let failing = arms.iter().filter(|arm| is_failing && gave_nothing(arm));
+    let without_values = failing.map(|arm| arm.configuration.name.clone()).collect();
     Some(ConfirmedGain {
         number,
         candidate: asked.candidate.clone(),
@@ -183,6 +188,7 @@ fn gain(
         complete: confirmation.ended.is_some_and(Ended::is_final),
         ended: confirmation.ended,
         earlier: confirmation.earlier,
+        without_values,
         machine: level.map(|level| level.report(&[0, 1], Some(1))),
         bounds: bounds(sweep, &arms, known),
         unfit: gate_failed(sweep, &known_arm(sweep, &arms[0], number))
@@ -269,11 +275,30 @@ fn pairs(arms: &[Arm<'_>; 2]) -> u32 {
 
 impl ConfirmedGain {
     /// Whether there is a result: it came to an end, now or before it was continued, and has a
-    /// gain from at least three launches of each, or a gate failed.
+    /// gain from at least three launches of each, or shows that the candidate is not to serve.
     pub fn is_result(&self) -> bool {
-        let enough = self.launches.candidate.min(self.launches.baseline) >= SEPARABLE;
-        let gate = matches!(self.unfit, Some(Unfit::GateFailed { .. }));
-        self.ended.or(self.earlier).is_some() && (gate || self.effect.is_some() && enough)
+        let gain = self.effect.is_some() && self.has_enough();
+        self.ended.or(self.earlier).is_some() && (self.unfit.is_some() || gain)
+    }
+
+    /// Whether both gave values in as many launches as a gain takes.
+    fn has_enough(&self) -> bool {
+        self.launches.candidate.min(self.launches.baseline) >= SEPARABLE
+    }
+
+    /// Whether it has no result, and further launches may bring one.
+    pub fn can_go_on(&self) -> bool {
+        !self.is_result() && matches!(self.ended, None | Some(Ended::Budget))
+    }
+
+    /// Why it ended, by name where one of both gave no values.
+    pub fn why_ended(&self) -> Option<String> {
+        let ended = self.ended?;
+        Some(match (ended, self.without_values.as_slice()) {
+            (Ended::Failing, [name]) => format!("{name} gave no values any more"),
+            (Ended::Failing, [_, _]) => "both gave no values any more".to_owned(),
+            _ => ended.to_string(),
+        })
     }
 
     /// What it comes to.
@@ -341,6 +366,9 @@ impl fmt::Display for ConfirmedGain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { candidate, baseline, .. } = self;
         let launches = format!("{} + {} launches", self.launches.candidate, self.launches.baseline);
+        if !self.is_result() {
+            return self.without_result(f, &launches);
+        }
         let Some(gain) = self.percent() else {
             write!(f, "{candidate} against {baseline}: not confirmed, no gain after {launches}")?;
             self.unfit.iter().try_for_each(|it| write!(f, "; {candidate} {it}"))?;
@@ -354,40 +382,61 @@ impl fmt::Display for ConfirmedGain {
                 write!(f, "{candidate} is better than {baseline}, confirmed on fresh launches")?;
             }
             Standing::Unfit => write!(f, "{candidate} against {baseline}, not confirmed")?,
-            Standing::BreaksABound | Standing::NotShown => {
-                write!(f, "{candidate} is not confirmed to be better than {baseline}")?;
-            }
-            Standing::Unfinished => write!(f, "{candidate} against {baseline}, not finished")?,
+            _ => write!(f, "{candidate} is not confirmed to be better than {baseline}")?,
         }
         write!(f, ": {gain} ({launches})")?;
         self.unfit.iter().try_for_each(|it| write!(f, "; {candidate} {it}"))?;
-        if self.is_result() {
-            for bounded in self.broken() {
-                write!(f, "; broken is the bound of {bounded}")?;
-            }
-            for bounded in self.open() {
-                write!(f, "; not shown to be within the bound of {bounded}")?;
-            }
+        for bounded in self.broken() {
+            write!(f, "; broken is the bound of {bounded}")?;
+        }
+        for bounded in self.open() {
+            write!(f, "; not shown to be within the bound of {bounded}")?;
         }
         self.end(f)
     }
 }
 
 impl ConfirmedGain {
+    /// What is to be known where there is no result: that it ended, or that it is too short for one
+    /// or not finished.
+    fn without_result(&self, f: &mut fmt::Formatter<'_>, launches: &str) -> fmt::Result {
+        let Self { candidate, baseline, .. } = self;
+        write!(f, "{candidate} against {baseline}: ")?;
+        match (self.why_ended(), self.percent()) {
+            (Some(why), _) if !self.can_go_on() => {
+                write!(f, "ended without a result after {launches}: {why}")
+            }
+            (why, Some(gain)) if self.has_enough() => {
+                write!(f, "not finished: {gain} ({launches}); {}", stopped(why))
+            }
+            (why, _) => write!(
+                f,
+                "too short to say anything ({launches}, of which a gain takes {SEPARABLE} + \
+                 {SEPARABLE} at the least); {}",
+                stopped(why)
+            ),
+        }
+    }
+
     /// Why it ended, where that is not as it was asked for.
     fn end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ended {
             Some(Ended::Precise) => Ok(()),
+            // Said already, of the candidate.
+            Some(Ended::Failing) if self.unfit == Some(Unfit::Failing) => Ok(()),
             Some(ended) => {
                 let half = number::whole_percent(self.claim / 2.0);
-                write!(f, "; {ended} before the interval was within {half}")
+                let why = self.why_ended().unwrap_or_else(|| ended.to_string());
+                write!(f, "; {why} before the interval was within {half}")
             }
-            None if self.earlier.is_some() => {
-                write!(f, "; continued for a narrower interval, which is not reached yet")
-            }
-            None => write!(f, "; interrupted, or still running"),
+            None => write!(f, "; continued for a narrower interval, which is not reached yet"),
         }
     }
+}
+
+/// Why one is not finished.
+fn stopped(why: Option<String>) -> String {
+    why.unwrap_or_else(|| "interrupted, or still running".to_owned())
 }
 
 impl fmt::Display for Unfit {

@@ -75,9 +75,46 @@ pub(crate) fn whole_percent(fraction: f64) -> String {
     }
 }
 
+/// A probability with two digits, and never as certain: `0.97`, `above 0.99`.
+pub(crate) fn probability(p: f64) -> String {
+    match p {
+        _ if p < 0.005 => "below 0.01".to_owned(),
+        _ if p >= 0.995 => "above 0.99".to_owned(),
+        _ => format!("{p:.2}"),
+    }
+}
+
+/// From this ratio on a factor says more than per cent.
+pub(crate) const FACTOR: f64 = 2.5;
+
+/// A ratio with its interval, in the one form that all outputs have: `x6.3 [x5.1, x7.9]` where a
+/// factor says more than per cent.
+pub(crate) fn factor(ratio: f64, interval: Interval) -> Option<String> {
+    let write = |it: f64, decimals: usize| {
+        if is_huge(it) { format!("x{it:.2e}") } else { format!("x{it:.0$}", decimals + 1) }
+    };
+    (ratio >= FACTOR).then(|| distinct(ratio, interval, &write))
+}
+
+/// With as many decimals, up to two, as the ends of the interval differ in.
+pub(crate) fn distinct(
+    ratio: f64,
+    interval: Interval,
+    write: &dyn Fn(f64, usize) -> String,
+) -> String {
+    let apart =
+        |decimals: &usize| write(interval.low, *decimals) != write(interval.high, *decimals);
+    let decimals = (0..3).find(apart).unwrap_or(0);
+    let [value, low, high] = [ratio, interval.low, interval.high].map(|it| write(it, decimals));
+    format!("{value} [{low}, {high}]")
+}
+
 /// A ratio as a change: `+41% [+36%, +46%]`; with a decimal where the interval would vanish,
 /// and where the change is below 1 %.
 pub(crate) fn percent(ratio: f64, interval: Interval) -> String {
+    if let Some(factor) = factor(ratio, interval) {
+        return factor;
+    }
     let change = |ratio: f64| (ratio - 1.0) * 100.0;
     let narrow = change(interval.high) - change(interval.low) < 3.0;
     let small = (0.05..1.0).contains(&change(ratio).abs());
@@ -197,5 +234,13 @@ mod tests {
             assumed: true,
         };
         assert_eq!(estimate(&figure, "ms"), "214 ms ~[205, 224]");
+    }
+
+    #[test]
+    fn no_probability_is_certain() {
+        let all = [0.0, 0.0049, 0.005, 0.97, 0.994, 0.996, 1.0].map(probability);
+        let expected =
+            ["below 0.01", "below 0.01", "0.01", "0.97", "0.99", "above 0.99", "above 0.99"];
+        assert_eq!(all, expected);
     }
 }

@@ -109,8 +109,8 @@ impl Ranking {
         }
     }
 
-    /// The candidate's last confirmation, where it has no result yet.
-    pub fn pending(&self) -> Option<&ConfirmedGain> {
+    /// The candidate's last confirmation, where it has no result, or none yet.
+    pub fn without_result(&self) -> Option<&ConfirmedGain> {
         let candidate = &self.decision.as_ref()?.candidate.configuration;
         let last = self.confirmations().rfind(|it| it.candidate == *candidate);
         last.filter(|it| !it.is_result())
@@ -160,9 +160,23 @@ impl Ranking {
             .is_none_or(|it| launches().is_some_and(|launches| launches >= it.claimed_from))
     }
 
-    /// Whether a row is what to take, or to confirm.
+    /// Whether a row is what the launches of the sweep itself choose.
     pub fn is_candidate(&self, row: &RankedConfiguration) -> bool {
         self.decision.as_ref().is_some_and(|it| it.candidate.configuration == row.name)
+    }
+
+    /// What the result is about: the one of the confirmation that counts, or what to confirm.
+    pub fn subject(&self) -> Option<&str> {
+        let confirmed = self.confirmation().map(|it| it.candidate.as_str());
+        let chosen = || self.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+        confirmed.or_else(chosen)
+    }
+
+    /// The mark of a row that the result is about; `None` of another one.
+    pub fn mark(&self, row: &RankedConfiguration) -> Option<&'static str> {
+        let is_confirmed = || self.confirmation().is_some_and(ConfirmedGain::is_confirmed);
+        let is_subject = self.subject() == Some(row.name.as_str());
+        is_subject.then(|| if is_confirmed() { "confirmed" } else { "candidate" })
     }
 
     /// What keeps the comparison from being decided: a cause of each kind, those that overrule

@@ -450,8 +450,7 @@ fn place(
     let shared = verdict::listed(&group).replace(' ', "");
     for (place, &index) in (1..).zip(order) {
         rows[index].rank = Some(place);
-        let lone = index == first && others.iter().all(|&other| no_claim(other));
-        rows[index].rank_label = Some(if !others.is_empty() && (no_claim(index) || lone) {
+        rows[index].rank_label = Some(if objective.is_choosing() && objective.has_too_few(index) {
             format!("({place})")
         } else if group.contains(&place) && group.len() > 1 {
             shared.clone()

@@ -46,6 +46,8 @@ pub struct Place {
     /// Production that the run stopped and that is not proven since, where nobody works on the
     /// run: else it is stopped on purpose.
     pub production: Option<Unproven>,
+    /// Configurations that `confirm` refuses to launch, since they would fail again.
+    pub not_launched: Vec<String>,
     /// Whether the tables are in the sweep's folder: none is named that is not there.
     pub exported: bool,
 }
@@ -55,6 +57,9 @@ pub struct Place {
 pub struct Reading {
     /// Whether every figure is simulated.
     pub simulated: bool,
+    /// The sweep's folder, as a command takes it.
+    #[serde(skip)]
+    pub run: String,
     /// How far the sweep is, where something of it is missing.
     pub partial: Option<Extent>,
     /// Configurations without a value whose launch has no end. They have not failed.

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::clean::counted;
 use crate::history::journal::Entry;
 use crate::history::launch::{Behind, LaunchOutcome};
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
@@ -217,7 +218,7 @@ impl fmt::Display for BehindBest {
             Some(best) => write!(f, "the best so far {}", shown(*best, metric))?,
             None => write!(f, "the bar {}", shown(behind.bar, metric))?,
         }
-        write!(f, "): {} of {of} repeats", behind.repeats.min(*of))
+        write!(f, "): {} of {}", behind.repeats.min(*of), counted(*of, "repeat"))
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn gpus_now(samples: &[Sample]) -> Option<String> {
         }
     }
     let words = last.into_values().filter_map(|gpu| {
-        let utilization = gpu.utilization.map(|share| format!("at {:.0} %", 100.0 * share));
+        let utilization = gpu.utilization.map(|share| format!("at {:.0}%", 100.0 * share));
         let power = gpu.power_w.map(|watts| format!("{watts:.0} W"));
         let both: Vec<String> = utilization.into_iter().chain(power).collect();
         (!both.is_empty()).then(|| format!("GPU {} {}", gpu.index, both.join(", ")))

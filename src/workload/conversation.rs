@@ -202,14 +202,14 @@ const METRICS: &[Metric] = &[
         "ttft_slope_low",
         "ms/turn",
         Direction::Neutral,
-        "Lower end of the 95 % t interval of ttft_slope_ms_per_turn.",
+        "Lower end of the 95% t interval of ttft_slope_ms_per_turn.",
         CLOCK,
     ),
     conversation(
         "ttft_slope_high",
         "ms/turn",
         Direction::Neutral,
-        "Upper end of the 95 % t interval of ttft_slope_ms_per_turn.",
+        "Upper end of the 95% t interval of ttft_slope_ms_per_turn.",
         CLOCK,
     ),
     conversation(

@@ -279,7 +279,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "stop-at-saturation",
         kind: OptionKind::Switch,
-        help: "skip the cases above one that gained less than 5 % output throughput, or less than a quarter of what the load grew by where that is less, while the median E2E grew; those that a grid's objective or a constraint names are measured all the same (default true)",
+        help: "skip the cases above one that gained less than 5% output throughput, or less than a quarter of what the load grew by where that is less, while the median E2E grew; those that a grid's objective or a constraint names are measured all the same (default true)",
     },
 ];
 

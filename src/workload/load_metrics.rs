@@ -233,7 +233,7 @@ const FIGURES: [Metric; 32] = [
         "p99_send_lag_ms",
         "ms",
         Direction::Neutral,
-        "How late an open loop's requests were sent: 99th percentile; from 299 values on. Above max(1 ms, 5 % of the median TTFT) the repeat is void.",
+        "How late an open loop's requests were sent: 99th percentile; from 299 values on. Above max(1 ms, 5% of the median TTFT) the repeat is void.",
         CLOCK,
     )
     .on(Scale::Differences),
@@ -249,7 +249,7 @@ const FIGURES: [Metric; 32] = [
         "slot_idle_share",
         "share",
         Direction::Neutral,
-        "Share of a closed loop's time in which its slots had no request in flight, between the arrival of one's end and the send of the next. Above 1 %, and 5 ms before each request, the repeat is void: the client was the bottleneck.",
+        "Share of a closed loop's time in which its slots had no request in flight, between the arrival of one's end and the send of the next. Above 1%, and 5 ms before each request, the repeat is void: the client was the bottleneck.",
         CLOCK,
     ),
     load(

@@ -41,7 +41,11 @@ fn a_candidate_is_confirmed_on_fresh_launches_in_the_same_run_also_after_a_stop(
     assert!(last.starts_with("confirmation 1: prefix is better than noprefix"), "{last}");
     assert!(last.trim_end().ends_with("UTC"), "{last}");
     let over = place.run(&["confirm", "run", "--claim", "100%"]).expect(0);
-    assert!(over.out.contains("--again makes a new one"), "{}", over.out);
+    assert!(
+        over.out.contains("vllm-grid confirm run --configuration prefix --claim 100% --again"),
+        "{}",
+        over.out
+    );
 
     let ranking = place.ranking("run");
     assert_eq!(numbers(&ranking, "launches"), [Some(2.0), Some(2.0)], "those of the sweep");

@@ -70,6 +70,7 @@ pub(super) fn once(grid: &Grid, all: &[Unknown]) -> Vec<Warning> {
                 line: at.map(|it| it.0),
                 column: at.map(|it| it.1),
                 message: it.message.clone(),
+                of_budget: false,
             };
             match told.iter_mut().find(|told| told.warning == warning) {
                 Some(told) => told.names.push(name),

@@ -18,7 +18,7 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
         return vec![Part::text("There is no configuration to compare.")];
     }
     let names: Vec<String> = compared.iter().map(|(_, row)| named(input, row)).collect();
-    let note = "Every figure is a mean with its 95 % interval and what it rests on (launches x repeats). \
+    let note = "Every figure is a mean with its 95% interval and what it rests on (launches x repeats). \
                 Figures of two columns whose intervals do not overlap may still not be shown to differ: \
                 what is shown stands in the row \"against the baseline\".";
     vec![
@@ -29,11 +29,11 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
 }
 
 fn named(input: &Input<'_>, row: &RankedConfiguration) -> String {
-    let mark = match (row.baseline, input.ranking.is_candidate(row)) {
-        (true, true) => " (baseline, candidate)",
-        (true, false) => " (baseline)",
-        (false, true) => " (candidate)",
-        (false, false) => "",
+    let mark = match (row.baseline, input.ranking.mark(row)) {
+        (true, Some(mark)) => format!(" (baseline, {mark})"),
+        (true, None) => " (baseline)".to_owned(),
+        (false, Some(mark)) => format!(" ({mark})"),
+        (false, None) => String::new(),
     };
     format!("{}{mark}", row.name)
 }

@@ -49,6 +49,7 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
             confirmed: false,
             star: false,
             numbers: false,
+            uneven: false,
             lost: false,
             bounds: true,
         },

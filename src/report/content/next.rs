@@ -75,7 +75,7 @@ fn separations(input: &Input<'_>) -> Vec<Part> {
     let rest =
         if more > 0 { format!(" {more} further pairs are left out.") } else { String::new() };
     parts.push(Part::text(format!(
-        "Launches that show a difference of the estimated size four times out of five, at the 5 % level over \
+        "Launches that show a difference of the estimated size four times out of five, at the 5% level over \
          all comparisons of the ranking. The estimate itself \
          is uncertain: the true difference may be smaller, and need more.{rest}"
     )));

@@ -34,7 +34,7 @@ pub(super) fn parts(input: &Input<'_>) -> Vec<Part> {
         }));
     }
     parts.push(Part::text(
-        "shown: the difference to the baseline is claimed at the 5 % level over all uses and \
+        "shown: the difference to the baseline is claimed at the 5% level over all uses and \
          configurations that were compared (Holm). It is unconfirmed all the same, as it comes from the \
          launches that chose it, unless it is said to be confirmed.",
     ));

@@ -5,6 +5,7 @@ use super::parts::{Cell, Part, Span, Table, To};
 use super::{Input, counts, estimate};
 use crate::history::values::case_of;
 use crate::metric::MetricRef;
+use crate::report::notes;
 use crate::report::table::change_of;
 use crate::results::confirmed::{ConfirmedGain, Standing};
 use crate::results::number;
@@ -116,8 +117,8 @@ fn name(input: &Input<'_>, index: usize, row: &RankedConfiguration) -> Cell {
     if row.baseline {
         spans.push(Span::text(" (baseline)"));
     }
-    if input.ranking.is_candidate(row) {
-        spans.push(Span::text(" (candidate)"));
+    if let Some(mark) = input.ranking.mark(row) {
+        spans.push(Span::text(format!(" ({mark})")));
     }
     Cell { spans, is_number: false }
 }
@@ -157,9 +158,12 @@ fn words(input: &Input<'_>, effect: Effect) -> String {
 
 fn note(input: &Input<'_>) -> String {
     let mark = if input.ranking.simulated { " Every figure is simulated." } else { "" };
+    let chosen = input.ranking.chosen.as_ref().filter(|it| it.unclaimed > 0);
+    let few =
+        chosen.map_or_else(String::new, |it| format!("{}. ", notes::few_launches(it.claimed_from)));
     format!(
-        "Means with their 95 % intervals; ~ marks an interval that rests on an assumption. Configurations \
-         with one label are not distinguishable from rank 1. unconfirmed: from the launches that \
+        "Means with their 95% intervals; ~ marks an interval that rests on an assumption. Configurations \
+         with one label are not distinguishable from rank 1. {few}unconfirmed: from the launches that \
          chose rank 1; expect less of fresh ones.{mark}"
     )
 }

@@ -10,6 +10,7 @@ use super::super::content::files::{LaunchFiles, link};
 use super::super::text::cut;
 use super::mark;
 use super::parts::{code, plain, ticked};
+use crate::clean::counted;
 use crate::gate::GateReport;
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
 use crate::history::record::LaunchRecord;
@@ -55,7 +56,7 @@ fn configuration(input: &Input<'_>, index: usize, row: &RankedConfiguration) -> 
             p {
                 (rank)
                 @if row.baseline { ", baseline" }
-                @if input.ranking.is_candidate(row) { ", candidate" }
+                @if let Some(mark) = input.ranking.mark(row) { ", " (mark) }
                 @if !row.aliases.is_empty() { "; also " (plain(&row.aliases.join(", "))) }
                 "; id " code { (plain(&row.id)) }
                 @if let Some(reason) = row.reason() { "; " (plain(&cut(&reason, MESSAGE))) }
@@ -107,8 +108,10 @@ fn outcome(launch: &LaunchRecord) -> String {
         None => "not over".to_owned(),
         Some(LaunchOutcome::Measured) => match &launch.behind {
             Some(behind) => {
-                let of = launch.repeats.map_or(String::new(), |of| format!(" of {of}"));
-                format!("measured, and clearly behind after {}{of} repeats", behind.repeats)
+                let of =
+                    launch.repeats.map_or(String::new(), |_| format!("{} of ", behind.repeats));
+                let repeats = counted(launch.repeats.unwrap_or(behind.repeats), "repeat");
+                format!("measured, and clearly behind after {of}{repeats}")
             }
             None => "measured".to_owned(),
         },

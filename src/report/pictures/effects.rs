@@ -75,7 +75,7 @@ fn main_effects(analysis: &Analysis, ranking: &Ranking) -> Picture {
         format!(" Left out, since each alone has a value of several axes: {names}.")
     };
     let caption = format!(
-        "{}: {against} for each value, the other axes held, with 95 % intervals (n: {} over {}). \
+        "{}: {against} for each value, the other axes held, with 95% intervals (n: {} over {}). \
          p is adjusted over the axes (Holm).{left_out}",
         metric(objective),
         some(effects.axes.len(), "axis"),
@@ -165,8 +165,8 @@ fn interaction(at: usize, interaction: &Interaction, ranking: &Ranking) -> Pictu
     let title =
         format!("The effect of {first} {depends} on {second} ({}){not}", p_value(interaction.p));
     let caption = format!(
-        "{} for each combination, with 95 % intervals (n: {}).",
-        heading(&metric(objective), unit).replace(" [95 %]", ""),
+        "{} for each combination, with 95% intervals (n: {}).",
+        heading(&metric(objective), unit).replace(" [95%]", ""),
         some(interaction.cells.len(), "combination"),
     );
     let head = [first.as_str(), second.as_str(), &heading(&metric(objective), unit), "n"];

@@ -101,7 +101,7 @@ fn caption(pairs: &[&HitPair], analysis: &Analysis, palette: &Palette) -> String
     let case = if analysis.hits.case.is_empty() { String::new() } else { format!(", {case}") };
     let n: usize = pairs.iter().map(|it| it.miss.repeats + it.hit.repeats).sum();
     let mut caption = format!(
-        "Time to first token in ms{case}: square without, dot with a cache hit, 95 % intervals (n: {n} repeats). \
+        "Time to first token in ms{case}: square without, dot with a cache hit, 95% intervals (n: {n} repeats). \
          Shorter is said where both intervals have nothing in common."
     );
     if !analysis.hits.without.is_empty() {
@@ -115,7 +115,7 @@ fn caption(pairs: &[&HitPair], analysis: &Analysis, palette: &Palette) -> String
 
 fn table(pairs: &[&HitPair], palette: &Palette) -> Vec<Vec<String>> {
     let head =
-        ["configuration", "miss, ms [95 %]", "n", "hit, ms [95 %]", "n", "hit compared with miss"];
+        ["configuration", "miss, ms [95%]", "n", "hit, ms [95%]", "n", "hit compared with miss"];
     let row = |it: &&HitPair| {
         vec![
             palette.name(it.configuration).to_owned(),

@@ -113,7 +113,7 @@ impl<'a> View<'a> {
             String::new()
         };
         format!(
-            "{} against {}, means with 95 % intervals, along the load: the number at a point is the load, \
+            "{} against {}, means with 95% intervals, along the load: the number at a point is the load, \
              and a path ends where the load that was measured ends (n: {}, up to {} each).{bound}",
             metric(&self.ladder.throughput),
             metric(&self.ladder.latency),

@@ -74,13 +74,13 @@ impl Palette {
             RankingVerdict::Tie { names, .. } | RankingVerdict::Undecided { names, .. } => names,
             _ => &[],
         };
-        let candidate = ranking.decision.as_ref().map(|it| &it.candidate.configuration);
+        let candidate = ranking.subject();
         let mut others = 0;
         let look = |(name, baseline): (&String, bool)| {
             if baseline {
                 return Look { class: "k0", shape: Shape::Diamond, dash: None, named: true };
             }
-            if Some(name) == candidate {
+            if Some(name.as_str()) == candidate {
                 return Look { class: "k1", shape: Shape::Circle, dash: None, named: true };
             }
             if !few && !tied.iter().take(TIED).any(|it| it == name) {

@@ -70,7 +70,7 @@ impl View<'_> {
             format!("{} of the one metric, {second} of the other", some(first, "repeat"))
         };
         format!(
-            "{} ({}) against {} ({}), means with 95 % intervals (n: {}, {n}). The step line \
+            "{} ({}) against {} ({}), means with 95% intervals (n: {}, {n}). The step line \
              is the front: nothing measured is better in one and as good in the other. By means: where \
              crosses overlap, which one is on the front is not shown. Pale: not on the front.",
             metric(&self.pareto.x),

@@ -154,7 +154,7 @@ impl View<'_> {
         let launches: usize = self.drawn.iter().map(|(_, _, it)| it.launches).sum();
         let repeats: usize = self.drawn.iter().map(|(_, _, it)| it.repeats).sum();
         let mut caption = format!(
-            "{}{unit}: mean and 95 % interval of {} configurations, the best on top; ticks are repeats \
+            "{}{unit}: mean and 95% interval of {} configurations, the best on top; ticks are repeats \
              (n: {}, {}). A hollow mark seems better than the baseline and is not confirmed by fresh launches.",
             metric(&self.ranking.objective.metric),
             self.drawn.len(),

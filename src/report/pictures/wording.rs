@@ -76,7 +76,7 @@ pub(super) fn names(palette: &Palette, configurations: &[usize]) -> String {
 /// The index of the baseline, and that of the candidate where it is another one.
 pub(super) fn spoken_of(ranking: &Ranking) -> (Option<usize>, Option<usize>) {
     let baseline = ranking.rows.iter().position(|row| row.baseline);
-    let candidate = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+    let candidate = ranking.subject();
     let candidate = candidate.and_then(|name| ranking.rows.iter().position(|it| it.name == name));
     (baseline, candidate.filter(|it| Some(*it) != baseline))
 }
@@ -97,5 +97,5 @@ pub(super) fn load(case: &str) -> String {
 
 /// `ms [95 %]` in the heading of a table.
 pub(super) fn heading(what: &str, unit: &str) -> String {
-    if unit.is_empty() { format!("{what} [95 %]") } else { format!("{what}, {unit} [95 %]") }
+    if unit.is_empty() { format!("{what} [95%]") } else { format!("{what}, {unit} [95%]") }
 }

@@ -28,7 +28,7 @@ impl Reading {
     /// The reading of a ranking.
     pub fn of(ranking: &Ranking, manifest: &Manifest, place: &Place) -> Self {
         let groups = failed(ranking, manifest, place.exported);
-        let (confirmed, pending) = (ranking.confirmation(), ranking.pending());
+        let (confirmed, begun) = (ranking.confirmation(), ranking.without_result());
         let result = statement(ranking, confirmed, &groups);
         let decided = !matches!(result, Statement::NoDecision { .. });
         let choice = choice(ranking, manifest, confirmed).filter(|_| decided);
@@ -40,7 +40,7 @@ impl Reading {
                 ranking,
                 groups: &groups,
                 confirmed,
-                pending,
+                begun,
                 manifest,
                 place,
                 cold: is_cold(ranking),
@@ -50,6 +50,7 @@ impl Reading {
         let row = candidate(ranking, confirmed).filter(|_| decided);
         Self {
             simulated: ranking.simulated,
+            run: place.run.clone(),
             partial,
             unfinished: unfinished(ranking, runs),
             production: place.production.clone(),
@@ -57,7 +58,7 @@ impl Reading {
             goal: ranking.objective.goal,
             front: ranking.front.clone(),
             bounds: row.map_or_else(Vec::new, |row| confirmation::bounds(row, confirmed)),
-            trust: trust(ranking, confirmed.or(pending)),
+            trust: trust(ranking, confirmed.or(begun)),
             why: why(ranking, &result),
             confirmable: ranking.scale == Scale::Ratios,
             failed: groups.iter().filter(|it| advised(it)).cloned().collect(),

@@ -57,6 +57,9 @@ pub enum NextStep {
         hours: Option<Hours>,
         /// Whether it continues one that was begun.
         goes_on: bool,
+        /// Whether it begins anew what ended without a result.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// Continue the sweep.
     Resume {
@@ -136,6 +139,11 @@ pub enum Change {
     },
     /// What the groups of `failed` advise.
     Failures,
+    /// What a configuration fails by in its confirmation; its launches' logs say it.
+    Values {
+        /// The configuration.
+        configuration: String,
+    },
 }
 
 /// What decides what to do after a statement.
@@ -144,8 +152,8 @@ pub(super) struct After<'a> {
     pub(super) groups: &'a [FailedGroup],
     /// The confirmation that the statement rests on.
     pub(super) confirmed: Option<&'a ConfirmedGain>,
-    /// A confirmation that was begun.
-    pub(super) pending: Option<&'a ConfirmedGain>,
+    /// A confirmation that was begun and has no result.
+    pub(super) begun: Option<&'a ConfirmedGain>,
     pub(super) manifest: &'a Manifest,
     pub(super) place: &'a Place,
     /// Whether first repeats were measured before the server was warm.
@@ -174,7 +182,8 @@ fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         }
         Statement::NotConfirmed { .. } => after.again(Change::Configurations),
         // What was begun is ended first, whatever the sweep alone could show.
-        _ if after.pending.is_some() => after.confirm(),
+        _ if after.pending().is_some() => after.confirm(),
+        _ if after.begun.is_some() => after.anew(),
         Statement::Better { .. }
         | Statement::NotShown { .. }
         | Statement::NoClaim { baseline: Some(_), .. }
@@ -186,6 +195,7 @@ fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         | Statement::NotShown { .. }
         | Statement::NoClaim { baseline: Some(_), .. } => after.confirm(),
         Statement::Only { of, .. } if *of > 1 && after.is_correctable() => after.correct(),
+        Statement::Only { of, .. } if *of > 1 && after.is_spent() => after.again(Change::Budget),
         Statement::BaselineIsBest { .. }
         | Statement::NoClaim { .. }
         | Statement::First { .. }
@@ -224,6 +234,15 @@ fn further(gain: &ConfirmedGain) -> Option<(&ConfirmedGain, f64)> {
         None | Some(Ended::Budget) => Some((gain, gain.claim)),
         Some(_) => None,
     }
+}
+
+/// The claim of a confirmation, where a command has to name it.
+fn unusual_claim(gain: &ConfirmedGain) -> Option<f64> {
+    Some(gain.claim).filter(|it| is_unusual(*it))
+}
+
+fn is_unusual(claim: f64) -> bool {
+    (claim - CLAIM).abs() > 1e-9
 }
 
 /// The next smaller claim as it is written in a command: two decimals of a per cent, of which
@@ -277,20 +296,60 @@ impl After<'_> {
         if self.ranking.scale != Scale::Ratios {
             return self.again(self.more());
         }
-        let claim = self.pending.map(|it| it.claim);
+        let pending = self.pending();
         let mut rows = self.ranking.rows.iter();
         let named = rows.find(|row| self.ranking.is_candidate(row));
         let named = named.filter(|row| is_to_be_named(self.ranking, row));
         let confirm = NextStep::Confirm {
             run: self.run(),
             configuration: named.map(|row| row.name.clone()),
-            baseline: self.pending.and_then(|it| self.other_baseline(it)),
-            claim: claim.filter(|claim| (claim - CLAIM).abs() > 1e-9),
+            baseline: pending.and_then(|it| self.other_baseline(it)),
+            claim: pending.and_then(unusual_claim),
             hours: self.place.confirm,
-            goes_on: self.pending.is_some(),
+            goes_on: pending.is_some(),
+            again: false,
         };
         let longer = if self.is_cut() { self.again(self.more()) } else { Vec::new() };
         std::iter::once(confirm).chain(longer).collect()
+    }
+
+    /// A confirmation that was begun and is not over.
+    fn pending(&self) -> Option<&ConfirmedGain> {
+        self.begun.filter(|it| it.can_go_on())
+    }
+
+    /// What to do where a confirmation ended without a result: what failed in it is corrected
+    /// first, or another configuration is what it is compared with.
+    fn anew(&self) -> Vec<NextStep> {
+        let Some(gain) = self.begun.filter(|it| it.ended != Some(Ended::NotPositive)) else {
+            return self.again(self.more());
+        };
+        let confirm = |baseline: Option<String>, again| NextStep::Confirm {
+            run: self.run(),
+            configuration: None,
+            baseline,
+            claim: unusual_claim(gain),
+            hours: None,
+            goes_on: false,
+            again,
+        };
+        let change = |name: &String| NextStep::Change {
+            change: Change::Values { configuration: name.clone() },
+        };
+        let mut steps: Vec<NextStep> = gain.without_values.iter().map(change).collect();
+        // What would be refused is no advice: it begins with another sweep then.
+        if gain.without_values.iter().any(|it| self.place.not_launched.contains(it)) {
+            steps.push(NextStep::Sweep { grid: self.place.grid.clone() });
+        } else {
+            steps.push(confirm(self.other_baseline(gain), true));
+        }
+        let rows = self.ranking.rows.iter().filter(|row| row.eligible);
+        let others = rows.filter(|row| row.name != gain.candidate && row.name != gain.baseline);
+        let other = others.map(|row| &row.name).find(|it| !self.place.not_launched.contains(it));
+        if gain.without_values.contains(&gain.baseline) {
+            steps.extend(other.map(|name| confirm(Some(name.clone()), false)));
+        }
+        steps
     }
 
     /// What is confirmed is deployed. Where a bound is open, more launches of the same two come
@@ -303,9 +362,10 @@ impl After<'_> {
                 run: self.run(),
                 configuration: other.cloned(),
                 baseline: self.other_baseline(gain),
-                claim: Some(claim).filter(|claim| (claim - CLAIM).abs() > 1e-9),
+                claim: Some(claim).filter(|it| is_unusual(*it)),
                 hours: None,
                 goes_on: true,
+                again: false,
             }];
         }
         if self.manifest.engine == "simulated" {
@@ -339,6 +399,7 @@ impl After<'_> {
             claim: None,
             hours: None,
             goes_on: false,
+            again: false,
         }]
     }
 

@@ -240,7 +240,10 @@ fn what_cannot_be_confirmed_is_refused_all_at_once() {
 
     let mut without = swept();
     without.manifest.baseline = None;
-    assert!(refused(&without, None, None)[0].contains("--baseline NAME (a, production)"));
+    let refusals = pair(&without, &rank(&without), None, None).unwrap_err();
+    assert!(refusals[0].to_string().ends_with("there are a, production"), "{refusals:?}");
+    let advice = refusals[0].advice("run").unwrap();
+    assert!(advice.contains("`vllm-grid confirm run --baseline NAME`"), "{advice}");
     assert!(pair(&without, &rank(&without), None, Some("production")).is_ok());
 
     let none = sweep(&["production", "a"]).baseline("production");

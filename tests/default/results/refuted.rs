@@ -102,6 +102,33 @@ fn what_dies_in_its_confirmation_is_not_confirmed() {
     assert_eq!(standing(&other), Standing::Confirmed);
 }
 
+#[test]
+fn a_confirmation_whose_baseline_dies_ended_without_a_result_and_is_not_continued() {
+    let record = confirming(70.0, 1, Some(Ended::Failing));
+    let record = failing(record, "production", FailureClass::EngineDied, (3, FRESH));
+    assert_eq!(standing(&record), Standing::Unfinished);
+    let gain = &rank(&record).confirmed[0];
+    assert_eq!((gain.can_go_on(), gain.unfit.as_ref()), (false, None));
+    let said = render(&reading(&record), 80).split_whitespace().collect::<Vec<_>>().join(" ");
+    let ended = "The confirmation ended without a result: production gave no values any more.";
+    assert!(said.contains(ended), "{said}");
+    let next = "NEXT Correct what production fails by, as its launches' engine.log says, then: \
+                vllm-grid confirm run --again";
+    assert!(said.contains(next), "{said}");
+    let sentence = gain.to_string();
+    assert!(sentence.contains("ended without a result"), "{sentence}");
+}
+
+#[test]
+fn a_candidate_that_gives_nothing_in_its_confirmation_is_a_result() {
+    let record = confirming(70.0, 0, Some(Ended::Failing));
+    let record = failing(record, "a", FailureClass::EngineDied, (3, FRESH));
+    assert_eq!(standing(&record), Standing::Unfit);
+    // Stopped before it can say anything.
+    let gain = &rank(&confirming(70.0, 1, None)).confirmed[0];
+    assert!(gain.to_string().contains("too short to say anything (1 + 1 launches"), "{gain}");
+}
+
 /// What is better than a slow configuration need not be better than what serves.
 #[test]
 fn a_confirmation_against_another_one_than_the_baseline_is_none_of_the_gain() {

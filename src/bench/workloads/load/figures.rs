@@ -493,7 +493,7 @@ mod tests {
         assert!(idle.is_too_much());
         assert!(!of([4, 4]).is_too_much(), "no more than a busy machine makes of any client");
         let long = Idle { share: 0.01, mean_ms: 8.0 };
-        assert!(!long.is_too_much(), "1 % of the time is no bottleneck");
+        assert!(!long.is_too_much(), "1% of the time is no bottleneck");
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Rungs {
             let no_gain = increase > 0.0 && gain < MIN_GAIN.min(MIN_GAIN_SHARE * increase);
             (no_gain && slower).then(|| {
                 format!(
-                    "saturated at {name}: output throughput {:+.1} % over {below} with {:+.1} % \
+                    "saturated at {name}: output throughput {:+.1}% over {below} with {:+.1}% \
                      of load, while the median E2E grew from {:.0} to {:.0} ms",
                     gain * 100.0,
                     increase * 100.0,
@@ -224,8 +224,8 @@ mod tests {
         let reason = beyond(&rungs, 128).expect("saturated");
         assert!(
             reason.starts_with(
-                "saturated at concurrency=64: output throughput +3.7 % over concurrency=8 with \
-                 +700.0 % of load, while the median E2E grew from 1300 to 9300 ms"
+                "saturated at concurrency=64: output throughput +3.7% over concurrency=8 with \
+                 +700.0% of load, while the median E2E grew from 1300 to 9300 ms"
             ),
             "{reason}"
         );
@@ -273,7 +273,7 @@ mod tests {
         // Each as long as before: the last one ends 12 s after it came.
         assert_eq!(at_64(12_100.0, 21.4), None);
         let reason = at_64(21_000.0, 30.5).expect("no more is served");
-        assert!(reason.starts_with("saturated at rate=32: output throughput +1.0 %"), "{reason}");
+        assert!(reason.starts_with("saturated at rate=32: output throughput +1.0%"), "{reason}");
     }
 
     #[test]

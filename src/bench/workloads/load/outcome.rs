@@ -157,7 +157,7 @@ const BEYOND_ENGINES: f64 = 1e6;
 pub(crate) fn note_of_idleness(records: &[RequestRecord]) -> Option<Note> {
     let idle = figures::idle(records).filter(figures::Idle::is_too_much)?;
     let late = format!(
-        "{CLIENT_LATE}: slots were without a request {:.1} % of the time, {:.1} ms \
+        "{CLIENT_LATE}: slots were without a request {:.1}% of the time, {:.1} ms \
          before each",
         idle.share * 100.0,
         idle.mean_ms
