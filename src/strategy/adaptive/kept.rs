@@ -19,8 +19,19 @@ pub(super) fn fitting(situation: &Situation<'_>) -> Option<u32> {
         all.filter(|it| it.outcome == TrialOutcome::Measured).map(|it| it.duration.as_secs_f64())
     };
     let mean = measured().sum::<f64>() / measured().count() as f64;
-    let each = mean.max(measured().last()?);
+    let each = mean.max(measured().next_back()?);
     (each > 0.0).then(|| (left / each) as u32)
+}
+
+/// For about how many trials the launches last that a budget leaves: some trials took more than
+/// one so far, as the numbers of their launches show. `None` without a limit.
+pub(super) fn trials_of(situation: &Situation<'_>) -> Option<u32> {
+    let left = situation.launches_left?;
+    let trials = situation.observations.len() as u32;
+    let repeats = || situation.observations.iter().flat_map(|it| &it.repeats).map(|it| it.launch);
+    let Some((first, last)) = repeats().min().zip(repeats().max()) else { return Some(left) };
+    let launches = (last - first + 1).max(trials);
+    Some((u64::from(left) * u64::from(trials) / u64::from(launches.max(1))) as u32)
 }
 
 /// What is launched alone instead of what is `decided` by these observations: the one of leader

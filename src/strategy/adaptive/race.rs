@@ -63,7 +63,8 @@ impl Race {
         let begun = situation.observations.len() + situation.in_flight.len();
         let by_number = self.most().saturating_sub(begun as u32);
         let by_time = kept::fitting(&situation);
-        let left = situation.launches_left.into_iter().chain(by_time).fold(by_number, u32::min);
+        let counted = kept::trials_of(&situation);
+        let left = counted.into_iter().chain(by_time).fold(by_number, u32::min);
         let launches_left = (left <= kept::MOST).then_some(left);
         Situation { launches_left, budget_left: None, ..situation }
     }

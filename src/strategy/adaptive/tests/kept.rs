@@ -124,3 +124,22 @@ fn what_is_launched_alone_opens_no_pair_and_has_no_second_half() {
     assert_eq!(trial, 16);
     assert!(strategy.opens_pair(situation(&observations, more), trial));
 }
+
+#[test]
+fn where_trials_take_several_launches_more_of_them_are_kept() {
+    let world = World { noise: 0.08, ..World::of(&[110.0, 100.0, 101.0, 102.0]) };
+    let strategy = limited(&world, Limit::Budget(8), 3);
+    let mut observations = run(&world, Limit::Budget(8), 3);
+    let alone = |observations: &[Observation], left: u32| {
+        let known = Situation { observations, ..Situation::default() };
+        let now = Situation { launches_left: Some(left), ..known };
+        let Action::Launch { trial, .. } = strategy.next(now) else { panic!("it goes on") };
+        !strategy.opens_pair(now, trial)
+    };
+    assert!(alone(&observations, 2) && !alone(&observations, 5));
+    // Each of them was launched twice.
+    for repeat in observations.iter_mut().flat_map(|it| &mut it.repeats) {
+        repeat.launch *= 2;
+    }
+    assert!(alone(&observations, 5));
+}
