@@ -93,7 +93,12 @@ impl Limits {
 }
 
 /// `true`, `false`, or a mapping of `claim` and `share`.
-pub(super) fn read(node: &Node, key: &Span, findings: &mut Findings) -> Option<Confirm> {
+pub(super) fn read(
+    node: &Node,
+    key: &Span,
+    has_budget: bool,
+    findings: &mut Findings,
+) -> Option<Confirm> {
     match &node.content {
         Content::Bool(asked) => return asked.then(Confirm::default),
         Content::Map(_) => {}
@@ -107,6 +112,10 @@ pub(super) fn read(node: &Node, key: &Span, findings: &mut Findings) -> Option<C
         }
     }
     let fields = Fields::of(node, "`confirm`", key, &OPTIONS, findings)?;
+    if let Some((share, _)) = fields.given("share").filter(|_| !has_budget) {
+        let message = "`share` has no effect: the grid has no `budget` of which it would be kept";
+        findings.warning(Some(&share.span), message.to_owned());
+    }
     let default = Confirm::default();
     Some(Confirm {
         claim: fraction(&fields, "claim", CLAIMS, findings).unwrap_or(default.claim),

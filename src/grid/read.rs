@@ -125,7 +125,8 @@ pub(super) fn document(
     let budget =
         fields.given("budget").and_then(|(key, node)| budget::read(node, &key.span, findings));
     let confirm = fields.given("confirm").and_then(|(key, node)| {
-        let read = confirm::read(node, &key.span, findings)?;
+        let has_budget = fields.given("budget").is_some();
+        let read = confirm::read(node, &key.span, has_budget, findings)?;
         Some((read, key.span.clone()))
     });
     let gates = fields.given("gates").map(|(key, node)| gates::gates(node, &key.span, findings));

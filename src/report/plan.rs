@@ -191,6 +191,8 @@ fn cut(plan: &Plan<'_>, least: u64, most: u64, about: &str) -> String {
         Some((first, name)) if least < first && name != "model" => {
             format!("{ends}, in its first block of {first}")
         }
+        Some((first, "adaptive")) if most == first => format!("{ends}, before its second block"),
+        Some(_) if most <= fewest => format!("{ends}, before its duels begin"),
         Some(_) => format!("{ends}, before its duels are over"),
         None => ends,
     }

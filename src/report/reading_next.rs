@@ -118,6 +118,10 @@ fn change(block: &Block, reading: &Reading, change: &Change) -> String {
         Change::Disturbance { launches: None } => "Stop what else uses the machine".to_owned(),
         Change::Client => "Leave the client more CPU, or lower the load in the grid".to_owned(),
         Change::Baseline => "Name a `baseline` in the grid, so that gains can be stated".to_owned(),
+        Change::OtherBaseline { configuration } => format!(
+            "Name another `baseline` in the grid, since this one breaks a bound ({} does not)",
+            block.plain(configuration)
+        ),
         Change::Configurations => "Add other values to the grid".to_owned(),
         Change::Bounds => "Widen the bounds in the grid, or add other values".to_owned(),
         Change::Reason { text } => {

@@ -26,7 +26,8 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     // A confirmation says nothing of how its candidate was chosen.
     let choice = reading.choice.as_ref();
     let has_another = choice.is_some_and(|it| it.p_within_5_percent.is_some() && it.of > 1);
-    add(trust.chosen.as_ref().map_or_else(Vec::new, |it| by_choice(it, has_another)));
+    let used = choice.map(|it| it.candidate.as_ref().unwrap_or(&it.configuration).as_str());
+    add(trust.chosen.as_ref().map_or_else(Vec::new, |it| by_choice(it, used, has_another)));
     if !result {
         add(design(trust));
         add(once(trust));
@@ -114,8 +115,9 @@ fn design(trust: &Trust) -> Vec<String> {
 }
 
 /// How launches were chosen, and why the strategy wanted no more. What it held for probable then
-/// is another figure than the one above, where there is one (`has_another`).
-fn by_choice(chosen: &Chosen, has_another: bool) -> Vec<String> {
+/// is another figure than the one above, where there is one (`has_another`), and may be of another
+/// configuration than the one that is to be `used`.
+fn by_choice(chosen: &Chosen, used: Option<&str>, has_another: bool) -> Vec<String> {
     let ended = chosen.ended.as_ref().filter(|it| it.complete);
     let why = ended.map(|it| format!("Why it ended, by its own reckoning then: {}.", it.reason));
     let another = why.is_some() && has_another;
@@ -124,7 +126,14 @@ fn by_choice(chosen: &Chosen, has_another: bool) -> Vec<String> {
          as a rival."
             .to_owned()
     });
-    std::iter::once(format!("{chosen}.")).chain(why).chain(another).collect()
+    let names = |of: &str| ended.is_some_and(|it| it.reason.contains(&format!("{of} is within")));
+    let is_other = used.is_some_and(|used| names("") && !names(used));
+    let other = is_other.then(|| {
+        "That names another configuration than USE, which is preferred among the best means of all \
+         launches."
+            .to_owned()
+    });
+    std::iter::once(format!("{chosen}.")).chain(why).chain(other).chain(another).collect()
 }
 
 /// Where launches were chosen, more of each are no advice.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::evidence::Evidence;
 use super::not_again::is_in_last_duels;
-use crate::history::record::{Manifest, SweepEnd};
+use crate::history::record::{Manifest, SweepEnd, SweepRecord};
 
 /// Launches of a configuration from which it can be in a claim although launches were chosen
 /// by what was measured: with fewer, false claims reach 28 %.
@@ -57,6 +57,12 @@ impl Chosen {
     }
 }
 
+/// Whether as many launches were made as the strategy may choose.
+pub(super) fn is_spent(sweep: &SweepRecord) -> bool {
+    let trials: BTreeSet<u32> = sweep.own_launches().map(|it| it.trial).collect();
+    trials.len() >= sweep.manifest.expected_launches().high as usize
+}
+
 /// Launches from which a configuration can be in a claim.
 pub(super) fn claimed_from(manifest: &Manifest) -> usize {
     if manifest.strategy.chooses() { CLAIMED_FROM } else { 2 }
@@ -92,7 +98,6 @@ pub(super) fn chosen(
     let unclaimed = order.iter().filter(|index| objective.has_too_few(**index)).count();
     let others = order.iter().copied().filter(|it| Some(*it) != leader);
     let led: Vec<usize> = leader.into_iter().chain(others).collect();
-    let trials: BTreeSet<u32> = evidence.sweep.own_launches().map(|it| it.trial).collect();
     Some(Chosen {
         strategy,
         claimed_from: CLAIMED_FROM,
@@ -101,7 +106,7 @@ pub(super) fn chosen(
         probability: objective.p_good_enough(&led, manifest.objective.goal),
         asked,
         ended: evidence.sweep.ended.clone(),
-        spent: trials.len() >= manifest.expected_launches().high as usize,
+        spent: is_spent(evidence.sweep),
     })
 }
 

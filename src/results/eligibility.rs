@@ -10,6 +10,7 @@ use super::failed_repeats::{Place, Repeats, shows_too_many};
 use super::gated;
 use super::measured::Measured;
 use super::missing::{MissingMetric, MissingValues};
+use super::not_again::cut_before_duels;
 use super::pattern;
 use super::remark::Remark;
 use super::under_load::{Repeating, repeating};
@@ -88,6 +89,7 @@ fn fails_often(arm: &Arm<'_>) -> Option<Exclusion> {
         failed,
         launches,
         class,
+        dropped: None,
     })
 }
 
@@ -242,13 +244,19 @@ fn unfinished(
     Some(MissingValue::NotFinished { is_latest })
 }
 
-/// Why a configuration was never launched: in a sweep that is over it was left out, by what the
+/// Why a configuration was never launched: the sweep ended too early, or left it out by what the
 /// launches before the last ones' own showed.
 fn left_out(evidence: &Evidence<'_>) -> MissingValue {
     let sweep = evidence.sweep;
-    let is_over = sweep.ended.as_ref().is_some_and(|it| it.complete);
+    if sweep.ended.is_none() || !sweep.manifest.strategy.chooses() {
+        return MissingValue::NotLaunched;
+    }
+    let is_decided = sweep.own_launches().any(|it| it.purpose == Purpose::Final);
+    if let Some(reason) = cut_before_duels(evidence).filter(|_| !is_decided) {
+        return MissingValue::Cut { reason };
+    }
     let mut screen = sweep.own_launches().filter(|it| it.purpose != Purpose::Final);
-    match screen.next_back().filter(|_| is_over && sweep.manifest.strategy.chooses()) {
+    match screen.next_back() {
         Some(last) => MissingValue::LeftOut { after_launch: last.launch },
         None => MissingValue::NotLaunched,
     }
@@ -271,6 +279,7 @@ fn missing_value(arm: &Arm<'_>, metric: &MetricRef, measured: &Measured) -> Miss
             class: failure.class,
             message: failure.message.clone(),
             estimated_max_model_len: failure.estimated_max_model_len.filter(is_new),
+            dropped: None,
         };
     }
     let skipped = arm.launches.iter().find_map(|launch| match &launch.outcome {

@@ -65,6 +65,9 @@ pub enum Exclusion {
         launches: usize,
         /// The class of the last failure.
         class: FailureClass,
+        /// Since when a sweep that chooses its launches launched it no more.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dropped: Option<Dropped>,
     },
     /// The whole interval of a bounded metric is beyond the bound.
     Violated {
@@ -92,6 +95,9 @@ pub enum MissingValue {
         /// Tokens of context that fit by the engine's estimate, where the message does not
         /// have them.
         estimated_max_model_len: Option<u64>,
+        /// Since when a sweep that chooses its launches launched it no more.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dropped: Option<Dropped>,
     },
     /// The strategy skipped it.
     Skipped {
@@ -100,6 +106,11 @@ pub enum MissingValue {
     },
     /// Not launched so far.
     NotLaunched,
+    /// Not launched before the sweep ended.
+    Cut {
+        /// Why it ended.
+        reason: String,
+    },
     /// Not launched in a sweep that is over: the strategy chose others.
     LeftOut {
         /// The last launch by which that was decided.
@@ -132,6 +143,36 @@ pub enum MissingValue {
 pub(crate) fn joined(exclusions: &[Exclusion]) -> Option<String> {
     let texts: Vec<String> = exclusions.iter().map(Exclusion::to_string).collect();
     (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+fn since(dropped: Option<Dropped>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    dropped.map_or(Ok(()), |dropped| write!(f, "; {dropped}"))
+}
+
+impl Exclusion {
+    /// Where it is a reason to launch a configuration no more: since when that was.
+    pub(super) fn set_dropped(&mut self, since: Option<Dropped>) {
+        match self {
+            Self::FailedLaunches { dropped, .. }
+            | Self::Violated { dropped, .. }
+            | Self::NotMeasured { cause: MissingValue::LaunchFailed { dropped, .. }, .. } => {
+                *dropped = since;
+            }
+            _ => (),
+        }
+    }
+
+    /// The same in a word.
+    pub(super) fn dropped(&self) -> Option<(&'static str, Dropped)> {
+        match self {
+            Self::Violated { dropped, .. } => Some(("breaks_a_bound", (*dropped)?)),
+            Self::FailedLaunches { dropped, .. }
+            | Self::NotMeasured { cause: MissingValue::LaunchFailed { dropped, .. }, .. } => {
+                Some(("fails", (*dropped)?))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Exclusion {
@@ -168,12 +209,13 @@ impl fmt::Display for Exclusion {
             Self::MissingValues(missing) => {
                 write!(f, "{missing}: what the others measured is not ranked")
             }
-            Self::FailedLaunches { failed, launches, class } => {
-                write!(f, "{failed} of {launches} launches failed ({})", class.as_str())
+            Self::FailedLaunches { failed, launches, class, dropped } => {
+                write!(f, "{failed} of {launches} launches failed ({})", class.as_str())?;
+                since(*dropped, f)
             }
             Self::Violated { bounded, dropped } => {
                 write!(f, "breaks the bound of {bounded}")?;
-                dropped.map_or(Ok(()), |dropped| write!(f, "; {dropped}"))
+                since(*dropped, f)
             }
         }
     }
@@ -183,18 +225,19 @@ impl MissingValue {
     fn write(&self, metric: &MetricRef, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AmbiguousCase => write!(f, "{metric} names no case, and there are several"),
-            Self::LaunchFailed { class, message, estimated_max_model_len } => {
+            Self::LaunchFailed { class, message, estimated_max_model_len, dropped } => {
                 let word = if class.is_deterministic() { "infeasible" } else { "failed" };
                 write!(f, "{word} ({}): {message}", class.as_str())?;
-                match estimated_max_model_len {
-                    Some(tokens) => {
-                        write!(f, "; the engine estimates that {tokens} tokens of context fit")
-                    }
-                    None => Ok(()),
+                if let Some(tokens) = estimated_max_model_len {
+                    write!(f, "; the engine estimates that {tokens} tokens of context fit")?;
                 }
+                since(*dropped, f)
             }
             Self::Skipped { reason } => write!(f, "not launched: {reason}"),
             Self::NotLaunched => write!(f, "not launched so far"),
+            Self::Cut { reason } => {
+                write!(f, "not launched: the sweep ended before that ({reason})")
+            }
             Self::LeftOut { after_launch } => write!(
                 f,
                 "not launched: by what the launches up to {after_launch} showed of its settings, \

@@ -296,13 +296,10 @@ impl RankedConfiguration {
         })
     }
 
-    /// The same in a word, with the last launch; of one that breaks a bound, too.
+    /// The same in a word, with the last launch before; of one that fails or breaks a bound, too.
     pub(super) fn dropped(&self) -> Option<(&'static str, Dropped)> {
-        let by_bound = self.exclusions.iter().find_map(|it| match it {
-            Exclusion::Violated { dropped, .. } => Some(("breaks_a_bound", (*dropped)?)),
-            _ => None,
-        });
-        self.not_again().map(|it| (it.why.as_str(), it.dropped)).or(by_bound)
+        let unranked = self.exclusions.iter().find_map(Exclusion::dropped);
+        self.not_again().map(|it| (it.why.as_str(), it.dropped)).or(unranked)
     }
 
     /// The objective compared with the baseline's: a ratio, or a difference where

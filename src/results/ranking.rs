@@ -38,7 +38,7 @@ use super::gated::gated;
 use super::machine::Conclusion;
 use super::measured::Measured;
 pub use super::missing::{MissingMetric, MissingValues};
-use super::not_again::{dropped, not_again};
+use super::not_again::{not_again, unranked_since};
 use super::not_counted::{not_counted, unswept};
 use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
@@ -116,12 +116,8 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
     for (row, reason) in rows.iter_mut().zip(not_again(&evidence, &order, leader)) {
         row.remarks.extend(reason.map(Remark::NotLaunchedAgain));
     }
-    for (row, since) in rows.iter_mut().zip(dropped(&evidence, &order)) {
-        for exclusion in &mut row.exclusions {
-            if let Exclusion::Violated { dropped, .. } = exclusion {
-                *dropped = since;
-            }
-        }
+    for (row, since) in rows.iter_mut().zip(unranked_since(&evidence)) {
+        row.exclusions.iter_mut().for_each(|it| it.set_dropped(since));
     }
     let mut places: Vec<usize> = order;
     places.extend((0..rows.len()).filter(|&index| !rows[index].eligible));
@@ -311,6 +307,7 @@ impl Evidence<'_> {
         let (Some(named), Some(baseline)) = (self.baseline(), self.compared_baseline()) else {
             return;
         };
+        let is_ranked = order.contains(&baseline);
         let others: Vec<usize> = order.iter().copied().filter(|it| *it != baseline).collect();
         let goal = self.sweep.manifest.objective.goal;
         let raw = measured.p_better(baseline, &others, goal);
@@ -320,7 +317,8 @@ impl Evidence<'_> {
             rows[index].p_baseline = p.and_then(|_| adjusted.next());
         }
         for (index, row) in rows.iter_mut().enumerate() {
-            if index == named || index == baseline || !row.eligible {
+            // Of a baseline that has no rank no gain is stated anywhere.
+            if index == named || index == baseline || !row.eligible || !is_ranked {
                 continue;
             }
             row.baseline_ratio = measured.ratio(index, baseline);

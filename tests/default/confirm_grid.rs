@@ -282,7 +282,55 @@ fn a_plan_says_that_a_confirmation_follows_and_what_is_kept_for_it() {
     let plan = whole(&place.run(&["plan", "grid.yaml"]).expect(0).out);
     assert!(plan.contains("(as in earlier runs) shows the gain to "), "{plan}");
     // What is kept for it is reckoned from that, and does not say it once more.
-    assert_eq!(plan.matches("(as in earlier runs)").count(), 2, "{plan}");
+    assert_eq!(plan.matches("(as in earlier runs").count(), 2, "{plan}");
+}
+
+#[test]
+fn a_plan_says_what_a_confirmation_shows_and_what_is_asked_for_within_the_budget_of_both() {
+    let planned = |confirm: &str, more: &str| {
+        let place = Workplace::new(&grid(GRID, &format!("confirm: {confirm}\n{more}")));
+        let ran = place.run(&["plan", "grid.yaml"]).expect(0);
+        let json = place.run(&["plan", "grid.yaml", "--format", "json"]).expect(0).out;
+        (whole(&ran.out), serde_json::from_str::<Value>(&json).unwrap())
+    };
+    // The first look is more precise than that, and the last one less.
+    let (wide, _) = planned("{claim: 100%}", "");
+    assert!(!wide.contains("shows the gain to ±50%"), "{wide}");
+    assert!(wide.contains("(±50% is asked for), and a true difference of "), "{wide}");
+    let (narrow, _) = planned("{claim: 1%}", "");
+    assert!(narrow.contains("(±0.5% is asked for)"), "{narrow}");
+    let (usual, free) = planned("true", "");
+    assert!(!usual.contains("is asked for") && !usual.contains("within the budget"), "{usual}");
+    let (limited, within) = planned("true", "budget: {time: 2m, launches: 64}\n");
+    let most = |json: &Value| json["hours_in_all"]["high"].as_f64().unwrap();
+    assert!(most(&free) > 2.0 / 60.0, "{free}");
+    assert!((most(&within) - 2.0 / 60.0).abs() < 1e-9, "{}", within["hours_in_all"]);
+    assert!(limited.contains("(assumed, within the budget)"), "{limited}");
+    let message = "`share` has no effect: the grid has no `budget`";
+    assert!(planned("{share: 30%}", "").0.contains(message));
+    assert!(!planned("{share: 30%}", "budget: 8h\n").0.contains(message));
+    assert!(!usual.contains(message));
+}
+
+#[test]
+fn a_plan_says_in_which_part_of_a_race_its_budget_ends_it() {
+    let six = "{adaptive: {repeats: 2}}";
+    let planned = |launches: u32| {
+        let more = format!("budget: {{launches: {launches}}}\n");
+        let place = Workplace::new(&grid(six, &more));
+        whole(&place.run(&["plan", "grid.yaml"]).expect(0).out)
+    };
+    // Two configurations: two blocks of two, then duels.
+    for (launches, part) in [
+        (1, "after 1 of 4 to 16 launches, in its first block of 2"),
+        (2, "after 2 of 4 to 16 launches, before its second block"),
+        (3, "after 3 of 4 to 16 launches, before its duels begin"),
+        (4, "after 4 of 4 to 16 launches, before its duels begin"),
+        (5, "after 5 of 4 to 16 launches, before its duels are over"),
+    ] {
+        let plan = planned(launches);
+        assert!(plan.contains(part), "{launches}: {plan}");
+    }
 }
 
 #[test]

@@ -10,7 +10,9 @@ use super::super::{Confirm, Grid, Limits};
 use super::strategies::AT_REST;
 use super::{Begun, Differences, Range};
 use crate::statistics::SIGNIFICANCE;
-use crate::strategy::confirm::{Expected, MAX_PAIRS, difference_to_show, expected, half_width};
+use crate::strategy::confirm::{
+    Expected, FIRST_LOOK, MAX_PAIRS, difference_to_show, expected, half_width,
+};
 
 /// The confirmation of the leading configuration against the baseline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,7 +32,8 @@ pub struct PlannedConfirmation {
     pub hours: Range<f64>,
     /// Whether the hours come from earlier runs; else they are assumed.
     pub measured: bool,
-    /// Half of the gain's 95 % interval to come to with the fewer launches, as a fraction.
+    /// Half of the gain's 95 % interval to come to with the fewer launches, as a fraction: that
+    /// of the claim, or what the fewest launches or the most of a confirmation come to.
     pub half_width: f64,
     /// The smallest true difference that these show, as a fraction, with the probability that
     /// the strategies' differences have.
@@ -41,6 +44,9 @@ pub struct PlannedConfirmation {
     /// Half of the interval after the fewest of them; `None` where these show nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half_width_within_reserve: Option<f64>,
+    /// The budget of strategy and confirmation together.
+    #[serde(skip)]
+    whole: Limits,
     /// Seconds of one launch, at the least and at the most.
     #[serde(skip)]
     each: (f64, f64),
@@ -66,6 +72,7 @@ impl PlannedConfirmation {
             can_show: None,
             begun_within_reserve: None,
             half_width_within_reserve: None,
+            whole: limits,
             each,
             mean_gpus: mean_gpus(&grid.configurations),
         };
@@ -87,7 +94,14 @@ impl PlannedConfirmation {
             expected(cost, noise, repeats, self.asked.claim);
         let launches = |pairs: u32| 2 * u64::from(pairs.min(MAX_PAIRS));
         self.launches = Range { low: launches(pairs), high: launches(pairs_high) };
-        self.half_width = reachable.unwrap_or(self.asked.claim / 2.0);
+        let asked = self.asked.claim / 2.0;
+        let comes_to = || half_width(cost, noise, repeats, pairs).exp_m1();
+        self.half_width = match reachable {
+            Some(reached) => reached,
+            // Before that it is not looked at.
+            None if pairs == FIRST_LOOK => comes_to().min(asked),
+            None => asked,
+        };
         let freedom = 2.0 * f64::from(pairs) - 2.0;
         let asked = (SIGNIFICANCE, differences.power);
         let shown = difference_to_show(cost, noise, repeats, (pairs, freedom), asked);
@@ -102,9 +116,21 @@ impl PlannedConfirmation {
             pairs.map(|pairs| half_width(cost, noise, repeats, pairs).exp_m1());
     }
 
-    /// Hours with those of the strategy, at the least and at the most.
+    /// Hours with those of the strategy, at the least and at the most: as many as the budget of
+    /// both allows.
     pub(super) fn with(&self, (low, high): (f64, f64)) -> Range<f64> {
-        Range { low: low + self.hours.low, high: high + self.hours.high }
+        let (fast, slow) = self.each;
+        let within = |hours: f64, each: f64| {
+            let besides = self.whole.besides;
+            let time = self.whole.seconds.map(|it| it as f64 / 3600.0);
+            let gpus = besides.gpu_hours.map(|it| it / self.mean_gpus);
+            let count = besides.launches.map(|it| f64::from(it) * each / 3600.0);
+            [time, gpus, count].into_iter().flatten().fold(hours, f64::min)
+        };
+        Range {
+            low: within(low + self.hours.low, fast),
+            high: within(high + self.hours.high, slow),
+        }
     }
 
     /// So many launches of the strategy with those of a confirmation, where one follows.

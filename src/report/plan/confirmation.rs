@@ -17,7 +17,11 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     add(format!("then a confirmation: the leading configuration and {baseline} in turn"), "");
     let (count, time) = (range((launches.low, launches.high)), times((hours.low, hours.high)));
     add(format!("{count} launches of {repeats} repeats, {time} ({from})"), "  ");
-    add(format!("shows the gain to ±{}{shows}", percent(*half_width)), "  ");
+    let asked = planned.asked.claim / 2.0;
+    let other = (percent(asked) != percent(*half_width))
+        .then(|| format!(" (±{} is asked for)", percent(asked)));
+    let other = other.unwrap_or_default();
+    add(format!("shows the gain to ±{}{other}{shows}", percent(*half_width)), "  ");
     if let Some((reserve, begun)) = planned.reserve.zip(planned.begun_within_reserve) {
         let (share, kept) = (percent(planned.asked.share), limits(reserve));
         let enough = enough(begun, launches.low, planned.half_width_within_reserve);
@@ -25,7 +29,8 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
         add("what the strategy leaves of the budget comes to that".to_owned(), "  ");
     }
     if let Some(all) = plan.hours_in_all {
-        let line = format!("in all with it: {} ({from})", times((all.low, all.high)));
+        let within = if planned.reserve.is_some() { ", within the budget" } else { "" };
+        let line = format!("in all with it: {} ({from}{within})", times((all.low, all.high)));
         wrap(text, line.split(' '), "", "  ", width);
     }
 }

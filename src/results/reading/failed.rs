@@ -200,6 +200,7 @@ fn unmeasured(metric: &MetricRef, cause: &MissingValue) -> Option<(Cause, Option
         MissingValue::Skipped { reason } => (Cause::Skipped { reason: reason.clone() }, None),
         // What is still to come has not failed.
         MissingValue::NotLaunched
+        | MissingValue::Cut { .. }
         | MissingValue::LeftOut { .. }
         | MissingValue::NotFinished { .. } => return None,
         MissingValue::AmbiguousCase

@@ -12,6 +12,7 @@ use crate::results::chosen::Chosen;
 use crate::results::confirmable::{is_to_be_named, outlook};
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::disturbance::Undecided;
+use crate::results::exclusion::Exclusion;
 use crate::results::not_counted::Unswept;
 use crate::results::preference::within_bounds;
 use crate::results::ranked::{RankedConfiguration, Ranking};
@@ -128,6 +129,11 @@ pub enum Change {
     Client,
     /// Name a baseline.
     Baseline,
+    /// Name another baseline: the present one breaks a bound.
+    OtherBaseline {
+        /// One that keeps the bounds.
+        configuration: String,
+    },
     /// Add configurations.
     Configurations,
     /// Wider bounds, or other configurations.
@@ -218,7 +224,9 @@ fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         }
         Statement::LaunchedOnce { .. } if after.is_spent() => after.again(Change::Budget),
         Statement::LaunchedOnce { .. } => after.again(Change::Launches { launches: LAUNCHES }),
-        Statement::BaselineNotRanked { .. } => after.correct(),
+        Statement::BaselineNotRanked { baseline, candidate, .. } => {
+            after.without_baseline(baseline, candidate)
+        }
         Statement::NoDecision { cause } => after.undecided(cause),
     }
 }
@@ -434,6 +442,24 @@ impl After<'_> {
             return self.again(Change::Budget);
         }
         self.again(self.more())
+    }
+
+    /// A baseline that breaks a bound is not corrected: another one keeps it.
+    fn without_baseline(&self, baseline: &str, candidate: &str) -> Vec<NextStep> {
+        let mut rows = self.ranking.rows.iter();
+        let breaks = |row: &RankedConfiguration| {
+            let mut all = row.exclusions.iter();
+            all.any(|it| matches!(it, Exclusion::Violated { .. }))
+        };
+        if !rows.any(|row| row.name == baseline && breaks(row)) {
+            return self.correct();
+        }
+        let mut ranked = self.ranking.rows.iter().filter(|row| row.eligible);
+        // Against itself nothing has a gain.
+        let another = ranked.clone().find(|row| row.name != candidate && within_bounds(row));
+        let another = another.or_else(|| ranked.find(|row| row.name != candidate));
+        let configuration = another.map_or(candidate, |row| &row.name).to_owned();
+        self.again(Change::OtherBaseline { configuration })
     }
 
     /// Whether something is to be done about what has no rank.

@@ -10,6 +10,7 @@ pub(super) mod bar;
 mod blocks;
 mod counts;
 pub(super) mod eligible;
+mod kept;
 pub(super) mod observed;
 pub(super) mod race;
 pub(super) mod standing;
@@ -56,7 +57,7 @@ impl Strategy for Adaptive {
             let second = self.blocks.second(&self.race, &known);
             (pending, first) = (second.left(&turn, &eligible), self.blocks.opened());
             if pending.is_empty() {
-                return self.race.next(&situation, second.end());
+                return self.race.next(&self.race.limited(situation), second.end());
             }
         }
         let Some((trial, configuration, purpose)) = turn.take(&pending, first) else {
@@ -72,7 +73,7 @@ impl Strategy for Adaptive {
     fn opens_pair(&self, situation: Situation<'_>, trial: u32) -> bool {
         let known: Vec<&Observation> = situation.observations.iter().collect();
         let start = self.blocks.second(&self.race, &known).end();
-        self.race.opens_pair(situation.observations, trial, start)
+        self.race.opens_pair(&situation, trial, start)
     }
 
     fn remaining(&self, situation: Situation<'_>) -> Remaining {

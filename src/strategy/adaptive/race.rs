@@ -1,7 +1,8 @@
 //! The duels: leader and challenger are launched one right after the other, so that the
 //! machine's level slows both alike. Each pair is chosen by what was over before its first
 //! trial, and has two numbers of its own; so a sweep that is rebuilt from its journal goes on as
-//! it would have. Both halves of a pair run on one host; other hosts wait meanwhile.
+//! it would have. Both halves of a pair run on one host; other hosts wait meanwhile. The last
+//! launches of a budget are kept for what a claim needs: see `kept`.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -13,7 +14,7 @@ use super::super::{
 use super::counts::LAUNCHES_OF_EACH;
 use super::eligible::{Eligible, Judged};
 use super::standing::{Doubt, Standing};
-use super::{before, last};
+use super::{before, kept, last};
 
 /// The race of those that may be the best.
 #[derive(Clone, Debug)]
@@ -56,6 +57,18 @@ impl Race {
         Some(Action::Finish { why: Finished::Spent { launches: begun, leader } })
     }
 
+    /// The situation with the launches that may still be begun, where they are few: by their
+    /// greatest number, by what the budget counts, and about as many as it leaves time for.
+    pub(crate) fn limited<'a>(&self, situation: Situation<'a>) -> Situation<'a> {
+        let begun = situation.observations.len() + situation.in_flight.len();
+        let by_number = self.most().saturating_sub(begun as u32);
+        let by_time = kept::fitting(&situation);
+        let counted = kept::trials_of(&situation);
+        let left = counted.into_iter().chain(by_time).fold(by_number, u32::min);
+        let launches_left = (left <= kept::MOST).then_some(left);
+        Situation { launches_left, budget_left: None, ..situation }
+    }
+
     pub(crate) fn eligible(&self, observations: &[&Observation]) -> Vec<Eligible> {
         Judged::of(&self.task, observations).eligible
     }
@@ -75,7 +88,7 @@ impl Race {
             if situation.in_flight.iter().any(|it| it.trial != first) {
                 return Action::Wait;
             }
-            if let Some(action) = self.second(situation, &known, first) {
+            if let Some(action) = self.second(situation, &known, (start, first)) {
                 return if turn.is_on_host_of(first) { action } else { Action::Wait };
             }
             pair = begun / 2 + 1;
@@ -84,9 +97,18 @@ impl Race {
             return Action::Wait;
         }
         let trial = start + 2 * pair;
-        match self.decide(&before(&known, trial)) {
+        let earlier = before(&known, trial);
+        match self.decide(&earlier) {
             Decision::Finish(why) => Action::Finish { why },
             Decision::Launch(a, b) => {
+                if let Some(alone) = kept::next(self, situation, &earlier, (a, b)) {
+                    let is_first = !kept::is_alone(situation, start, trial.saturating_sub(2));
+                    return if is_first || turn.is_on_host_of(trial - 2) {
+                        self.launch(kept::number(trial), alone, &earlier)
+                    } else {
+                        Action::Wait
+                    };
+                }
                 let on_host = known.iter().filter(|it| turn.is_own(it));
                 let ran = on_host.max_by_key(|it| it.trial).map(|it| it.configuration);
                 let configuration = match b {
@@ -94,15 +116,16 @@ impl Race {
                     Some(b) if Some(b) != ran && self.is_turned(trial) => b,
                     _ => a,
                 };
-                self.launch(trial, configuration, &before(&known, trial))
+                self.launch(trial, configuration, &earlier)
             }
         }
     }
 
     /// Whether a trial of the duels, of which `start` is the first, is the first of a pair.
-    pub(crate) fn opens_pair(&self, observations: &[Observation], trial: u32, start: u32) -> bool {
-        let known: Vec<&Observation> = observations.iter().collect();
-        let is_first = trial.checked_sub(start).is_some_and(|place| place.is_multiple_of(2));
+    pub(crate) fn opens_pair(&self, situation: &Situation<'_>, trial: u32, start: u32) -> bool {
+        let known: Vec<&Observation> = situation.observations.iter().collect();
+        let is_first = trial.checked_sub(start).is_some_and(|place| place.is_multiple_of(2))
+            && !kept::is_alone(situation, start, trial);
         let decided = || self.decide(&before(&known, trial));
         is_first && matches!(decided(), Decision::Launch(_, Some(_)))
     }
@@ -113,8 +136,11 @@ impl Race {
         &self,
         situation: &Situation<'_>,
         known: &[&Observation],
-        first: u32,
+        (start, first): (u32, u32),
     ) -> Option<Action> {
+        if kept::is_alone(situation, start, first) {
+            return None;
+        }
         let over = known.iter().find(|it| it.trial == first).map(|it| it.configuration);
         let flying = situation.in_flight.iter().find(|it| it.trial == first);
         let launched = over.or(flying.map(|it| it.configuration))?;

@@ -14,6 +14,8 @@ use super::*;
 use crate::metric::Goal;
 use crate::strategy::{Purpose, Strategy as _};
 
+mod kept;
+
 /// What is true, and how launches go.
 #[derive(Clone, Debug)]
 struct World {

@@ -31,11 +31,13 @@ pub(super) struct Memo {
     actions: Mutex<Vec<(Asked, Action)>>,
 }
 
-/// A situation, as far as anything is decided by it: not by the budget.
+/// A situation, as far as anything is decided by it: of the budget by the launches that it
+/// leaves, where they are few.
 #[derive(Debug)]
 struct Asked {
     observations: Vec<Observation>,
     in_flight: Vec<InFlight>,
+    launches_left: Option<u32>,
     host: Option<String>,
 }
 
@@ -66,15 +68,17 @@ impl Memo {
         situation: &Situation<'_>,
         make: impl FnOnce() -> Action,
     ) -> Action {
-        let Situation { observations, in_flight, host, .. } = *situation;
+        let Situation { observations, in_flight, launches_left, host, .. } = *situation;
         let is_same = |it: &Asked| {
             it.observations == observations
                 && it.in_flight == in_flight
+                && it.launches_left == launches_left
                 && it.host.as_deref() == host
         };
         let owned = || Asked {
             observations: observations.to_vec(),
             in_flight: in_flight.to_vec(),
+            launches_left,
             host: host.map(str::to_owned),
         };
         recalled(&self.actions, FEW, is_same, owned, make)

@@ -269,7 +269,8 @@ impl Modelled {
 
 impl Strategy for Modelled {
     fn next(&self, situation: Situation<'_>) -> Action {
-        self.memo.action(&situation, || self.decide(&situation))
+        let limited = self.race.limited(situation);
+        self.memo.action(&limited, || self.decide(&limited))
     }
 
     fn trials(&self) -> u32 {
@@ -282,6 +283,7 @@ impl Strategy for Modelled {
         let Finalists { members, belief } = self.finalists(&before(&known, start));
         let all = belief.is_none() || is_lost(&members, &self.race.eligible(&known));
         let own = self.in_duels(situation.observations, &members, all);
+        let own = Situation { observations: &own, ..situation };
         self.race.opens_pair(&own, trial, start + members.len() as u32)
     }
 

@@ -439,3 +439,25 @@ fn a_strategy_that_was_asked_before_answers_as_a_new_one() {
         assert_eq!(asked.remaining(situation), new().remaining(situation));
     }
 }
+
+#[test]
+fn the_last_launches_of_a_limit_are_those_of_a_claim() {
+    let world = World::of_48(true, 3);
+    let free = world.run(&strategy(task_of_48(), 1)).observations;
+    let names: Vec<String> = free.iter().map(|it| it.configuration.to_string()).collect();
+    let finals = free.iter().zip(&names).filter(|(it, _)| it.purpose == Purpose::Final);
+    let spec = StrategySpec::Model(ModelStrategy::default());
+    let first = spec.first_duel(finals.map(|(it, name)| (it.trial, name.as_str())));
+    let before = free.iter().filter(|it| Some(it.trial) < first).count() as u32;
+    // The baseline may have one launch by then, and the leader has two.
+    for more in 3..6 {
+        let max_launches = Some(before + more);
+        let racing = AdaptiveStrategy { seed: 1, max_launches, ..AdaptiveStrategy::default() };
+        let limited = Modelled::new(ModelStrategy { racing, predicted: false }, task_of_48());
+        let ran = world.run(&limited);
+        let leader = limited.leader(&ran.observations).expect("a leader").configuration;
+        let of = |arm| ran.observations.iter().filter(|it| it.configuration == arm).count();
+        assert!(of(7) >= 3 && of(leader) >= 3, "{more}: {} {}", of(7), of(leader));
+        assert!(ran.observations.len() as u32 <= before + more);
+    }
+}

@@ -85,6 +85,7 @@ fn findings_carry_their_figures() {
         class: FailureClass::OutOfMemory,
         message: "CUDA out of memory".to_owned(),
         estimated_max_model_len: None,
+        dropped: None,
     };
     let metric = "kv_cache.ttft_resent_ms".parse().unwrap();
     assert_eq!(name, "big");

@@ -7,6 +7,7 @@ use vllm_grid::report::reading::render;
 use vllm_grid::results::confirmable::Refusal;
 use vllm_grid::results::confirmed::ConfirmedGain;
 use vllm_grid::results::ranking::{Ranking, RankingVerdict, rank};
+use vllm_grid::results::reading::next::{Change, NextStep};
 use vllm_grid::results::reading::{NoDecision, Place, Reading, Statement};
 use vllm_grid::strategy::confirm::Ended;
 
@@ -57,6 +58,20 @@ fn a_missing_value_here_and_there_does_not_hide_why_all_are_excluded() {
     }
     let reading = read(&record);
     assert!(matches!(reading.result, Statement::BaselineNotRanked { .. }), "{:?}", reading.result);
+    // No correction makes it keep the bound: one that keeps it is another baseline.
+    let NextStep::Change { change: Change::OtherBaseline { configuration } } = &reading.next[0]
+    else {
+        panic!("{:?}", reading.next)
+    };
+    let ranking = rank(&record);
+    assert!(ranking.rows.iter().any(|row| row.eligible && row.name == *configuration));
+    let said = format!(
+        "Name another `baseline` in the grid, since this one breaks a bound \
+                        ({configuration} does not), and sweep again"
+    );
+    assert!(flat(&reading).contains(&said), "{}", flat(&reading));
+    // The table has no gain that the verdict has not.
+    assert!(ranking.rows.iter().all(|row| row.effect().is_none()));
 }
 
 #[test]

@@ -219,15 +219,19 @@ fn a_configuration_that_was_launched_no_more_says_since_when_and_why() {
     let all = reasons(&record);
     let names: Vec<(&str, u32)> = all.iter().map(|it| (it.0.as_str(), it.1)).collect();
     // c3 and c4 were in the race when it ended.
-    assert_eq!(names, [("c2", 11), ("c1", 8), ("production", 9), ("c5", 6)]);
+    // c5 had no launch in the second block, which ended with launch 11.
+    assert_eq!(names, [("c2", 11), ("c1", 11), ("production", 11), ("c5", 6)]);
     let behind =
         |it: &WhyNotAgain| matches!(it, WhyNotAgain::Behind { leader, .. } if leader == "c3");
     assert!(all.iter().all(|it| behind(&it.2)), "{all:?}");
     let ranking = rank(&record);
     let c2 = ranking.rows.iter().find(|row| row.name == "c2").unwrap();
     let said = c2.remarks[0].to_string();
-    assert!(said.starts_with("not launched again after launch 11 (02:40 UTC): "), "{said}");
-    assert!(said.ends_with("] slower than c3 by all launches"), "{said}");
+    let since = "not launched again after the second block (02:40 UTC): ";
+    assert!(said.starts_with(since), "{said}");
+    assert!(said.ends_with("] slower than c3 by the launches until then"), "{said}");
+    let c5 = ranking.rows.iter().find(|row| row.name == "c5").unwrap().remarks[0].to_string();
+    assert!(c5.starts_with("not launched again after the first block (01:50 UTC): "), "{c5}");
     insta::assert_snapshot!(table::render(&ranking, &record.manifest, 120, false));
 }
 
@@ -258,9 +262,58 @@ fn what_the_budget_cut_off_says_so() {
     let cut = WhyNotAgain::SweepEnded { reason: BUDGET_SPENT.to_owned() };
     assert!(all.iter().all(|it| it.2 == cut), "{all:?}");
     let said = rank(&record).rows.last().unwrap().remarks[0].to_string();
-    let expected = "not launched again after launch 6 (01:50 UTC): the sweep ended before that \
-                    (budget spent)";
+    let expected = "not launched again after its last launch (01:50 UTC): \
+                    the sweep ended before that (budget spent)";
     assert_eq!(said, expected);
+}
+
+/// As many launches as allowed are an end of the strategy's own, and cut it off all the same.
+#[test]
+fn what_the_greatest_number_of_launches_cut_off_says_so() {
+    let mut record = Race::of(&NAMES).block(&ALL).block(&ALL[3..5]).ended(true, "8 are made");
+    if let StrategySpec::Adaptive(spec) = &mut record.manifest.strategy {
+        spec.max_launches = Some(8);
+    }
+    let cut = WhyNotAgain::SweepEnded { reason: "8 are made".to_owned() };
+    let all = reasons(&record);
+    assert!(all.len() == 4 && all.iter().all(|it| it.2 == cut), "{all:?}");
+    // In the first block, too: of one that was launched, and of one that was not.
+    record.launches.truncate(5);
+    if let StrategySpec::Adaptive(spec) = &mut record.manifest.strategy {
+        spec.max_launches = Some(5);
+    }
+    let all = reasons(&record);
+    assert!(all.len() == 4 && all.iter().all(|it| it.2 == cut), "{all:?}");
+    let ranking = rank(&record);
+    let c5 = ranking.rows.iter().find(|row| row.name == "c5").unwrap();
+    let expected = "not launched: the sweep ended before that (8 are made)";
+    assert_eq!(c5.reason().as_deref(), Some(expected));
+}
+
+/// What was known when it was decided, not what later launches made of it.
+#[test]
+fn a_reason_is_of_the_launches_until_then() {
+    let record = complete();
+    let mut later = record.clone();
+    let duels = later.launches.iter_mut().filter(|it| it.purpose == Purpose::Final);
+    for value in duels.flat_map(|it| &mut it.measurements).flat_map(|it| it.metrics.values_mut()) {
+        if let Some(MetricValue::Number(number)) = value {
+            *number *= 1.2;
+        }
+    }
+    let c2 = |record: &SweepRecord| reasons(record).into_iter().find(|it| it.0 == "c2").unwrap();
+    assert_eq!(c2(&record), c2(&later));
+}
+
+#[test]
+fn what_was_launched_for_a_confirmation_was_launched_again() {
+    let mut record = complete();
+    assert!(reasons(&record).iter().any(|it| it.0 == "production"));
+    let mut launch = record.launches[0].clone();
+    (launch.launch, launch.trial, launch.confirmation) = (99, 1_000_000, Some(1));
+    launch.purpose = Purpose::Confirm;
+    record.launches.push(launch);
+    assert!(reasons(&record).iter().all(|it| it.0 != "production"));
 }
 
 #[test]
