@@ -25,6 +25,7 @@ pub(crate) fn place() -> Place {
         confirm: Some(Hours { low: 1.5, high: 4.0 }),
         production: None,
         exported: true,
+        not_launched: Vec::new(),
     }
 }
 
@@ -185,6 +186,7 @@ pub(crate) fn gain(candidate: &str, ratio: f64, low: f64, high: f64) -> Confirme
         machine: None,
         bounds: Vec::new(),
         unfit: None,
+        without_values: Vec::new(),
     }
 }
 
