@@ -126,8 +126,9 @@ fn by_choice(chosen: &Chosen, used: Option<&str>, has_another: bool) -> Vec<Stri
          as a rival."
             .to_owned()
     });
-    let names = |of: &str| ended.is_some_and(|it| it.reason.contains(&format!("{of} is within")));
-    let is_other = used.is_some_and(|used| names("") && !names(used));
+    // `13 launches are made, and no more may be; seqs16 is within ...`
+    let held = ended.and_then(|it| it.reason.split_once(" is within")?.0.rsplit("; ").next());
+    let is_other = used.zip(held).is_some_and(|(used, held)| used != held);
     let other = is_other.then(|| {
         "That names another configuration than USE, which is preferred among the best means of all \
          launches."

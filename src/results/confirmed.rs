@@ -168,8 +168,9 @@ fn gain(
     let gave_nothing =
         |arm: &Arm<'_>| case.as_deref().is_some_and(|it| is_failing(arm, metric, it));
     let is_failing = ended == Some(Ended::Failing);
-    // One of both fails: the candidate, unless it is the other one alone.
-    let fails = is_failing && (gave_nothing(&arms[0]) || !gave_nothing(&arms[1]));
+    // One of both fails: the candidate, unless the other one does. Where both do, nothing is shown
+    // of it.
+    let fails = is_failing && !gave_nothing(&arms[1]);
     let failing = arms.iter().filter(|arm| is_failing && gave_nothing(arm));
     let without_values = failing.map(|arm| arm.configuration.name.clone()).collect();
     Some(ConfirmedGain {

@@ -14,8 +14,9 @@ use super::not_again::cut_before_duels;
 use super::pattern;
 use super::remark::Remark;
 use super::under_load::{Repeating, repeating};
+use crate::history::journal;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
-use crate::history::record::LaunchRecord;
+use crate::history::record::{LaunchRecord, SweepEnd};
 use crate::history::values::kept;
 use crate::metric::{MetricRef, Status};
 use crate::strategy::Purpose;
@@ -248,7 +249,10 @@ fn unfinished(
 /// launches before the last ones' own showed.
 fn left_out(evidence: &Evidence<'_>) -> MissingValue {
     let sweep = evidence.sweep;
-    if sweep.ended.is_none() || !sweep.manifest.strategy.chooses() {
+    // One that was stopped goes on.
+    let is_over = |it: &SweepEnd| it.complete || journal::is_budget_spent(&it.reason);
+    let chooses = sweep.manifest.strategy.chooses();
+    if !sweep.ended.as_ref().is_some_and(is_over) || !chooses {
         return MissingValue::NotLaunched;
     }
     let is_decided = sweep.own_launches().any(|it| it.purpose == Purpose::Final);

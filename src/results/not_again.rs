@@ -4,7 +4,7 @@
 //! of the ranking. Who fails or breaks a bound has no rank, and its reason is there; since when
 //! it was launched no more is found here, too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{Goal, MetricRef};
 use crate::statistics::Interval;
-use crate::strategy::{Place, Purpose};
+use crate::strategy::{Place, Purpose, is_kept};
 
 /// Launches of the last two duels: who has one of them was in the race when it ended.
 const LAST_DUELS: usize = 4;
@@ -89,6 +89,11 @@ pub enum WhyNotAgain {
         /// Why it ended.
         reason: String,
     },
+    /// The sweep ended in, or behind, a second block of the best ones, which it was not in yet.
+    OthersFirst {
+        /// Why it ended.
+        reason: String,
+    },
 }
 
 /// Of each arm, why it was launched no more: `None` of one that was in the race when it
@@ -104,7 +109,11 @@ pub(super) fn not_again(
     let mut until = BTreeMap::new();
     let mut why = |index: usize, dropped: &Dropped| {
         if let Some(reason) = cut_before_duels(evidence) {
-            return Some(WhyNotAgain::SweepEnded { reason });
+            return Some(if dropped.after == After::FirstBlock {
+                WhyNotAgain::OthersFirst { reason }
+            } else {
+                WhyNotAgain::SweepEnded { reason }
+            });
         }
         if place(index) < place(leader) && evidence.measured[0].has_too_few(index) {
             let launches = evidence.measured[0].values(index)?.launches();
@@ -159,7 +168,13 @@ fn dropped(evidence: &Evidence<'_>) -> Vec<Option<Dropped>> {
             return None;
         }
         if last.is_empty() && phases.is_cut {
-            return after_own(arm);
+            let selects = sweep.manifest.strategy.selects(sweep.manifest.configurations.len());
+            let is_of_others = final_phase == 0 && phases.last() > 0 && selects;
+            return if is_of_others {
+                Some(at(After::FirstBlock, phases.last_of(0)?))
+            } else {
+                after_own(arm)
+            };
         }
         let after = match final_phase {
             0 => After::FirstBlock,
@@ -236,11 +251,13 @@ fn first_duel(sweep: &SweepRecord) -> Option<u32> {
 }
 
 /// The launches of the last two duels so far; none before any. A model's second block, which is
-/// launched to decide, too, is no duel.
+/// launched to decide, too, is no duel, nor is what a claim lacked at the end of a budget.
 fn last_duels(evidence: &Evidence<'_>) -> Vec<u32> {
     let Some(first) = first_duel(evidence.sweep) else { return Vec::new() };
     let finals = evidence.sweep.own_launches().filter(|it| it.purpose == Purpose::Final);
-    let duels = finals.rev().filter(|it| is_started(it) && it.trial >= first);
+    let trials: BTreeSet<u32> = evidence.sweep.own_launches().map(|it| it.trial).collect();
+    let is_duel = |it: &&LaunchRecord| it.trial >= first && !is_kept(&trials, it.trial);
+    let duels = finals.rev().filter(|it| is_started(it)).filter(is_duel);
     duels.take(LAST_DUELS).map(|it| it.launch).collect()
 }
 
@@ -314,6 +331,7 @@ impl WhyNotAgain {
             Self::Behind { .. } => "behind",
             Self::AheadByFew { .. } => "ahead_by_few",
             Self::SweepEnded { .. } => "sweep_ended",
+            Self::OthersFirst { .. } => "others_first",
         }
     }
 }
@@ -344,6 +362,12 @@ impl fmt::Display for NotAgain {
 impl fmt::Display for WhyNotAgain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::OthersFirst { reason } => {
+                write!(
+                    f,
+                    "others were launched a second time first, and the sweep ended ({reason})"
+                )
+            }
             Self::SweepEnded { reason } => write!(f, "the sweep ended before that ({reason})"),
             Self::AheadByFew { leader, launches } => {
                 let plural = if *launches == 1 { "" } else { "es" };

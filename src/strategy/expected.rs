@@ -3,6 +3,8 @@
 //! strategy that runs says what is left of it by `Strategy::remaining`, from what it observed;
 //! nothing is decided here.
 
+use std::collections::BTreeSet;
+
 use super::adaptive::{SMALL, SURVIVORS, most_launches, opening_launches};
 use super::model::least_screen;
 use super::order::Order;
@@ -185,6 +187,16 @@ pub struct Place {
     pub duel: Option<u32>,
 }
 
+/// Whether a trial that decides between the last ones was launched alone, by the numbers of all
+/// trials: what a claim lacked at the end of a budget. Those leave out a pair of numbers before
+/// their own, and have no second half.
+pub fn is_kept(trials: &BTreeSet<u32>, trial: u32) -> bool {
+    let is_there = |it: Option<u32>| it.is_some_and(|it| trials.contains(&it));
+    !is_there(trial.checked_sub(1))
+        && !is_there(trial.checked_sub(2))
+        && !is_there(trial.checked_add(1))
+}
+
 impl StrategySpec {
     /// The round of a trial, from 0: trials of one round are compared with each other first of
     /// all, and have the same arrivals. Blocks come first; how many launches the second block
@@ -197,6 +209,15 @@ impl StrategySpec {
             (Self::Adaptive(_) | Self::Model(_), Some(place)) => 2 + place / 2,
             (Self::Adaptive(_) | Self::Model(_), None) if place.is_final => 1,
             (Self::Adaptive(_) | Self::Model(_), None) => (place.trial / first).min(1),
+        }
+    }
+
+    /// Whether its second block is of the best of the first one, and not of everything.
+    pub fn selects(&self, configurations: usize) -> bool {
+        match self {
+            Self::Grid(_) => false,
+            Self::Adaptive(_) => configurations > SMALL,
+            Self::Model(_) => true,
         }
     }
 

@@ -75,9 +75,9 @@ impl Finished {
     pub fn said(&self, name: &impl Fn(usize) -> String) -> String {
         let good = |it: &Leader| {
             format!(
-                "{} is within 5 % of the best of those launched with probability {:.2}",
+                "{} is within 5% of the best of those launched with probability {}",
                 name(it.configuration),
-                it.probability
+                probable(it.probability)
             )
         };
         match self {
@@ -110,7 +110,7 @@ impl Finished {
                     ),
                 };
                 format!(
-                    "{}; {whole}, since the axes predicted {:.0} % of the differences between \
+                    "{}; {whole}, since the axes predicted {:.0}% of the differences between \
                      {launched} launches",
                     then.said(name),
                     100.0 * r2.max(0.0)
@@ -118,11 +118,21 @@ impl Finished {
             }
             Self::Untried { then, never, of, doubt } => format!(
                 "{}; {never} of {of} configurations were never launched: one of them is more than \
-                 5 % better with probability {doubt:.2} at most, by what the axes do",
-                then.said(name)
+                 5% better with probability {} at most, by what the axes do",
+                then.said(name),
+                probable(*doubt)
             ),
             Self::Confirmed(ended) => format!("confirmation: {ended}"),
         }
+    }
+}
+
+/// A probability with two digits, and never as certain: `0.97`, `above 0.99`.
+pub(crate) fn probable(p: f64) -> String {
+    match p {
+        _ if p < 0.005 => "below 0.01".to_owned(),
+        _ if p >= 0.995 => "above 0.99".to_owned(),
+        _ => format!("{p:.2}"),
     }
 }
 
@@ -134,7 +144,7 @@ mod tests {
     fn a_sentence_names_the_configuration() {
         let name = |configuration: usize| ["production", "seqs16"][configuration].to_owned();
         let leader = Leader { configuration: 1, probability: 0.934 };
-        let good = "seqs16 is within 5 % of the best of those launched with probability 0.93";
+        let good = "seqs16 is within 5% of the best of those launched with probability 0.93";
         assert_eq!(Finished::GoodEnough(leader).said(&name), good);
         let spent = Finished::Spent { launches: 13, leader: Some(leader) };
         assert_eq!(spent.said(&name), format!("13 launches are made, and no more may be; {good}"));
@@ -143,7 +153,7 @@ mod tests {
         assert_eq!(
             Finished::Whole { then: only, guard, never: 0 }.said(&name),
             "production is the only one left; every configuration was launched, since the axes \
-             predicted 12 % of the differences between 20 launches"
+             predicted 12% of the differences between 20 launches"
         );
         let spent = Box::new(Finished::AllLaunched);
         let short = Finished::Whole { then: spent, guard, never: 7 }.said(&name);
@@ -155,7 +165,7 @@ mod tests {
         assert_eq!(
             untried.said(&name),
             format!(
-                "{good}; 30 of 48 configurations were never launched: one of them is more than 5 % \
+                "{good}; 30 of 48 configurations were never launched: one of them is more than 5% \
                  better with probability 0.07 at most, by what the axes do"
             )
         );

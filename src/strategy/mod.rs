@@ -23,8 +23,9 @@ mod spec;
 mod task;
 
 pub use default::{CHOSEN_FROM, DefaultStrategy, MODELLED_FROM};
-pub use expected::{Place, Shown};
+pub use expected::{Place, Shown, is_kept};
 pub use finished::Finished;
+pub(crate) use finished::probable;
 pub use order::Order;
 pub use repeats::best as best_repeats;
 pub use spec::{AdaptiveStrategy, GridStrategy, MODELLED_TO, ModelStrategy, StrategySpec};

@@ -186,7 +186,7 @@ fn assert_says_how_it_chose(one: &Swept, strategy: &str) {
     let chosen = format!("Launches were chosen by what was measured ({strategy})");
     assert!(said.contains(&chosen), "{said}");
     let reason = &one.record.ended.as_ref().unwrap().reason;
-    let expected = "pair is within 5 % of the best of those launched with probability ";
+    let expected = "pair is within 5% of the best of those launched with probability ";
     assert!(reason.starts_with(expected), "{reason}");
     assert!(
         said.contains(&format!("Why it ended, by its own reckoning then: {reason}.")),

@@ -332,9 +332,13 @@ impl After<'_> {
         let Some(gain) = self.begun.filter(|it| it.ended != Some(Ended::NotPositive)) else {
             return self.again(self.more());
         };
+        let rows = || self.ranking.rows.iter();
+        let candidate = rows().find(|row| row.name == gain.candidate);
+        let named = candidate
+            .filter(|row| !self.ranking.is_candidate(row) || is_to_be_named(self.ranking, row));
         let confirm = |baseline: Option<String>, again| NextStep::Confirm {
             run: self.run(),
-            configuration: None,
+            configuration: named.map(|row| row.name.clone()),
             baseline,
             claim: unusual_claim(gain),
             hours: None,
@@ -351,8 +355,8 @@ impl After<'_> {
         } else {
             steps.push(confirm(self.other_baseline(gain), true));
         }
-        let rows = self.ranking.rows.iter().filter(|row| row.eligible);
-        let others = rows.filter(|row| row.name != gain.candidate && row.name != gain.baseline);
+        let ranked = rows().filter(|row| row.eligible);
+        let others = ranked.filter(|row| row.name != gain.candidate && row.name != gain.baseline);
         let other = others.map(|row| &row.name).find(|it| !self.place.not_launched.contains(it));
         if gain.without_values.contains(&gain.baseline) {
             steps.extend(other.map(|name| confirm(Some(name.clone()), false)));
@@ -456,10 +460,10 @@ impl After<'_> {
         }
         let mut ranked = self.ranking.rows.iter().filter(|row| row.eligible);
         // Against itself nothing has a gain.
-        let another = ranked.clone().find(|row| row.name != candidate && within_bounds(row));
-        let another = another.or_else(|| ranked.find(|row| row.name != candidate));
-        let configuration = another.map_or(candidate, |row| &row.name).to_owned();
-        self.again(Change::OtherBaseline { configuration })
+        match ranked.find(|row| row.name != candidate && within_bounds(row)) {
+            Some(row) => self.again(Change::OtherBaseline { configuration: row.name.clone() }),
+            None => self.again(Change::Bounds),
+        }
     }
 
     /// Whether something is to be done about what has no rank.

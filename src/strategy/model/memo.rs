@@ -111,6 +111,7 @@ fn recalled<K, V: Clone>(
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::time::Duration;
 
     use super::*;
     use crate::strategy::Finished;
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_belongs_to_a_situation_and_the_budget_does_not() {
+    fn what_runs_and_what_is_left_belong_to_a_situation_and_its_time_does_not() {
         let memo = Memo::default();
         let flying = [InFlight {
             trial: 3,
@@ -150,7 +151,9 @@ mod tests {
         let finish = |why: &str| Action::Finish { why: Finished::Confirmed(why.to_owned()) };
         assert_eq!(memo.action(&idle, || finish("idle")), finish("idle"));
         assert_eq!(memo.action(&busy, || Action::Wait), Action::Wait);
-        let later = Situation { launches_left: Some(1), ..idle };
+        let later = Situation { budget_left: Some(Duration::from_secs(1)), ..idle };
         assert_eq!(memo.action(&later, || Action::Wait), finish("idle"));
+        let fewer = Situation { launches_left: Some(1), ..idle };
+        assert_eq!(memo.action(&fewer, || finish("fewer")), finish("fewer"));
     }
 }

@@ -46,7 +46,7 @@ fn modelled() -> Race {
     race
 }
 
-const REASON: &str = "c2 is within 5 % of the best of those launched with probability 0.97";
+const REASON: &str = "c2 is within 5% of the best of those launched with probability 0.97";
 
 fn over() -> SweepRecord {
     let mut record = modelled().ended(true, REASON);
