@@ -35,7 +35,9 @@ pub(super) fn counted(
         Loss::OutOfMemory => FailureClass::HostMemory,
         _ => return outcome,
     };
-    let is_barren = |it: &&LaunchRecord| it.measurements.iter().all(|one| one.repeat == 0);
+    // One that did not even begin on its node says nothing of its configuration.
+    let is_barren =
+        |it: &&LaunchRecord| it.host.is_some() && it.measurements.iter().all(|one| one.repeat == 0);
     let mut of_trial = record.launches.iter().rev().filter(|it| it.trial == trial.number);
     let is_own = of_trial.next().filter(is_barren).is_some_and(|it| it.launch == launch);
     let was_lost = |it: &LaunchRecord| matches!(&it.outcome, Some(LaunchOutcome::Lost { loss: before, .. }) if before == loss);
@@ -61,6 +63,8 @@ pub(super) struct InARow {
     by_class: BTreeMap<Loss, usize>,
     /// The launch that was begun last when the last one of these was lost.
     begun: u32,
+    /// The same of the last one that somebody cancelled.
+    cancelled: u32,
 }
 
 impl InARow {
@@ -98,6 +102,13 @@ impl InARow {
         begun: u32,
         message: &str,
     ) -> Result<Duration, SweepError> {
+        // Who cancels all that is in flight does it once.
+        if loss == Loss::Cancelled && launch <= self.cancelled {
+            return Ok(Duration::ZERO);
+        }
+        if loss == Loss::Cancelled {
+            self.cancelled = begun;
+        }
         if matches!(loss, Loss::NoResult | Loss::NodeUnable | Loss::Cancelled) {
             self.hopeless += 1;
             if self.hopeless == IN_A_ROW {
@@ -147,6 +158,7 @@ mod tests {
             record.launches.push(LaunchRecord {
                 launch: at as u32 + 1,
                 configuration: "c0".to_owned(),
+                host: Some("n1".to_owned()),
                 outcome: outcome.clone(),
                 ended_at: jiff::Timestamp::from_second(i64::from(at as u32)).ok(),
                 ..LaunchRecord::default()

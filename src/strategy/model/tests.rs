@@ -455,9 +455,13 @@ fn the_last_launches_of_a_limit_are_those_of_a_claim() {
         let racing = AdaptiveStrategy { seed: 1, max_launches, ..AdaptiveStrategy::default() };
         let limited = Modelled::new(ModelStrategy { racing, predicted: false }, task_of_48());
         let ran = world.run(&limited);
-        let leader = limited.leader(&ran.observations).expect("a leader").configuration;
+        let all = ran.observations.len();
+        let leads = |known: usize| limited.leader(&ran.observations[..known]).expect("a leader");
         let of = |arm| ran.observations.iter().filter(|it| it.configuration == arm).count();
-        assert!(of(7) >= 3 && of(leader) >= 3, "{more}: {} {}", of(7), of(leader));
+        assert!(of(7) >= 3, "{more}: {}", of(7));
+        // The last two launches may make another one lead.
+        let known = [all, all - 1, all - 2].map(|known| of(leads(known).configuration));
+        assert!(known.iter().any(|it| *it >= 3), "{more}: {known:?}");
         assert!(ran.observations.len() as u32 <= before + more);
     }
 }

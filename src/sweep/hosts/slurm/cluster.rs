@@ -62,6 +62,8 @@ pub(super) struct Jobs {
     pub(super) known: BTreeSet<String>,
     /// Whether a submission got no answer: there may be others.
     pub(super) unanswered: bool,
+    /// Those that were to be cancelled.
+    pub(super) doomed: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for Cluster {

@@ -34,8 +34,10 @@ const ENDS_WITHIN: Duration = Duration::from_secs(GRACE + 30);
 const UNSEEN: Duration = Duration::from_secs(30);
 /// How much sooner than it was asked to a cluster may ask for an end because of a limit of time.
 const EARLY: u64 = 15;
-/// How often a cluster is asked again to cancel a job.
-const CANCEL_AGAIN: Duration = Duration::from_secs(10);
+/// How often a cluster is asked again for what it may not have heard.
+const AGAIN: Duration = Duration::from_secs(10);
+/// For how long what a job wrote is waited for after a stop.
+const LATE_AT_STOP: Duration = Duration::from_secs(10);
 /// For how long a node may say nothing while its job runs.
 const SILENT: Duration = Duration::from_mins(10);
 /// Last lines of a job's own output that explain why it gave nothing.
@@ -59,19 +61,24 @@ struct Following<'a> {
     over: Option<(Instant, Option<Ended>)>,
     /// Why its node is not to be used, where that is so: nothing of it counts.
     refused: Option<String>,
-    /// When it was asked to end, and when the cluster was last.
+    /// Since when it is to end, when it or the cluster was asked for that last, and whether it
+    /// is cancelled although it began.
     asked: Option<Instant>,
-    cancelled: Option<Instant>,
+    told: Option<Instant>,
+    cancelled: bool,
     /// What the node said last of being alive, and when that was new.
     beat: (String, Instant),
+    /// Since when the cluster says that it runs.
+    runs: Option<Instant>,
     /// When that was looked at last.
     heard: Option<Instant>,
     /// Since when its lines cannot be read.
     unread: Option<Instant>,
     /// Whether the cluster started it more than once.
     requeued: bool,
-    /// Whether it may run where its configuration ran already: the other nodes are down.
-    may_go_anywhere: bool,
+    /// Whether it may run where its configuration ran already, as the other nodes are down, and
+    /// when that was asked for last.
+    may_go_anywhere: (bool, Option<Instant>),
     /// What the cluster says of it, in words.
     said: String,
     /// The node, as the cluster has it.
@@ -79,7 +86,7 @@ struct Following<'a> {
     /// Whether its number is another job's now: the cluster lost this one.
     foreign: bool,
     /// Whether it was let start once more: the session that submitted it died before it could.
-    released: bool,
+    released: (bool, Option<Instant>),
 }
 
 impl Cluster {
@@ -105,16 +112,18 @@ impl Cluster {
             over: None,
             refused: None,
             asked: None,
-            cancelled: None,
+            told: None,
+            cancelled: false,
             beat: (String::new(), Instant::now()),
+            runs: None,
             heard: None,
             unread: None,
             requeued: false,
-            may_go_anywhere: false,
+            may_go_anywhere: (false, None),
             said: String::new(),
             node: None,
             foreign: false,
-            released: false,
+            released: (false, None),
         };
         following.run().await
     }
@@ -255,22 +264,22 @@ impl Following<'_> {
     /// Ends the job: one that waits is cancelled, one that runs is asked to end, and cancelled
     /// where it does not.
     async fn end(&mut self) {
-        let is_first = self.asked.is_none_or(|it| it.elapsed() < LOOK);
         let asked = *self.asked.get_or_insert_with(Instant::now);
-        let is_due = self.cancelled.is_none_or(|at| at.elapsed() >= CANCEL_AGAIN);
-        if self.host.is_none() || asked.elapsed() > ENDS_WITHIN {
-            // It may have started a moment ago: a cancelled batch script gets a SIGTERM as well.
-            // Again and again: the cluster may not have heard it.
-            if is_due && self.over.is_none() {
-                if self.host.is_some() && self.cancelled.is_none() {
-                    self.emit.warn(format!("job {} does not end: it is cancelled", self.job));
-                }
-                self.cancelled = Some(Instant::now());
-                self.cluster.cancel(&self.job).await;
-            }
-        } else if is_first && self.over.is_none() && self.cluster.is_ours(&self.job).await {
-            let _ = self.cluster.tool.run(&request::ask_to_end(&self.job)).await;
+        // Again and again: the cluster may not have heard it.
+        if self.over.is_some() || !is_due(&mut self.told) {
+            return;
         }
+        if self.host.is_some() && asked.elapsed() <= ENDS_WITHIN {
+            if self.cluster.is_ours(&self.job).await {
+                let _ = self.cluster.tool.run(&request::ask_to_end(&self.job)).await;
+            }
+            return;
+        }
+        // It may have started a moment ago: a cancelled batch script gets a SIGTERM as well.
+        if self.host.is_some() && !std::mem::replace(&mut self.cancelled, true) {
+            self.emit.warn(format!("job {} does not end: it is cancelled", self.job));
+        }
+        self.cluster.cancel(&self.job).await;
     }
 
     /// What follows from what the cluster says of the job.
@@ -278,8 +287,12 @@ impl Following<'_> {
         if let Some((since, ended)) = self.over {
             // What never came to a node writes nothing late.
             let ran = self.host.is_some() || self.node.is_some() || ended.is_none();
-            let writes = ran && self.asked.is_none();
-            let late = if writes { self.cluster.late } else { LOOK };
+            let late = match (ran, self.asked.is_some()) {
+                (true, false) => self.cluster.late,
+                // What was finished is kept; a stop does not wait for long.
+                (true, true) if self.host.is_some() => self.cluster.late.min(LATE_AT_STOP),
+                _ => LOOK,
+            };
             if since.elapsed() >= late {
                 let ended = self.accounted(ended).await;
                 return Ok(Step::Made(self.lost(ended)));
@@ -317,13 +330,16 @@ impl Following<'_> {
             self.cluster.cancel(&self.job).await;
         }
         self.node = job.node.clone().or_else(|| self.node.take());
+        // One that is suspended says nothing.
+        let runs = job.state == State::Runs;
+        self.runs = runs.then(|| self.runs.unwrap_or_else(Instant::now));
         match job.state {
             State::Ended(ended) => self.over = Some((Instant::now(), Some(ended))),
             State::Waits => {
                 let reason = job.reason.clone().unwrap_or_default();
                 let is_held = reason == "JobHeldUser" && self.making.taken_up.is_some();
-                if is_held && !std::mem::replace(&mut self.released, true) {
-                    let _ = self.cluster.tool.run(&request::release(&self.job)).await;
+                if is_held && !self.released.0 && is_due(&mut self.released.1) {
+                    self.released.0 = self.does(&request::release(&self.job)).await;
                 }
                 if cannot_start(&reason) {
                     self.cluster.cancel(&self.job).await;
@@ -341,29 +357,42 @@ impl Following<'_> {
                 // Where the grid chooses nodes, none was kept off by us, and its choice stays.
                 let chosen = self.cluster.block.chooses_nodes();
                 let is_short = is_short_of_nodes(&reason) && !chosen;
-                if is_short && !std::mem::replace(&mut self.may_go_anywhere, true) {
+                if is_short && !self.may_go_anywhere.0 && is_due(&mut self.may_go_anywhere.1) {
                     let refused: Vec<String> = self.cluster.nodes().refused().cloned().collect();
                     let words = request::exclude_only(&self.cluster.block, &self.job, &refused);
-                    let _ = self.cluster.tool.run(&words).await;
+                    self.may_go_anywhere.0 = self.does(&words).await;
                 }
                 self.says(match reason.as_str() {
                     "" | "JobHeldUser" => "submitted".to_owned(),
                     reason => format!("waits for a node ({reason})"),
                 });
             }
+            State::Runs if self.is_silent() => {
+                let what = format!("nothing was heard of it for {} s", SILENT.as_secs());
+                self.emit.warn(self.at_host(&format!("{what}: job {} is cancelled", self.job)));
+                if let (None, Some(node)) = (&self.host, &self.node) {
+                    self.cluster.nodes().refuse(node, "no launch begins there");
+                }
+                self.cluster.cancel(&self.job).await;
+                self.over = Some((Instant::now(), Some(Ended::NodeFailed)));
+            }
             State::Runs | State::Ending | State::Unknown if self.host.is_none() => {
                 let node = job.node.clone().unwrap_or_else(|| "a node".to_owned());
                 self.says(format!("starts on {node}"));
             }
-            State::Runs if self.beat.1.elapsed() > SILENT && self.over.is_none() => {
-                let what = format!("nothing was heard of it for {} s", SILENT.as_secs());
-                self.emit.warn(self.at_host(&format!("{what}: job {} is cancelled", self.job)));
-                self.cluster.cancel(&self.job).await;
-                self.over = Some((Instant::now(), Some(Ended::NodeFailed)));
-            }
             State::Runs | State::Ending | State::Unknown => {}
         }
         Ok(Step::GoesOn)
+    }
+
+    /// Whether its node has said nothing for too long, by which it should run.
+    fn is_silent(&self) -> bool {
+        self.runs.is_some_and(|since| since.max(self.beat.1).elapsed() > SILENT)
+    }
+
+    /// Whether the cluster did what was asked.
+    async fn does(&self, words: &[String]) -> bool {
+        self.cluster.tool.run(words).await.is_ok_and(|answer| answer.is_done())
     }
 
     /// A phase in words, once.
@@ -472,9 +501,14 @@ impl Following<'_> {
         if self.making.taken_up.is_some() && ended == Some(Ended::Cancelled) {
             return LaunchOutcome::Interrupted.into();
         }
+        // It never began, and the cluster forgot it: so is one that `recover` cancelled.
+        if self.making.taken_up.is_some() && ended.is_none() && self.host.is_none() {
+            return LaunchOutcome::Interrupted.into();
+        }
         let loss = if self.requeued { Loss::Requeued } else { loss::of(ended) };
         let printed = (loss == Loss::NoResult).then(|| self.printed()).flatten();
-        if let (Loss::NoResult, None, Some(node)) = (loss, &self.host, &self.node) {
+        let is_known = ended.is_some();
+        if let (Loss::NoResult, true, None, Some(node)) = (loss, is_known, &self.host, &self.node) {
             // It could not even begin there.
             self.cluster.nodes().refuse(node, loss.as_str());
         }
@@ -497,6 +531,15 @@ impl Following<'_> {
         let last = lines[lines.len().saturating_sub(LINES)..].join(" | ");
         (!last.is_empty()).then(|| crate::clean::plain(&last).into_owned())
     }
+}
+
+/// Whether something is to be asked for again, which then it is.
+fn is_due(last: &mut Option<Instant>) -> bool {
+    let is_due = last.is_none_or(|at| at.elapsed() >= AGAIN);
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
 }
 
 /// Whether a job waits for nodes that are not there.

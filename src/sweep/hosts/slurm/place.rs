@@ -21,7 +21,10 @@ impl Hosts for Cluster {
     }
 
     async fn begin(&self, known: &[String], emit: &Emit) {
-        let living = own::living(&*self.tool, &self.run_id).await.unwrap_or_default();
+        let living = own::living(&*self.tool, &self.run_id).await;
+        // What the cluster does not say now is looked at when the session ends.
+        self.jobs().unanswered |= living.is_err();
+        let living = living.unwrap_or_default();
         for (id, _) in living.into_iter().filter(|it| !known.contains(&it.0)) {
             emit.warn(format!("job {id} of an earlier session is cancelled: no line tells of it"));
             self.cancel(&id).await;
@@ -29,7 +32,7 @@ impl Hosts for Cluster {
     }
 
     async fn finish(&self, emit: &Emit) {
-        self.cancel_unknown(emit).await;
+        self.cancel_rest(emit).await;
     }
 
     async fn end(&self, job: &str) {

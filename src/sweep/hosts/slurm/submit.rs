@@ -15,6 +15,7 @@ use super::loss;
 use super::nodes::Placed;
 use super::reading::submitted;
 use super::request::{self, JobRequest};
+use super::state::State;
 use super::tool::{Answer, ToolError};
 use super::{own, partition};
 use crate::event::Emit;
@@ -59,7 +60,11 @@ impl Cluster {
     /// Submits a launch, and lets its job start once its id is journalled.
     pub(super) async fn submit(&self, making: &Making<'_>) -> Result<Submitted, SweepError> {
         let launch = making.order.launch.launch;
-        let placed = self.placed(making).await?;
+        let placed = tokio::select! {
+            biased;
+            placed = self.placed(making) => placed?,
+            () = making.cancel.cancelled() => return Ok(Submitted::Stopped),
+        };
         self.write(making)?;
         let Some(job) = self.accepted(making, &placed).await? else {
             return Ok(Submitted::Stopped);
@@ -225,32 +230,56 @@ impl Cluster {
         Ok(all.into_iter().find(|it| it.1 == launch).map(|it| it.0))
     }
 
-    /// Cancels what a submission without an answer left: it may have been accepted after it was
-    /// looked for, and then it waits, held, and nobody follows it.
-    pub(super) async fn cancel_unknown(&self, emit: &Emit) {
-        if !self.jobs().unanswered {
+    /// At a session's end no job is followed any more: what a submission without an answer left is
+    /// cancelled, as it may have been accepted after it was looked for, and so is once more what
+    /// was to be cancelled and goes on, as the cluster may not have heard it.
+    pub(super) async fn cancel_rest(&self, emit: &Emit) {
+        let (unanswered, doomed) = {
+            let jobs = self.jobs();
+            (jobs.unanswered, !jobs.doomed.is_empty())
+        };
+        if !unanswered && !doomed {
             return;
         }
-        let mut why = String::new();
+        let mut left = Err(String::new());
         for wait in LAST_LOOKS {
             sleep(Duration::from_secs(wait)).await;
-            match own::living(&*self.tool, &self.run_id).await {
-                Ok(living) => {
-                    let unknown = |id: &String| !self.jobs().known.contains(id);
-                    for (id, launch) in living.into_iter().filter(|it| unknown(&it.0)) {
-                        emit.of_launch(launch)
-                            .warn(format!("job {id} is cancelled: its submission got no answer"));
-                        self.cancel(&id).await;
-                    }
-                    return;
+            left = self.rest().await;
+            let Ok(jobs) = &left else { continue };
+            // A submission may still be on its way when it is looked for first.
+            if jobs.is_empty() && (wait > 0 || !unanswered) {
+                return;
+            }
+            for (id, launch, is_known) in jobs {
+                if !is_known {
+                    emit.of_launch(*launch)
+                        .warn(format!("job {id} is cancelled: its submission got no answer"));
                 }
-                Err(silent) => why = silent,
+                self.cancel_new(id).await;
             }
         }
-        emit.warn(format!(
-            "a submission got no answer, and whether it left a job is not known ({why}): the next \
-             session or `vllm-grid recover` cancels it"
-        ));
+        let what = match left {
+            Ok(jobs) if jobs.is_empty() => return,
+            Ok(jobs) => {
+                let ids: Vec<String> = jobs.into_iter().map(|it| it.0).collect();
+                format!("cancelled, and still there: job {}", ids.join(", "))
+            }
+            Err(silent) => format!("whether a job is left is not known ({silent})"),
+        };
+        emit.warn(format!("{what}: the next session or `vllm-grid recover` cancels it"));
+    }
+
+    /// Jobs that wait or run and are not followed, with their launches, and whether they are known.
+    async fn rest(&self) -> Result<Vec<(String, u32, bool)>, String> {
+        let all = own::all(&*self.tool, &self.run_id).await?;
+        let jobs = self.jobs();
+        let goes_on = |state| !matches!(state, State::Ended(_) | State::Ending);
+        let rest = all.into_iter().filter(|(_, _, job)| goes_on(job.state));
+        let rest = rest.map(|(id, launch, _)| {
+            let is_known = jobs.known.contains(&id);
+            (id, launch, is_known)
+        });
+        Ok(rest.filter(|(id, _, is_known)| !is_known || jobs.doomed.contains(id)).collect())
     }
 
     /// Lets a job start; whether it may: a stop may be asked for while the cluster is silent.
@@ -322,6 +351,7 @@ impl Cluster {
 
     /// Cancels a job that may be over; what the cluster answers is seen in its state.
     pub(super) async fn cancel(&self, job: &str) {
+        self.jobs().doomed.insert(job.to_owned());
         if self.is_ours(job).await {
             self.cancel_new(job).await;
         }
@@ -329,6 +359,7 @@ impl Cluster {
 
     /// Cancels a job whose number was learned a moment ago.
     async fn cancel_new(&self, job: &str) {
+        self.jobs().doomed.insert(job.to_owned());
         let _ = self.tool.run(&request::cancel(job)).await;
     }
 
