@@ -88,6 +88,35 @@ fn before_any_duel_the_best_mean_is_taken() {
     assert_eq!((candidate.configuration.as_str(), candidate.passed_over), ("lucky", None));
 }
 
+/// A limit that leaves one launch behind the two blocks: the baseline has it, by numbers that show
+/// that it is no duel.
+#[test]
+fn what_a_claim_lacked_decides_nothing_between_the_others() {
+    let means = [("production", 150.0), ("lucky", 140.0), ("c2", 100.0), ("c3", 104.0)];
+    let repeats = |value: f64| [value * 0.98, value * 1.01, value * 1.01];
+    let mut race = Race::of(&NAMES[..4]);
+    for (turn, factor) in [0.99, 1.01].into_iter().enumerate() {
+        for (name, value) in means.iter().cycle().skip(turn).take(4) {
+            race = race.launched(name, Purpose::Screen, &repeats(value * factor));
+        }
+    }
+    race = race.launched("production", Purpose::Final, &repeats(151.0));
+    let last = race.record.launches.last_mut().unwrap();
+    last.trial += 2;
+    let mut record = race.ended(true, "9 launches are made, and no more may be");
+    record.manifest.baseline = Some("production".to_owned());
+    let racing = AdaptiveStrategy { max_launches: Some(9), ..AdaptiveStrategy::default() };
+    record.manifest.strategy = StrategySpec::Adaptive(racing);
+    let ranking = rank(&record);
+    let candidate = &ranking.decision.as_ref().unwrap().candidate;
+    assert_eq!((candidate.configuration.as_str(), candidate.rank), ("c2", 1));
+    assert_eq!(candidate.passed_over, None);
+    for row in ranking.rows.iter().filter(|row| row.name != "production" && row.name != "c2") {
+        let why = row.not_again().map(|it| it.why.as_str());
+        assert_eq!(why, Some("sweep_ended"), "{}", row.name);
+    }
+}
+
 #[test]
 fn more_launches_are_advised_only_where_their_number_ended_the_sweep() {
     let record = over();
