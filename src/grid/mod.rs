@@ -1,6 +1,5 @@
-//! Reads and checks a grid file and expands it into configurations. Every error
-//! is found in one pass, with file, line, column and a snippet, before anything
-//! is launched. Pure: knows no engine, no network, no runtime.
+//! Reads and checks a grid file and expands it into configurations. Every error is found in one
+//! pass, with file, line, column and a snippet. Pure: knows no engine, no network, no runtime.
 
 mod advice;
 mod budget;

@@ -8,8 +8,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::duels::is_in_last_duels;
 use super::evidence::Evidence;
-use super::not_again::is_in_last_duels;
 use crate::history::record::{Manifest, SweepEnd, SweepRecord};
 
 /// Launches of a configuration from which it can be in a claim although launches were chosen

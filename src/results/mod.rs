@@ -23,6 +23,7 @@ pub mod confirmed;
 pub mod decision;
 mod difference;
 pub mod disturbance;
+mod duels;
 mod eligibility;
 mod estimate;
 mod evidence;

@@ -4,7 +4,7 @@
 //! of the ranking. Who fails or breaks a bound has no rank, and its reason is there; since when
 //! it was launched no more is found here, too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -12,18 +12,15 @@ use serde::Serialize;
 
 use super::arm::{self, Arm};
 use super::chosen;
+use super::duels::{first_duel, is_started, last_duels, started};
 use super::estimate::{Effect, Ratio};
 use super::evidence::Evidence;
 use super::measured::Measured;
 use super::{number, sheet};
-use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{Goal, MetricRef};
 use crate::statistics::Interval;
-use crate::strategy::{Place, Purpose, is_kept};
-
-/// Launches of the last two duels: who has one of them was in the race when it ended.
-const LAST_DUELS: usize = 4;
+use crate::strategy::{Place, Purpose};
 
 /// After what it was decided to launch a configuration no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -242,31 +239,6 @@ impl<'a> Phases<'a> {
     }
 }
 
-/// The first trial of the duels, where there is any.
-fn first_duel(sweep: &SweepRecord) -> Option<u32> {
-    let finals = sweep.own_launches().filter(|it| it.purpose == Purpose::Final);
-    let trials: BTreeMap<u32, &str> =
-        finals.map(|it| (it.trial, it.configuration.as_str())).collect();
-    sweep.manifest.strategy.first_duel(trials.into_iter())
-}
-
-/// The launches of the last two duels so far; none before any. A model's second block, which is
-/// launched to decide, too, is no duel, nor is what a claim lacked at the end of a budget.
-fn last_duels(evidence: &Evidence<'_>) -> Vec<u32> {
-    let Some(first) = first_duel(evidence.sweep) else { return Vec::new() };
-    let finals = evidence.sweep.own_launches().filter(|it| it.purpose == Purpose::Final);
-    let trials: BTreeSet<u32> = evidence.sweep.own_launches().map(|it| it.trial).collect();
-    let is_duel = |it: &&LaunchRecord| it.trial >= first && !is_kept(&trials, it.trial);
-    let duels = finals.rev().filter(|it| is_started(it)).filter(is_duel);
-    duels.take(LAST_DUELS).map(|it| it.launch).collect()
-}
-
-/// Whether an arm took part in the last two duels so far.
-pub(super) fn is_in_last_duels(evidence: &Evidence<'_>, index: usize) -> bool {
-    let last = last_duels(evidence);
-    started(&evidence.arms[index]).any(|it| last.contains(&it.launch))
-}
-
 /// What was known after a launch.
 struct Until {
     objective: Option<Measured>,
@@ -314,14 +286,6 @@ fn behind(
         metric: sought.metric.clone(),
         goal: sought.goal,
     })
-}
-
-fn started<'a>(arm: &'a Arm<'_>) -> impl Iterator<Item = &'a LaunchRecord> {
-    arm.launches.iter().copied().filter(|it| is_started(it))
-}
-
-fn is_started(launch: &LaunchRecord) -> bool {
-    !matches!(launch.outcome, Some(LaunchOutcome::Skipped { .. }))
 }
 
 impl WhyNotAgain {

@@ -3,6 +3,7 @@
 use super::estimate::Estimate;
 use crate::metric::{Constraint, Goal, MetricRef};
 use crate::statistics::Interval;
+use crate::strategy::probable;
 
 /// The unit of a metric as it is written after a number; empty for shares and counts.
 pub(crate) fn unit(metric: &MetricRef) -> &'static str {
@@ -75,7 +76,10 @@ pub(crate) fn whole_percent(fraction: f64) -> String {
     }
 }
 
-pub(crate) use crate::strategy::probable as probability;
+/// A probability with two digits, and never as certain: `0.97`, `above 0.99`.
+pub(crate) fn probability(p: f64) -> String {
+    probable(p)
+}
 
 /// From this ratio on a factor says more than per cent.
 pub(crate) const FACTOR: f64 = 2.5;

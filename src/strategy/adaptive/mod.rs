@@ -10,7 +10,6 @@ pub(super) mod bar;
 mod blocks;
 mod counts;
 pub(super) mod eligible;
-mod kept;
 pub(super) mod observed;
 pub(super) mod race;
 pub(super) mod standing;

@@ -14,7 +14,9 @@ use super::super::{
 use super::counts::LAUNCHES_OF_EACH;
 use super::eligible::{Eligible, Judged};
 use super::standing::{Doubt, Standing};
-use super::{before, kept, last};
+use super::{before, last};
+
+mod kept;
 
 /// The race of those that may be the best.
 #[derive(Clone, Debug)]

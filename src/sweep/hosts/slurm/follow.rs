@@ -9,8 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::super::job::{Began, End, Files, Line, Reader};
 use super::super::{Made, Making, SweepError};
 use super::cluster::Cluster;
-use super::loss::{self, cannot_start, never_starts};
-use super::own;
+use super::loss::{cannot_start, never_starts};
 use super::reading::Job;
 use super::request::{self, GRACE};
 use super::state::{Ended, State};
@@ -21,8 +20,9 @@ use crate::history::HistoryError;
 use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
 use crate::history::loss::Loss;
-use crate::input;
 use crate::ownership::aside;
+
+mod lost;
 
 /// How often what the node wrote is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -433,103 +433,6 @@ impl Following<'_> {
             }
         };
         Ok(Made { outcome, happened: Some(at) })
-    }
-
-    /// The launch ended early in good order: by our own stop, because its node is refused, or
-    /// because the cluster asked for it.
-    async fn interrupted(&mut self, at: jiff::Timestamp) -> Made {
-        if let Some(made) = self.ended_by_us() {
-            return made;
-        }
-        let until = Instant::now() + ENDS_WITHIN;
-        let ended = loop {
-            let seen = self.cluster.watch.look().await;
-            match seen.jobs.get(&self.job).map(|job| job.state) {
-                Some(State::Ended(ended)) => break Some(ended),
-                None if seen.problem.is_none() => break None,
-                _ if Instant::now() > until => break None,
-                _ => sleep(LOOK).await,
-            }
-        };
-        let loss = match loss::of(self.accounted(ended).await) {
-            // It left when it was asked to: why is not in its state.
-            Loss::NoResult if self.is_at_limit(at) => Loss::TimedOut,
-            Loss::NoResult => Loss::Cancelled,
-            loss => loss,
-        };
-        // While nobody followed it, that was a person's stop, or `recover`.
-        if loss == Loss::Cancelled && self.making.taken_up.is_some() {
-            return LaunchOutcome::Interrupted.into();
-        }
-        self.lost_by(loss, None)
-    }
-
-    /// How the job ended: as the queue said, or else by the cluster's accounts.
-    async fn accounted(&self, ended: Option<Ended>) -> Option<Ended> {
-        match ended {
-            None if self.foreign => None,
-            None => own::ended(&*self.cluster.tool, &self.job).await,
-            known => known,
-        }
-    }
-
-    /// Whether it ended when its limit was near, by its node's clock.
-    fn is_at_limit(&self, at: jiff::Timestamp) -> bool {
-        let Some(began) = &self.began else { return false };
-        let passed = u64::try_from(at.duration_since(began.at).as_secs()).unwrap_or_default();
-        passed + GRACE + EARLY >= self.cluster.seconds
-    }
-
-    /// What a launch came to whose node is not to be used.
-    fn of_refused(&self) -> Option<Made> {
-        let message = self.refused.clone()?;
-        Some(LaunchOutcome::Lost { loss: Loss::OtherMachine, message }.into())
-    }
-
-    /// What a launch came to that we asked to end.
-    fn ended_by_us(&self) -> Option<Made> {
-        self.asked?;
-        self.of_refused().or_else(|| Some(LaunchOutcome::Interrupted.into()))
-    }
-
-    /// The job is over, and the node wrote no end.
-    fn lost(&self, ended: Option<Ended>) -> Made {
-        if let Some(made) = self.ended_by_us() {
-            return made;
-        }
-        // What was cancelled while nobody followed it was a person's stop, or `recover`.
-        if self.making.taken_up.is_some() && ended == Some(Ended::Cancelled) {
-            return LaunchOutcome::Interrupted.into();
-        }
-        // It never began, and the cluster forgot it: so is one that `recover` cancelled.
-        if self.making.taken_up.is_some() && ended.is_none() && self.host.is_none() {
-            return LaunchOutcome::Interrupted.into();
-        }
-        let loss = if self.requeued { Loss::Requeued } else { loss::of(ended) };
-        let printed = (loss == Loss::NoResult).then(|| self.printed()).flatten();
-        let is_known = ended.is_some();
-        if let (Loss::NoResult, true, None, Some(node)) = (loss, is_known, &self.host, &self.node) {
-            // It could not even begin there.
-            self.cluster.nodes().refuse(node, loss.as_str());
-        }
-        self.lost_by(loss, printed)
-    }
-
-    fn lost_by(&self, loss: Loss, printed: Option<String>) -> Made {
-        let host = self.host.as_ref().or(self.node.as_ref());
-        let place = host.map_or_else(String::new, |host| format!(" on {host}"));
-        let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
-        let message = format!("{} (job {}{place}){printed}", loss.as_str(), self.job);
-        LaunchOutcome::Lost { loss, message }.into()
-    }
-
-    /// The last lines that the job printed: only where something is wrong.
-    fn printed(&self) -> Option<String> {
-        let bytes = input::read(&self.files.output(), 1 << 20).ok()?;
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
-        let last = lines[lines.len().saturating_sub(LINES)..].join(" | ");
-        (!last.is_empty()).then(|| crate::clean::plain(&last).into_owned())
     }
 }
 

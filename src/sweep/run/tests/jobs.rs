@@ -13,6 +13,7 @@ use crate::sweep::hosts::slurm::cluster::{Cluster, Setting};
 use crate::sweep::hosts::slurm::fake::FakeSlurm;
 
 mod nodes;
+mod submissions;
 
 /// A set-up and the cluster that its launches run on.
 fn on(nodes: &[&str], setup: Setup) -> (Setup, FakeSlurm) {
@@ -206,37 +207,6 @@ async fn a_number_that_another_job_has_now_costs_one_launch_and_that_job_nothing
     }
 }
 
-fn warning(event: &Event) -> Option<String> {
-    match event {
-        Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) => Some(text.clone()),
-        _ => None,
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_full_queue_is_named_and_a_stop_does_not_wait_for_a_submission() {
-    let (setup, slurm) = sweep(&["n1"], 1);
-    let full = FakeSlurm::refusal("Slurm temporarily unable to accept job, sleeping and retrying");
-    slurm.answers("sbatch", full);
-    let ran = setup.run().await;
-    assert_eq!(ran.ending(), Ending::Complete);
-    let warned: Vec<String> =
-        ran.seen.lock().expect("no panic").iter().filter_map(warning).collect();
-    assert!(
-        warned.iter().any(|it| it.contains("launch 1 is not submitted: the queue is full")),
-        "{warned:?}"
-    );
-
-    let (setup, slurm) = sweep(&["n1"], 1);
-    slurm.is_slow("sbatch");
-    let cancel = setup.cancel.clone();
-    let begun = tokio::time::Instant::now();
-    after(10, &slurm, move |_| cancel.cancel());
-    let ran = setup.run().await;
-    assert_eq!(ran.ending(), Ending::Interrupted);
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_started_twice_is_cancelled_and_made_again() {
     let (setup, slurm) = sweep(&["n1", "n2"], 1);
@@ -352,62 +322,6 @@ fn keep(folder: &std::path::Path) -> tempfile::TempDir {
     let place = tempfile::tempdir().expect("a folder");
     std::fs::rename(folder.join("run"), place.path().join("run")).expect("moved");
     place
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_queue_that_is_full_is_waited_for_and_a_refusal_ends_the_sweep() {
-    let (setup, slurm) = sweep(&["n1"], 1);
-    slurm.answers("sbatch", FakeSlurm::refusal("Resource temporarily unavailable"));
-    let ran = setup.run().await;
-    assert_eq!(ran.ending(), Ending::Complete);
-    let (setup, slurm) = sweep(&["n1"], 1);
-    slurm.answers("sbatch", FakeSlurm::refusal("Invalid partition name specified"));
-    let ran = setup.run().await;
-    let Err(SweepError::Stopped { message, environment: true, .. }) = &ran.ending else {
-        panic!("{:?}", ran.ending)
-    };
-    assert!(message.contains("Invalid partition name specified"), "{message}");
-    assert_eq!(ran.outcomes(), [(0, "interrupted")]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_submission_without_an_answer_that_was_accepted_is_found_and_not_repeated() {
-    let (setup, slurm) = sweep(&["n1"], 1);
-    slurm.loses_answer();
-    let ran = setup.run().await;
-    assert_eq!(ran.ending(), Ending::Complete);
-    measured_once(&ran, 4);
-    assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 4));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_submission_without_an_answer_is_not_repeated_until_the_cluster_says_what_it_has() {
-    let (setup, slurm) = sweep(&["n1"], 1);
-    slurm.loses_answer();
-    for _ in 0..3 {
-        slurm.answers("squeue", FakeSlurm::refusal("Unable to contact slurm controller"));
-    }
-    let ran = setup.run().await;
-    assert_eq!(ran.ending(), Ending::Complete);
-    measured_once(&ran, 4);
-    assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 4));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_session_that_ends_before_the_cluster_says_what_it_has_cancels_it_all_the_same() {
-    let (setup, slurm) = sweep(&["n1"], 1);
-    slurm.loses_answer();
-    // One search, and one of those at the end.
-    for _ in 0..2 {
-        slurm.answers("squeue", FakeSlurm::refusal("Unable to contact slurm controller"));
-    }
-    let cancel = setup.cancel.clone();
-    after(3, &slurm, move |_| cancel.cancel());
-    let ran = setup.run().await;
-    assert_eq!(ran.ending(), Ending::Interrupted);
-    sleep(Duration::from_secs(10)).await;
-    assert_eq!((slurm.living(), slurm.ran("sbatch").len()), (0, 1));
-    assert_eq!(slurm.ran("scancel"), ["scancel 1"]);
 }
 
 #[tokio::test(start_paused = true)]

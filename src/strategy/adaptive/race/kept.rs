@@ -3,9 +3,9 @@
 //! launched, one at a time, instead of another duel. What is launched so leaves out a pair of
 //! numbers before its own: by that a journal shows that nothing else belongs to it.
 
-use super::super::{Observation, Situation, TrialOutcome};
-use super::eligible::ENOUGH;
-use super::race::Race;
+use super::super::super::{Observation, Situation, TrialOutcome};
+use super::super::eligible::ENOUGH;
+use super::Race;
 
 /// Launches that two can lack for a claim, and those of a pair before.
 pub(super) const MOST: u32 = 2 * ENOUGH as u32 + 2;

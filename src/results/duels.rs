@@ -1,0 +1,48 @@
+//! The duels of a sweep that chose its launches, in what it recorded: which of its launches were
+//! duels, which arms the last ones were of. How a strategy chooses them is not known here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::arm::Arm;
+use super::evidence::Evidence;
+use crate::history::launch::LaunchOutcome;
+use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::strategy::{Purpose, is_kept};
+
+/// Launches of the last two duels: who has one of them was in the race when it ended.
+const LAST_DUELS: usize = 4;
+
+/// The first trial of the duels, where there is any.
+pub(super) fn first_duel(sweep: &SweepRecord) -> Option<u32> {
+    let finals = sweep.own_launches().filter(|it| it.purpose == Purpose::Final);
+    let trials: BTreeMap<u32, &str> =
+        finals.map(|it| (it.trial, it.configuration.as_str())).collect();
+    sweep.manifest.strategy.first_duel(trials.into_iter())
+}
+
+/// The launches of the last two duels so far; none before any. A model's second block, which is
+/// launched to decide, too, is no duel, nor is what a claim lacked at the end of a budget.
+pub(super) fn last_duels(evidence: &Evidence<'_>) -> Vec<u32> {
+    let Some(first) = first_duel(evidence.sweep) else { return Vec::new() };
+    let finals = evidence.sweep.own_launches().filter(|it| it.purpose == Purpose::Final);
+    let trials: BTreeSet<u32> = evidence.sweep.own_launches().map(|it| it.trial).collect();
+    let is_duel = |it: &&LaunchRecord| it.trial >= first && !is_kept(&trials, it.trial);
+    let duels = finals.rev().filter(|it| is_started(it)).filter(is_duel);
+    duels.take(LAST_DUELS).map(|it| it.launch).collect()
+}
+
+/// Whether an arm took part in the last two duels so far.
+pub(super) fn is_in_last_duels(evidence: &Evidence<'_>, index: usize) -> bool {
+    let last = last_duels(evidence);
+    started(&evidence.arms[index]).any(|it| last.contains(&it.launch))
+}
+
+/// The launches of an arm that were begun.
+pub(super) fn started<'a>(arm: &'a Arm<'_>) -> impl Iterator<Item = &'a LaunchRecord> {
+    arm.launches.iter().copied().filter(|it| is_started(it))
+}
+
+/// Whether a launch was begun.
+pub(super) fn is_started(launch: &LaunchRecord) -> bool {
+    !matches!(launch.outcome, Some(LaunchOutcome::Skipped { .. }))
+}
