@@ -34,6 +34,10 @@ pub struct Extent {
     /// What the sweep or its confirmation waits for, where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<Waits>,
+    /// Jobs of a cluster that have no end in the journal, where nobody works on it: they may
+    /// still run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<String>,
 }
 
 /// The window that is waited for.
@@ -149,7 +153,8 @@ impl Extent {
             let ended = state == State::Complete && of_least.is_some();
             let (of, of_least) = if ended { (done, None) } else { (of, of_least) };
             let confirmation = confirmation.or_else(|| pending(record, &state, &written));
-            Self { done, of, of_least, state, confirmation, waits: None }
+            let jobs = left_jobs(record, &written);
+            Self { done, of, of_least, state, confirmation, waits: None, jobs }
         };
         let Some(window) = waited_for(lines.last(), record.manifest.window, now) else {
             let (state, confirmation) = states(&own, all, confirms, begun, &written);
@@ -167,6 +172,13 @@ impl Extent {
             _ => extent,
         }
     }
+}
+
+/// Jobs without an end that nobody follows.
+fn left_jobs(record: &SweepRecord, written: impl Fn() -> bool) -> Vec<String> {
+    let open = record.launches.iter().filter(|it| it.outcome.is_none());
+    let jobs: Vec<String> = open.filter_map(|it| it.job.clone()).collect();
+    if jobs.is_empty() || written() { Vec::new() } else { jobs }
 }
 
 /// The confirmation that the grid asks for, where the strategy's part is over and it was not

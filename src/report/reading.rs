@@ -106,9 +106,21 @@ fn partial(block: &mut Block, reading: &Reading) {
     };
     let running = unfinished(&reading.unfinished.running, "Running");
     let interrupted = unfinished(&reading.unfinished.interrupted, "Interrupted");
-    let further = running.into_iter().chain(interrupted).chain(confirms);
+    let further = running.into_iter().chain(interrupted).chain(confirms).chain(jobs(extent));
     let sentences: Vec<String> = [launches, state].into_iter().chain(further).collect();
     block.put("PARTIAL", &sentences);
+}
+
+/// What a controller that died left on the cluster.
+fn jobs(extent: &Extent) -> Option<String> {
+    let plural = if extent.jobs.len() == 1 { "job" } else { "jobs" };
+    (!extent.jobs.is_empty()).then(|| {
+        format!(
+            "Nobody follows {plural} {}, which may still run: resume takes up what runs, recover \
+             cancels it.",
+            listed(&extent.jobs)
+        )
+    })
 }
 
 /// `waits for its window 23:00-06:30, until Sat 23:00`.

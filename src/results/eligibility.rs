@@ -237,9 +237,9 @@ fn unfinished(
     if last.is_over() || repeats.any(|repeat| repeat.status == Status::Ok) {
         return None;
     }
-    let latest = evidence.sweep.launches.last().map(|launch| launch.launch);
-    let is_latest = last.outcome.is_none() && latest == Some(last.launch);
-    Some(MissingValue::NotFinished { is_latest })
+    // Several run at once; what a session left open is closed by the next one.
+    let is_open = last.outcome.is_none();
+    Some(MissingValue::NotFinished { is_open, is_job: last.runs_on() })
 }
 
 /// Why a configuration was never launched: in a sweep that is over it was left out, by what the

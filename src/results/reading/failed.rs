@@ -255,16 +255,17 @@ fn advice(cause: &Cause, estimate: Option<u64>, exported: bool) -> Option<&'stat
 pub(super) fn unfinished(ranking: &Ranking, runs: bool) -> Unfinished {
     let mut unfinished = Unfinished::default();
     for row in &ranking.rows {
-        let latest = row.exclusions.iter().find_map(|exclusion| match exclusion {
-            Exclusion::NotMeasured { cause: MissingValue::NotFinished { is_latest }, .. } => {
-                Some(*is_latest)
-            }
+        let open = row.exclusions.iter().find_map(|exclusion| match exclusion {
+            Exclusion::NotMeasured {
+                cause: MissingValue::NotFinished { is_open, is_job }, ..
+            } => Some((*is_open, *is_job)),
             _ => None,
         });
-        match latest {
-            Some(true) if runs => unfinished.running.push(row.name.clone()),
+        match open {
+            Some((true, _)) if runs => unfinished.running.push(row.name.clone()),
+            // Whether its job still runs is not in the files.
+            Some((true, true)) | None => {}
             Some(_) => unfinished.interrupted.push(row.name.clone()),
-            None => {}
         }
     }
     unfinished
