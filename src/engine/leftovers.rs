@@ -453,6 +453,7 @@ mod tests {
             session: Some(leader.session),
             boot_id: Holder::this().boot_id,
             members: Vec::new(),
+            launcher: None,
         };
         ledger.owe(Owed::Group(group)).unwrap();
         let (same, other) = (Uses::from("1".to_owned()), Uses::from("2".to_owned()));
