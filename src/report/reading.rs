@@ -479,6 +479,7 @@ fn class_words(class: FailureClass) -> &'static str {
         FailureClass::Killed => "killed by somebody",
         FailureClass::NoProgress => "it made no progress",
         FailureClass::Timeout => "no answer in time",
+        FailureClass::TimeLimit => "the job's limit of time ended it",
         FailureClass::Environment => "the environment allows no launch",
         FailureClass::GateFailed => "failed a gate",
         FailureClass::NotServing => "it did not serve as asked",

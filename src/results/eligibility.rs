@@ -29,7 +29,7 @@ pub(super) fn exclusions(
     let arm = &evidence.arms[index];
     let (metric, objective) = (&evidence.metrics[0], &evidence.measured[0]);
     let not_measured = |metric: &MetricRef, measured: &Measured| Exclusion::NotMeasured {
-        cause: unfinished(evidence, arm, measured, metric).unwrap_or_else(|| {
+        cause: unfinished(arm, measured, metric).unwrap_or_else(|| {
             match missing_value(arm, metric, measured) {
                 MissingValue::NotLaunched => left_out(evidence),
                 other => other,
@@ -226,12 +226,7 @@ pub(super) fn failures<'a>(arm: &Arm<'a>) -> impl Iterator<Item = &'a LaunchFail
 
 /// Where the last launch has no end: what the others came to, and this one so far, is not all
 /// that is to come. A valid repeat without a value says more.
-fn unfinished(
-    evidence: &Evidence<'_>,
-    arm: &Arm<'_>,
-    measured: &Measured,
-    metric: &MetricRef,
-) -> Option<MissingValue> {
+fn unfinished(arm: &Arm<'_>, measured: &Measured, metric: &MetricRef) -> Option<MissingValue> {
     let (case, last) = (measured.case.as_ref()?, arm.launches.last()?);
     let mut repeats = arm.launches.iter().flat_map(|it| kept(it, &metric.workload, case));
     if last.is_over() || repeats.any(|repeat| repeat.status == Status::Ok) {

@@ -229,6 +229,7 @@ fn advice(cause: &Cause, estimate: Option<u64>, exported: bool) -> Option<&'stat
             FailureClass::HostMemory => "give the host or the container more memory",
             FailureClass::Killed => "find out who stopped it",
             FailureClass::Timeout => "read engine.log, or allow more time to boot",
+            FailureClass::TimeLimit => "raise `hosts: slurm: time`",
             FailureClass::Environment => "run doctor on the grid",
             FailureClass::GateFailed => "read the answer in the journal: no speed makes up for it",
             FailureClass::NotServing => "check the key and the model's name",

@@ -1,6 +1,7 @@
 //! Configurations whose launch has no end yet, or was interrupted: what the report says of them.
 
 use vllm_grid::history::extent::{Extent, State};
+use vllm_grid::history::journal::REFUSED;
 use vllm_grid::history::launch::{FailureClass, LaunchOutcome};
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::results::ranking::rank;
@@ -69,4 +70,28 @@ fn launches_that_run_at_once_are_all_under_way_and_jobs_outlive_their_controller
     let killed = text(false);
     assert!(killed.contains("was interrupted. Nobody follows jobs 12, 13, which may"), "{killed}");
     assert!(!killed.contains("not finished"), "{killed}");
+}
+
+/// A run keeps what its grid asks of a cluster: what that refuses, or a limit of time that ends
+/// each launch, would stop a resumed sweep again.
+#[test]
+fn a_sweep_that_would_stop_again_is_not_to_be_resumed() {
+    let next = |record: &SweepRecord, reason: &str| {
+        let extent = extent(State::Stopped { reason: reason.to_owned() });
+        let place = Place { extent: Some(extent), exported: false, ..place() };
+        words(&block_of(record, &rank(record), &place))
+    };
+    let none = sweep(&["slow", "fast"]);
+    let refused = format!("{REFUSED}: sbatch: invalid partition");
+    let text = next(&none, &refused);
+    assert!(text.contains("Correct what the grid's `hosts` ask for"), "{text}");
+    assert!(!text.contains("vllm-grid resume") && text.contains("vllm-grid sweep"), "{text}");
+    assert!(next(&none, "the disk is full").contains("vllm-grid resume"));
+    // It took launches before: the cluster is what changed.
+    let some = none.clone().launch("slow", &[100.0, 101.0]);
+    assert!(next(&some, &refused).contains("vllm-grid resume"));
+    let late = none.failed("slow", FailureClass::TimeLimit, "for the second time");
+    let text = next(&late, "three launches failed");
+    assert!(text.contains("raise `hosts: slurm: time`"), "{text}");
+    assert!(!text.contains("vllm-grid resume") && text.contains("vllm-grid sweep"), "{text}");
 }

@@ -157,10 +157,8 @@ impl Cluster {
                 Err(error) => return Err(environment(error.to_string())),
             };
             if !loss::is_passing(&why) {
-                return Err(environment(format!(
-                    "the cluster refuses jobs: {why}. Asked by: {}",
-                    shell_words::join(words)
-                )));
+                let words = shell_words::join(words);
+                return Err(SweepError::Refused(format!("{why}. Asked by: {words}")));
             }
             *unsure = loss::may_be_accepted(&why);
         }
@@ -228,7 +226,7 @@ impl Cluster {
             if !loss::is_passing(&why) && !why.contains("did not answer") {
                 self.cancel(job).await;
                 let asked = request::asked(&self.block);
-                return Err(environment(format!(
+                return Err(SweepError::Refused(format!(
                     "job {job} cannot be released: {why}. It asks for: {asked}"
                 )));
             }
