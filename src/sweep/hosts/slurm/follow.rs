@@ -32,8 +32,9 @@ const BEATS: Duration = Duration::from_secs(5);
 const ENDS_WITHIN: Duration = Duration::from_secs(GRACE + 30);
 /// For how long a job may be missing from the cluster's answers after its submission.
 const UNSEEN: Duration = Duration::from_secs(30);
-/// How much sooner than it was asked to a cluster may ask for an end because of a limit of time.
-const EARLY: u64 = 15;
+/// How much sooner than it was asked to a cluster may ask for an end because of a limit of time:
+/// Slurm looks every 30 s, and asks for what would be due at its next look.
+const EARLY: u64 = 45;
 /// How often a cluster is asked again to cancel a job.
 const CANCEL_AGAIN: Duration = Duration::from_secs(10);
 /// For how long a node may say nothing while its job runs.
@@ -325,7 +326,7 @@ impl Following<'_> {
                 }
                 if let Some(advice) = never_starts(&reason).filter(|_| self.asked.is_none()) {
                     let asked = request::asked(&self.cluster.block);
-                    return Err(environment(format!(
+                    return Err(SweepError::Refused(format!(
                         "job {} of launch {launch} never starts ({reason}): {advice}. It asks for: \
                          {asked}",
                         self.job
@@ -438,7 +439,7 @@ impl Following<'_> {
     fn is_at_limit(&self, at: jiff::Timestamp) -> bool {
         let Some(began) = &self.began else { return false };
         let passed = u64::try_from(at.duration_since(began.at).as_secs()).unwrap_or_default();
-        passed + GRACE + EARLY >= self.cluster.seconds
+        passed + request::lead(self.cluster.seconds) + EARLY >= self.cluster.seconds
     }
 
     /// What a launch came to whose node is not to be used.
