@@ -128,6 +128,7 @@ impl From<SweepError> for CommandError {
             SweepError::ProductionDown(_)
             | SweepError::Unstopped { .. }
             | SweepError::Ownership(_)
+            | SweepError::Refused(_)
             | SweepError::Stopped { environment: true, .. } => Exit::Environment,
             SweepError::Stopped { .. } => Exit::Engine,
         };

@@ -20,11 +20,11 @@ use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
 use vllm_grid::gate::{Effect, GateReport};
 use vllm_grid::history::folder::Folder;
-use vllm_grid::history::journal::{Entry, is_budget_spent};
+use vllm_grid::history::journal::{Entry, is_budget_spent, is_refused};
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::sweep::eta::Eta;
-use vllm_grid::sweep::events::{Event, Events, SoFar};
+use vllm_grid::sweep::events::{Event, Events, SoFar, TakenUp};
 use vllm_grid::sweep::run::Sweep;
 use vllm_grid::sweep::standing::Standing;
 
@@ -72,6 +72,8 @@ enum Session {
     Partial,
     /// The budget ended it.
     Spent,
+    /// The cluster refuses what the grid asks for.
+    Refused,
     Complete,
 }
 
@@ -191,7 +193,8 @@ impl Progress {
             view.line(first);
             return;
         }
-        let left = |sweep: &&SweepView| matches!(sweep.session, Session::Partial | Session::Spent);
+        let left =
+            |sweep: &&SweepView| !matches!(sweep.session, Session::NotBegun | Session::Complete);
         if let Some(sweep) = view.sweep.as_ref().filter(left) {
             let line = sweep.unfinished();
             view.say(&line);
@@ -236,7 +239,25 @@ impl ProgressView {
                 self.say(&format!("{}{behind}", self.prefix(Some(behind.launch))));
             }
             Event::SoFar(SoFar::Eta(eta)) => self.eta(&eta),
+            Event::TakenUp(it) => self.taken_up(it),
             Event::Notice(notice) => self.on_notice(notice),
+        }
+    }
+
+    /// A launch that an earlier session began: its lines are named and timed as any other's.
+    fn taken_up(&mut self, it: TakenUp) {
+        if let (Some(sweep), Some(trial)) = (&mut self.sweep, it.trial) {
+            sweep.trials.begins(trial, it.launch);
+        }
+        let now = (self.clock)().timestamp();
+        let ago = it.since.and_then(|since| Duration::try_from(now.duration_since(since)).ok());
+        let since = ago.and_then(|ago| Instant::now().checked_sub(ago));
+        let (repeats, done) = it.repeats;
+        let since = since.unwrap_or_else(Instant::now);
+        let view = LaunchView { configuration: it.configuration, repeats, done, since };
+        self.running.insert(Some(it.launch), view);
+        if it.trial.is_some() {
+            self.now(Some(it.launch), &format!("job {} is taken up", it.job));
         }
     }
 
@@ -266,6 +287,7 @@ impl ProgressView {
                     sweep.session = match complete {
                         true => Session::Complete,
                         false if is_budget_spent(&reason) => Session::Spent,
+                        false if is_refused(&reason) => Session::Refused,
                         false => Session::Partial,
                     };
                 }

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use vllm_grid::event::NoticeKind;
+use vllm_grid::history::folder::Folder;
 use vllm_grid::history::production::{Down, Now};
 use vllm_grid::sweep::events::{Event, Events};
 
@@ -242,6 +243,14 @@ fn is_thread_refused(panic: &str) -> bool {
 fn exit_message(sweep: Option<&Path>) -> String {
     let Some(path) = sweep else { return "exited at once".to_owned() };
     let folder = quoted(path);
+    let manifest = Folder::existing(path).ok().and_then(|it| it.manifest().ok());
+    if manifest.is_some_and(|it| it.hosts.is_some()) && is_there(path) {
+        return format!(
+            "exited at once: the journal holds every finished repeat, and jobs of the cluster may \
+             still run. `vllm-grid resume {folder}` takes them up and continues the sweep; \
+             `vllm-grid recover {folder}` cancels them"
+        );
+    }
     let recover =
         format!("`vllm-grid recover {folder}` starts production again and removes what is left");
     if !is_there(path) {

@@ -13,7 +13,7 @@ use vllm_grid::grid::plan::{Plan, PlannedVariable, SeenPartition};
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, SlurmBlock};
 use vllm_grid::history::timing;
 use vllm_grid::report;
-use vllm_grid::sweep::hosts::slurm::partition;
+use vllm_grid::sweep::hosts::slurm::partition::{self, Unseen};
 use vllm_grid::sweep::hosts::slurm::tool::Commands;
 
 use super::show;
@@ -37,9 +37,19 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     super::production::of_plan(&mut grid, started.first().map(|it| &it.spec)).await;
     super::prediction::of_plan(&mut grid).await;
     super::check_source(&grid)?;
+    let seen = match &grid.hosts {
+        Some(block) => Some(partition(block).await),
+        None => None,
+    };
+    match &seen {
+        Some(Ok(seen)) => grid.warn_of_partition(seen),
+        // Without an answer nothing is known to be wrong.
+        Some(Err(Unseen::NoAnswer(_))) | None => {}
+        Some(Err(why)) => grid.warn_of_cluster(format!("{why}: no launch begins")),
+    }
     let plan = expected(Plan::new(&grid), &grid).with_variables(variables(&grid, &started));
-    let plan = match &grid.hosts {
-        Some(block) => plan.with_cluster(&grid, partition(block).await),
+    let plan = match seen {
+        Some(seen) => plan.with_cluster(&grid, seen.map_err(|why| why.to_string())),
         None => plan,
     };
     match args.format {
@@ -56,10 +66,11 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
 const CLUSTER: Duration = Duration::from_secs(12);
 
 /// The grid's partition, or why it was not seen.
-async fn partition(block: &SlurmBlock) -> Result<SeenPartition, String> {
+async fn partition(block: &SlurmBlock) -> Result<SeenPartition, Unseen> {
     let seen = timeout(CLUSTER, partition::see(&Commands, block)).await;
-    let silent = || format!("sinfo did not answer within {} s", CLUSTER.as_secs());
-    seen.map_err(|_| silent())?.map_err(|why| why.to_string())
+    seen.unwrap_or_else(|_| {
+        Err(Unseen::NoAnswer(format!("sinfo did not answer within {} s", CLUSTER.as_secs())))
+    })
 }
 
 /// The plan with what earlier runs of the same service took, where there are any.

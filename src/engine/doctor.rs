@@ -194,7 +194,10 @@ async fn docker_engine(
         ),
         Err(error) => findings.problem("daemon", docker.words(&error), "look at `docker info`"),
     }
-    production::look(findings, block, service.as_ref(), secrets, &docker).await;
+    // On a node nothing serves but launches.
+    if grid.hosts.is_none() {
+        production::look(findings, block, service.as_ref(), secrets, &docker).await;
+    }
     let located = docker::named_by(block, block.service.as_deref()).ok().flatten();
     let project = located.map(|it| compose::project_name(&it.source));
     restarters::look(findings, block, project.as_deref(), &docker).await;

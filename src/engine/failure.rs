@@ -241,6 +241,7 @@ fn hint(class: FailureClass) -> &'static str {
         FailureClass::Timeout => {
             "it took too long or fell silent: see the log, or raise the limits"
         }
+        FailureClass::TimeLimit => "its job's limit of time ended it",
         FailureClass::Environment => "the environment does not allow a launch",
         FailureClass::GateFailed => {
             "what it answers is not what clients can use, whatever its speed"

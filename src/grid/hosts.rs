@@ -181,9 +181,15 @@ fn partition(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
 fn gres(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
     let (gres, span) = fields.text("gres", findings)?;
     let is_part = |part: &str| {
-        let mut words = part.split([':', '=']);
-        words.clone().all(|word| !word.is_empty())
-            && words.next_back().is_none_or(|last| last.parse() != Ok(0_u64))
+        let words: Vec<&str> = part.split([':', '=']).collect();
+        let last = words.last().copied().unwrap_or_default();
+        // With a type and a word more, that word is the number: `K` and so on may follow it.
+        let digits = last.trim_end_matches(|it: char| "kKmMgGtTpP".contains(it));
+        let is_number = last.len() - digits.len() <= 1 && digits.parse::<u64>().is_ok();
+        words.iter().all(|word| !word.is_empty())
+            && words.len() <= 3
+            && (words.len() < 3 || is_number)
+            && last.parse() != Ok(0_u64)
     };
     if is_word(gres) && gres.split(',').all(is_part) {
         return Some(gres.to_owned());
@@ -257,6 +263,7 @@ pub(super) fn advise(grid: &Grid, findings: &mut Findings) {
                        node in `options` (`--nodelist=NODE`)";
         findings.warning(place, message);
     }
+    time_is_short(grid, block, findings);
     let Some(gpus) = block.gpus().filter(|gpus| *gpus > 0) else {
         if wants_gpu {
             let message = "no `gres` names GPUs: the cluster gives a launch none of its own, and \
@@ -274,6 +281,29 @@ pub(super) fn advise(grid: &Grid, findings: &mut Findings) {
         );
         findings.warning(place, message);
     }
+}
+
+/// A limit that a launch is expected to reach.
+fn time_is_short(grid: &Grid, block: &SlurmBlock, findings: &mut Findings) {
+    let Some(seconds) = block.seconds.map(|it| it as f64) else { return };
+    let (least, longest) = (grid.assumed_launch_seconds().0, grid.longest_launch_seconds());
+    let takes = if least > seconds {
+        format!(
+            "takes at least {}, by assumption: `time` of {} ends",
+            spoken(least),
+            spoken(seconds)
+        )
+    } else if longest > seconds {
+        format!(
+            "may take {}, by assumption: `time` of {} may end",
+            spoken(longest),
+            spoken(seconds)
+        )
+    } else {
+        return;
+    };
+    findings
+        .warning(grid.places.hosts.as_ref(), format!("a launch {takes} it before it is measured"));
 }
 
 #[cfg(test)]

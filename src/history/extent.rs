@@ -35,6 +35,10 @@ pub struct Extent {
     /// What the sweep or its confirmation waits for, where it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<Waits>,
+    /// Jobs of a cluster that have no end in the journal, where nobody works on it: they may
+    /// still run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<String>,
 }
 
 /// The window that is waited for.
@@ -156,7 +160,8 @@ impl Extent {
                 _ => (of.min(allowed), of_least.map(|least| least.min(allowed))),
             };
             let confirmation = confirmation.or_else(|| pending(record, &state, &written));
-            Self { done, of, of_least, state, confirmation, waits: None }
+            let jobs = left_jobs(record, &written);
+            Self { done, of, of_least, state, confirmation, waits: None, jobs }
         };
         let Some(window) = waited_for(lines.last(), record.manifest.window, now) else {
             let (state, confirmation) = states(&own, all, confirms, begun, &written);
@@ -181,6 +186,13 @@ fn allowed(record: &SweepRecord, begun: usize) -> u32 {
     let limit = record.manifest.strategy_limits().besides.launches;
     let left = limit.map(|it| it.saturating_sub(spent::launches(record, Whose::Strategy)));
     left.map_or(u32::MAX, |left| left.saturating_add(begun as u32))
+}
+
+/// Jobs without an end that nobody follows.
+fn left_jobs(record: &SweepRecord, written: impl Fn() -> bool) -> Vec<String> {
+    let open = record.launches.iter().filter(|it| it.outcome.is_none());
+    let jobs: Vec<String> = open.filter_map(|it| it.job.clone()).collect();
+    if jobs.is_empty() || written() { Vec::new() } else { jobs }
 }
 
 /// The confirmation that the grid asks for, where the strategy's part is over and it was not

@@ -50,6 +50,14 @@ pub fn is_budget_spent(reason: &str) -> bool {
     reason.strip_prefix(BUDGET_SPENT).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
 }
 
+/// The reason of a session whose launches a cluster refuses for good, before a colon and its words.
+pub const REFUSED: &str = "the cluster refuses what the grid asks for";
+
+/// Whether that is the reason of a session that a cluster's refusal ended.
+pub fn is_refused(reason: &str) -> bool {
+    reason.starts_with(REFUSED)
+}
+
 /// The reason of a session whose window closed: another one follows at the next opening.
 pub const WINDOW_CLOSED: &str = "the window closed, and it goes on at the next opening";
 

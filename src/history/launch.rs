@@ -58,6 +58,8 @@ pub enum FailureClass {
     NoProgress,
     /// The launch took too long or fell silent.
     Timeout,
+    /// The job's limit of time ended it, again and again.
+    TimeLimit,
     /// The environment: no daemon, no image, no port, no file.
     Environment,
     /// A gate failed: it answers wrongly, or not what clients rely on.
@@ -88,6 +90,7 @@ impl FailureClass {
             Self::Killed => "killed",
             Self::NoProgress => "no_progress",
             Self::Timeout => "timeout",
+            Self::TimeLimit => "time_limit",
             Self::Environment => "environment",
             Self::GateFailed => "gate_failed",
             Self::NotServing => "not_serving",

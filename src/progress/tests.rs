@@ -53,6 +53,24 @@ fn a_running_server_has_no_launch_to_name() {
 }
 
 #[test]
+fn a_launch_that_is_taken_up_is_named_and_timed_from_its_beginning() {
+    let mut view = view(BTreeMap::new(), 40);
+    let since = (view.clock)().timestamp() - jiff::SignedDuration::from_secs(63);
+    let configuration = "prefix-on".to_owned();
+    view.on_event(Event::TakenUp(TakenUp {
+        launch: 7,
+        trial: Some(6),
+        configuration,
+        job: "12".to_owned(),
+        since: Some(since),
+        repeats: (6, 2),
+    }));
+    assert_eq!(view.measuring(Some(7), "load", "", 3), "[7/40] prefix-on: load, repeat 3 (3/6)");
+    let lasted = view.running[&Some(7)].since.elapsed().as_secs();
+    assert!((63..90).contains(&lasted), "{lasted}");
+}
+
+#[test]
 fn a_sweep_names_each_launch_and_its_configuration() {
     let mut view = view(BTreeMap::new(), 40);
     for (launch, trial, configuration, planned) in [(7, 6, "prefix-on", 6), (8, 7, "prefix-off", 5)]

@@ -27,6 +27,10 @@ impl SweepView {
                 give the grid a larger `budget` and start a new sweep"
                     .to_owned()
             }
+            None if self.session == Session::Refused => format!(
+                "the sweep is not complete: correct `hosts` in the grid and start a new sweep; where \
+                 the cluster is what changed, `vllm-grid resume {folder}` continues this one"
+            ),
             None => {
                 format!("the sweep is not complete: `vllm-grid resume {folder}` continues it")
             }

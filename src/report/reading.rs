@@ -107,9 +107,21 @@ fn partial(block: &mut Block, reading: &Reading) {
     };
     let running = unfinished(&reading.unfinished.running, "Running");
     let interrupted = unfinished(&reading.unfinished.interrupted, "Interrupted");
-    let further = running.into_iter().chain(interrupted).chain(confirms);
+    let further = running.into_iter().chain(interrupted).chain(confirms).chain(jobs(extent));
     let sentences: Vec<String> = [launches, state].into_iter().chain(further).collect();
     block.put("PARTIAL", &sentences);
+}
+
+/// What a controller that died left on the cluster.
+fn jobs(extent: &Extent) -> Option<String> {
+    let plural = if extent.jobs.len() == 1 { "job" } else { "jobs" };
+    (!extent.jobs.is_empty()).then(|| {
+        format!(
+            "Nobody follows {plural} {}, which may still run: resume takes up what runs, recover \
+             cancels it.",
+            listed(&extent.jobs)
+        )
+    })
 }
 
 /// `waits for its window 23:00-06:30, until Sat 23:00`.
@@ -471,6 +483,7 @@ fn class_words(class: FailureClass) -> &'static str {
         FailureClass::Killed => "killed by somebody",
         FailureClass::NoProgress => "it made no progress",
         FailureClass::Timeout => "no answer in time",
+        FailureClass::TimeLimit => "the job's limit of time ended it",
         FailureClass::Environment => "the environment allows no launch",
         FailureClass::GateFailed => "failed a gate",
         FailureClass::NotServing => "it did not serve as asked",

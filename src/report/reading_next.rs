@@ -130,6 +130,11 @@ fn change(block: &Block, reading: &Reading, change: &Change) -> String {
             let first = letters.next().map(|it| it.to_uppercase().to_string());
             format!("{}{} in the grid", first.unwrap_or_default(), letters.as_str())
         }
+        Change::Cluster => {
+            "Correct what the grid's `hosts` ask for: a run keeps them, and resume would be refused \
+             again"
+                .to_owned()
+        }
         Change::Failures => "Correct what FAILED names".to_owned(),
         Change::Values { configuration } => format!(
             "Correct what {} fails by, as its launches' engine.log says",

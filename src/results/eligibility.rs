@@ -31,7 +31,7 @@ pub(super) fn exclusions(
     let arm = &evidence.arms[index];
     let (metric, objective) = (&evidence.metrics[0], &evidence.measured[0]);
     let not_measured = |metric: &MetricRef, measured: &Measured| Exclusion::NotMeasured {
-        cause: unfinished(evidence, arm, measured, metric).unwrap_or_else(|| {
+        cause: unfinished(arm, measured, metric).unwrap_or_else(|| {
             match missing_value(arm, metric, measured) {
                 MissingValue::NotLaunched => left_out(evidence),
                 other => other,
@@ -229,20 +229,15 @@ pub(super) fn failures<'a>(arm: &Arm<'a>) -> impl Iterator<Item = &'a LaunchFail
 
 /// Where the last launch has no end: what the others came to, and this one so far, is not all
 /// that is to come. A valid repeat without a value says more.
-fn unfinished(
-    evidence: &Evidence<'_>,
-    arm: &Arm<'_>,
-    measured: &Measured,
-    metric: &MetricRef,
-) -> Option<MissingValue> {
+fn unfinished(arm: &Arm<'_>, measured: &Measured, metric: &MetricRef) -> Option<MissingValue> {
     let (case, last) = (measured.case.as_ref()?, arm.launches.last()?);
     let mut repeats = arm.launches.iter().flat_map(|it| kept(it, &metric.workload, case));
     if last.is_over() || repeats.any(|repeat| repeat.status == Status::Ok) {
         return None;
     }
-    let latest = evidence.sweep.launches.last().map(|launch| launch.launch);
-    let is_latest = last.outcome.is_none() && latest == Some(last.launch);
-    Some(MissingValue::NotFinished { is_latest })
+    // Several run at once; what a session left open is closed by the next one.
+    let is_open = last.outcome.is_none();
+    Some(MissingValue::NotFinished { is_open, is_job: last.runs_on() })
 }
 
 /// Why a configuration was never launched: the sweep ended too early, or left it out by what the

@@ -118,8 +118,10 @@ pub enum MissingValue {
     },
     /// Its last launch has no end: it is under way, or was interrupted.
     NotFinished {
-        /// Whether it may be under way: nothing was launched after it.
-        is_latest: bool,
+        /// Whether it may be under way: nobody ended it, and no later session began.
+        is_open: bool,
+        /// Whether a job of a cluster makes it, which outlives its session.
+        is_job: bool,
     },
     /// No repeat is valid.
     NoValidRepeat {

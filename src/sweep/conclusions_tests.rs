@@ -6,7 +6,7 @@ use super::*;
 use crate::history::launch::LaunchFacts;
 use crate::metric::{Measurement, MetricReasons, Status};
 
-const ALL: [FailureClass; 17] = [
+const ALL: [FailureClass; 18] = [
     FailureClass::KvCacheTooSmall,
     FailureClass::OutOfMemory,
     FailureClass::MemoryNotFree,
@@ -21,6 +21,7 @@ const ALL: [FailureClass; 17] = [
     FailureClass::HostMemory,
     FailureClass::Killed,
     FailureClass::Timeout,
+    FailureClass::TimeLimit,
     FailureClass::Environment,
     FailureClass::NotServing,
     FailureClass::Unknown,

@@ -17,8 +17,27 @@ pub enum Event {
     Written(Line),
     /// What the lines so far say.
     SoFar(SoFar),
+    /// A launch that an earlier session began is gone on with, or is about to be ended.
+    TakenUp(TakenUp),
     /// Something that is not journalled.
     Notice(Notice),
+}
+
+/// A launch whose job an earlier session submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenUp {
+    /// Its number.
+    pub launch: u32,
+    /// Its trial; `None` where that is not worked on: the job is ended.
+    pub trial: Option<u32>,
+    /// The configuration's name.
+    pub configuration: String,
+    /// The job's id.
+    pub job: String,
+    /// When it began.
+    pub since: Option<jiff::Timestamp>,
+    /// Repeats that it is to make in all, and those that are journalled.
+    pub repeats: (u32, u32),
 }
 
 /// What the journal's lines say while the sweep runs. Computed from them, never stored.
@@ -73,6 +92,11 @@ impl Events {
         if let Some(standing) = ended.and_then(|launch| Standing::of(record, launch)) {
             self.so_far(SoFar::Standing(standing));
         }
+    }
+
+    /// A job of an earlier session is followed, or is about to be ended.
+    pub(super) fn taken_up(&self, it: TakenUp) {
+        (self.0)(Event::TakenUp(it));
     }
 
     /// When the sweep will end.

@@ -31,7 +31,7 @@ pub(super) fn counted(
 ) -> LaunchOutcome {
     let LaunchOutcome::Lost { loss, message } = &outcome else { return outcome };
     let class = match loss {
-        Loss::TimedOut => FailureClass::Timeout,
+        Loss::TimedOut => FailureClass::TimeLimit,
         Loss::OutOfMemory => FailureClass::HostMemory,
         _ => return outcome,
     };
@@ -180,7 +180,7 @@ mod tests {
             }
         };
         assert_eq!(of(None, Loss::TimedOut), None);
-        assert_eq!(of(Some(Loss::TimedOut), Loss::TimedOut), Some(FailureClass::Timeout));
+        assert_eq!(of(Some(Loss::TimedOut), Loss::TimedOut), Some(FailureClass::TimeLimit));
         assert_eq!(of(Some(Loss::NodeFailed), Loss::TimedOut), None);
         assert_eq!(of(Some(Loss::OutOfMemory), Loss::OutOfMemory), Some(FailureClass::HostMemory));
         for other in [Loss::NodeFailed, Loss::Preempted, Loss::Cancelled, Loss::Requeued] {

@@ -37,7 +37,7 @@ mod trial;
 pub use pass::Pass;
 
 use crate::history::HistoryError;
-use crate::history::journal::JournalError;
+use crate::history::journal::{JournalError, REFUSED};
 use crate::history::launch::LaunchOutcome;
 use crate::ownership::OwnershipError;
 
@@ -64,6 +64,10 @@ pub enum SweepError {
         /// Whether the environment is the cause (and not the engine).
         environment: bool,
     },
+    /// A cluster refuses for good what the grid asks for: as long as both stay as they are, no
+    /// launch begins.
+    #[error("{REFUSED}: {0}")]
+    Refused(String),
     /// A server runs on that cannot be ended: nothing is started beside it.
     #[error("nothing more is launched: {message}. End it, then `vllm-grid resume` continues")]
     Unstopped {

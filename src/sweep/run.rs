@@ -237,11 +237,13 @@ impl Sweep {
                 Incoming::Put(put) => {
                     let _ = self.journal(context, put).await;
                 }
-                Incoming::Ended { launch, outcome: Ok(made), .. } => {
+                Incoming::Ended { launch, outcome, .. } => {
+                    // That it ended is journalled; its own error is not the one to report.
+                    let Ok(made) = self.ended(launch, outcome) else { continue };
                     let (outcome, _) = self.undisturbed(context, made.outcome).await;
                     let _ = self.append_of(Entry::LaunchEnded { launch, outcome }, made.happened);
                 }
-                Incoming::Ended { .. } | Incoming::Panicked(_) => {}
+                Incoming::Panicked(_) => {}
             }
         }
     }

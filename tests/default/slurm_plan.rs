@@ -71,7 +71,7 @@ fn everything_wrong_with_a_cluster_is_reported_in_one_pass() {
         "hosts: {slrum: {at-once: 4}}",
         "hosts: {slurm: }",
         "hosts: {slurm: {}}",
-        "hosts: {slurm: {at-once: 1001, time: 30s}}",
+        "hosts: {slurm: {at-once: 1001, time: 30s, gres: \"gpu:rtx4090:x\"}}",
         "hosts: {slurm: {at-once: 4, partition: \"gpu,cpu\", gres: \"gpu:0\", options: --qos=a}}",
     ] {
         let errors = read_text(&with(hosts)).expect_err("errors");
@@ -268,4 +268,37 @@ fn a_plan_needs_no_cluster() {
     assert!(down.contains("Unable to contact slurm controller"), "{down}");
     let nowhere = of(Some("exit 0"), ", partition: nowhere");
     assert!(nowhere.contains("the cluster has no partition `nowhere`"), "{nowhere}");
+}
+
+#[test]
+fn what_keeps_launches_from_being_started_is_among_the_warnings() {
+    let warned = |hosts: &str, strategy: &str| {
+        let cluster = Cluster::new();
+        let text = format!("hosts: {{slurm: {{at-once: 2{hosts}}}}}\n{strategy}");
+        cluster.command("sinfo", SINFO).grid(&with(&text));
+        let out = cluster.run(&["plan", "grid.yaml"]).expect(0).out;
+        let flat = out.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (before, nodes) = flat.split_once("on the Slurm cluster").expect("a cluster");
+        let warnings = before.split_once(" warnings ").map_or("", |it| it.1).to_owned();
+        (warnings, nodes.split_once("nodes: ").expect("a line of nodes").1.to_owned())
+    };
+    for (hosts, expected) in [
+        (", partition: nowhere", "the cluster has no partition `nowhere`: no launch begins"),
+        (", gres: \"gpu:h100:8\"", "no node of partition gpu has gpu:h100:8: no launch begins"),
+        (", time: 90m", "a job of partition gpu may take 60 min, and a launch asks for 90 min"),
+        (", time: 1m", "by assumption: `time` of 60 s"),
+    ] {
+        let (warnings, _) = warned(hosts, "");
+        assert!(warnings.contains(expected), "{hosts}: {warnings}");
+    }
+    let (warnings, spread) = warned("", "");
+    let of_cluster = ["no launch begins", "none begins", "`time` of"];
+    assert!(!of_cluster.iter().any(|it| warnings.contains(it)), "{warnings}");
+    assert!(spread.contains("a node's speed is taken out"), "{spread}");
+    // Where nothing is kept off a node, nothing of it is said.
+    let (_, chosen) = warned(", options: [--nodelist=n1]", "");
+    let (_, once) = warned("", "strategy: {grid: {launches: 1}}");
+    assert!(chosen.starts_with("of those that `options` allow"), "{chosen}");
+    assert!(once.contains("nothing distinguishes it from its node"), "{once}");
+    assert!(!chosen.contains("kept off") && !once.contains("kept off"));
 }

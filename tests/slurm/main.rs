@@ -171,7 +171,7 @@ fn a_refused_submission_is_an_error_of_the_environment_that_says_what_was_asked(
     let ran = rig.run(&["sweep", "grid.yaml", "--output", "run"]);
     assert_eq!(ran.code, Some(3), "{}", ran.err);
     let said = ran.err.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(said.contains("refuses jobs"), "{said}");
+    assert!(said.contains("refuses what the grid asks for"), "{said}");
     assert!(said.contains("partition=nowhere"), "{said}");
     // Accepted, as it is held, and never to be started.
     let grid = changed(&[("gpu:rtx4090:2", "gpu:h100:8")]);

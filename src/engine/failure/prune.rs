@@ -138,6 +138,7 @@ mod tests {
             FailureClass::EngineDied,
             FailureClass::Killed,
             FailureClass::Timeout,
+            FailureClass::TimeLimit,
             FailureClass::Environment,
             FailureClass::NotServing,
             FailureClass::Unknown,

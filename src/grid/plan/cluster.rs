@@ -4,8 +4,8 @@
 
 use serde::Serialize;
 
-use super::super::{Grid, SlurmBlock};
-use super::{Plan, PlannedConfirmation, Range};
+use super::super::{Grid, SlurmBlock, Warning};
+use super::{Plan, PlannedConfirmation, Range, spoken};
 use crate::strategy::Remaining;
 
 /// Jobs at once that each plan shows, besides the grid's own number.
@@ -43,8 +43,11 @@ pub struct AtOnce {
     /// Whether it is the grid's own number.
     #[serde(rename = "chosen")]
     pub is_chosen: bool,
-    /// Hours.
+    /// Hours: those of as many jobs as nodes can run, where there are fewer nodes.
     pub hours: Range<f64>,
+    /// Nodes that can run a launch, where there are fewer than jobs and each is alone on one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u32>,
 }
 
 /// A partition as the cluster showed it.
@@ -66,6 +69,60 @@ pub struct SeenPartition {
     pub is_up: bool,
 }
 
+impl SeenPartition {
+    /// For how many jobs at once it has nodes, where each is alone on its node and that is known.
+    fn room(&self, slurm: &SlurmBlock) -> Option<u32> {
+        let fitting = u32::try_from(self.fitting).ok();
+        fitting.filter(|it| slurm.exclusive && *it > 0)
+    }
+
+    /// What keeps launches of a grid from being started here.
+    fn refusals(&self, slurm: &SlurmBlock, job_seconds: u64) -> Vec<String> {
+        let Self { name, up, fitting, limit_seconds, is_up, .. } = self;
+        let state = if !is_up {
+            Some(format!("partition {name} is down: no launch begins"))
+        } else if *up == 0 {
+            Some(format!("no node of partition {name} takes jobs: no launch begins"))
+        } else {
+            let gres = slurm.gres.as_ref().filter(|_| *fitting == 0);
+            gres.map(|it| format!("no node of partition {name} has {it}: no launch begins"))
+        };
+        let limit = limit_seconds.filter(|it| *it < job_seconds).map(|limit| {
+            format!(
+                "a job of partition {name} may take {}, and a launch asks for {}: none begins; \
+                 lower `time`",
+                spoken(limit as f64),
+                spoken(job_seconds as f64)
+            )
+        });
+        state.into_iter().chain(limit).collect()
+    }
+}
+
+impl Grid {
+    /// Warns of what keeps launches from being started in the partition, as it is now.
+    pub fn warn_of_partition(&mut self, seen: &SeenPartition) {
+        let asked = self.hosts.as_ref().zip(self.job_seconds());
+        let found = asked.map_or_else(Vec::new, |(slurm, seconds)| seen.refusals(slurm, seconds));
+        for message in found {
+            self.warn_of_cluster(message);
+        }
+    }
+
+    /// Warns of something about its cluster.
+    pub fn warn_of_cluster(&mut self, message: String) {
+        let place = self.place_of(&["hosts"]);
+        let (line, column) = place.map_or((None, None), |it| (Some(it.0), Some(it.1)));
+        self.warnings.push(Warning {
+            file: self.path.clone(),
+            line,
+            column,
+            message,
+            of_budget: false,
+        });
+    }
+}
+
 impl<'a> Plan<'a> {
     /// The same with what it comes to on the grid's cluster, where it names one. `seen`: its
     /// partition, or why nobody saw it.
@@ -81,13 +138,16 @@ impl<'a> Plan<'a> {
         let (least, most) = self.launch_range();
         let each = Range { low: hours.0 / least.max(1) as f64, high: hours.1 / most.max(1) as f64 };
         let confirm = self.confirm.as_ref().map_or(Range { low: 0.0, high: 0.0 }, |it| it.hours);
+        let room = seen.as_ref().ok().and_then(|it| it.room(slurm));
         let of = |jobs: u32| {
-            let Remaining { low, high } = grid.strategy.rounds(&grid.sizes(), jobs);
+            let nodes = room.filter(|room| *room < jobs);
+            let beside = nodes.unwrap_or(jobs);
+            let Remaining { low, high } = grid.strategy.rounds(&grid.sizes(), beside);
             let hours = Range {
                 low: f64::from(low) * each.low + confirm.low,
                 high: f64::from(high) * each.high + confirm.high,
             };
-            AtOnce { jobs, is_chosen: jobs == slurm.at_once, hours }
+            AtOnce { jobs, is_chosen: jobs == slurm.at_once, hours, nodes }
         };
         let mut at_once: Vec<u32> = SHOWN.into_iter().chain([slurm.at_once]).collect();
         at_once.sort_unstable();

@@ -264,6 +264,7 @@ fn limited(caption: &str, head: &[&str], mut rows: Vec<Vec<Cell>>) -> Vec<Part> 
 
 fn launches(input: &Input<'_>) -> Vec<Part> {
     let mut rows = Vec::new();
+    let on_cluster = input.record.manifest.hosts.is_some();
     for (_, launch) in input.record.all_launches() {
         let (class, message) = match &launch.outcome {
             Some(LaunchOutcome::Failed(failure)) => {
@@ -276,19 +277,24 @@ fn launches(input: &Input<'_>) -> Vec<Part> {
             Some(LaunchOutcome::Lost { message, .. }) => ("lost", message.clone()),
             _ => continue,
         };
-        rows.push(vec![
+        let mut row = vec![
             Cell::link(launch.launch.to_string(), To::Launch(launch.launch)),
             Cell::text(launch.configuration.clone()),
-            Cell::code(class),
-            Cell::text(cut(&plain(&message), MESSAGE)),
-        ]);
+        ];
+        row.extend(on_cluster.then(|| Cell::text(launch.host.clone().unwrap_or_default())));
+        row.extend([Cell::code(class), Cell::text(cut(&plain(&message), MESSAGE))]);
+        rows.push(row);
     }
     if rows.is_empty() {
         return vec![Part::text("No launch failed, was skipped or interrupted.")];
     }
     limited(
         "Launches that were not measured in full",
-        &["launch", "configuration", "class", "message"],
+        if on_cluster {
+            &["launch", "configuration", "node", "class", "message"]
+        } else {
+            &["launch", "configuration", "class", "message"]
+        },
         rows,
     )
 }

@@ -77,7 +77,11 @@ fn launch(input: &Input<'_>, block: u32, launch: &LaunchRecord) -> Markup {
                 @if block != input.record.block() { ", block " (block) }
             }
             p {
-                (times(launch)) "; " (outcome(launch)) "."
+                (times(launch))
+                @if let (Some(_), Some(host)) = (&input.record.manifest.hosts, &launch.host) {
+                    " on " (plain(host))
+                }
+                "; " (outcome(launch)) "."
                 @if !counts { " It is not counted in the ranking." }
                 (files(input, launch.launch))
             }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::wrap;
 use crate::grid::plan::{AtOnce, Plan, PlannedCluster, Range, SeenPartition, range, spoken};
+use crate::strategy::StrategySpec;
 
 /// Its lines, where the grid names a cluster.
 pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
@@ -20,9 +21,13 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     text.push('\n');
     wrap(text, line.split(' '), "", "  ", width);
     text.push_str("\n  jobs at once  time\n");
-    for AtOnce { jobs, is_chosen, hours } in at_once {
+    for AtOnce { jobs, is_chosen, hours, nodes } in at_once {
         let mark = if *is_chosen { '>' } else { ' ' };
-        let _ = writeln!(text, "{mark} {jobs:>12}  {}", times(*hours));
+        let few = nodes.map_or_else(String::new, |it| match it {
+            1 => "  (only 1 node can run a launch)".to_owned(),
+            it => format!("  (only {it} nodes can run a launch)"),
+        });
+        let _ = writeln!(text, "{mark} {jobs:>12}  {}{few}", times(*hours));
     }
     let mut line = "> `at-once`; without the time for which jobs wait in the queue".to_owned();
     if plan.least_launches.is_some() {
@@ -98,6 +103,19 @@ fn of_name(name: &str) -> String {
 
 /// How configurations come to nodes.
 fn spread(cluster: &PlannedCluster<'_>, plan: &Plan<'_>) -> String {
+    if cluster.slurm.chooses_nodes() {
+        return "nodes: of those that `options` allow, each launch runs on the one that the cluster \
+                gives it; a node's speed is taken out as far as configurations share nodes"
+            .to_owned();
+    }
+    let once = plan
+        .chosen()
+        .is_some_and(|it| matches!(&it.spec, StrategySpec::Grid(spec) if spec.launches == 1));
+    if once && cluster.slurm.at_once > 1 {
+        return "nodes: each configuration is launched once, on the node that the cluster gives it: \
+                nothing distinguishes it from its node"
+            .to_owned();
+    }
     if cluster.slurm.at_once == 1 {
         return "nodes: one launch after another, each on the node that the cluster gives it; \
                 a node's speed is taken out where several were used"

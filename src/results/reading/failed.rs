@@ -230,6 +230,7 @@ fn advice(cause: &Cause, estimate: Option<u64>, exported: bool) -> Option<&'stat
             FailureClass::HostMemory => "give the host or the container more memory",
             FailureClass::Killed => "find out who stopped it",
             FailureClass::Timeout => "read engine.log, or allow more time to boot",
+            FailureClass::TimeLimit => "raise `hosts: slurm: time`",
             FailureClass::Environment => "run doctor on the grid",
             FailureClass::GateFailed => "read the answer in the journal: no speed makes up for it",
             FailureClass::NotServing => "check the key and the model's name",
@@ -256,16 +257,17 @@ fn advice(cause: &Cause, estimate: Option<u64>, exported: bool) -> Option<&'stat
 pub(super) fn unfinished(ranking: &Ranking, runs: bool) -> Unfinished {
     let mut unfinished = Unfinished::default();
     for row in &ranking.rows {
-        let latest = row.exclusions.iter().find_map(|exclusion| match exclusion {
-            Exclusion::NotMeasured { cause: MissingValue::NotFinished { is_latest }, .. } => {
-                Some(*is_latest)
-            }
+        let open = row.exclusions.iter().find_map(|exclusion| match exclusion {
+            Exclusion::NotMeasured {
+                cause: MissingValue::NotFinished { is_open, is_job }, ..
+            } => Some((*is_open, *is_job)),
             _ => None,
         });
-        match latest {
-            Some(true) if runs => unfinished.running.push(row.name.clone()),
+        match open {
+            Some((true, _)) if runs => unfinished.running.push(row.name.clone()),
+            // Whether its job still runs is not in the files.
+            Some((true, true)) | None => {}
             Some(_) => unfinished.interrupted.push(row.name.clone()),
-            None => {}
         }
     }
     unfinished

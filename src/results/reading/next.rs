@@ -3,9 +3,11 @@
 
 use serde::Serialize;
 
-use super::failed::FailedGroup;
+use super::failed::{Cause, FailedGroup};
 use super::{NoDecision, Place, Statement};
 use crate::history::extent::{Confirming, State};
+use crate::history::journal;
+use crate::history::launch::FailureClass;
 use crate::history::record::{Manifest, SweepRecord};
 use crate::results::chosen::Chosen;
 use crate::results::confirmable::outlook;
@@ -151,6 +153,8 @@ pub enum Change {
         /// The configuration.
         configuration: String,
     },
+    /// What launches ask of a cluster, which refuses it.
+    Cluster,
 }
 
 /// What decides what to do after a statement.
@@ -176,7 +180,7 @@ pub(super) fn next(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
 
 /// What to do about the sweep itself.
 fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
-    if let Some(steps) = after.goes_on() {
+    if let Some(steps) = after.of_cluster().or_else(|| after.goes_on()) {
         return steps;
     }
     match statement {
@@ -293,6 +297,27 @@ impl After<'_> {
             }
             (State::Complete | State::BudgetSpent, _) => None,
         }
+    }
+
+    /// Whether a sweep that stopped would stop so again: a run keeps what its grid asks of the
+    /// cluster. What the cluster took before, it refuses for a reason of its own.
+    fn is_for_the_grid(&self, reason: &str) -> bool {
+        let has_rank = self.ranking.rows.iter().any(|row| row.eligible);
+        !has_rank && (journal::is_refused(reason) || self.is_out_of_time())
+    }
+
+    /// Whether the limit of a job ended launches.
+    fn is_out_of_time(&self) -> bool {
+        let class = FailureClass::TimeLimit;
+        self.groups.iter().any(|it| it.cause == Cause::Launch { class })
+    }
+
+    /// What to change where the sweep stopped for what its grid asks of a cluster.
+    fn of_cluster(&self) -> Option<Vec<NextStep>> {
+        let State::Stopped { reason } = &self.place.extent.as_ref()?.state else { return None };
+        let refused = journal::is_refused(reason);
+        self.is_for_the_grid(reason)
+            .then(|| self.again(if refused { Change::Cluster } else { Change::Failures }))
     }
 
     fn again(&self, change: Change) -> Vec<NextStep> {

@@ -3,7 +3,9 @@
 
 use super::super::SweepError;
 use super::super::context::SweepContext;
+use super::super::events;
 use super::super::hosts::TakenUp;
+use super::super::pass;
 use super::super::running::Running;
 use super::super::trial::Trial;
 use super::Sweep;
@@ -24,9 +26,11 @@ impl Sweep {
         let (ours, others): (Vec<_>, Vec<_>) = open.partition(is_ours);
         let job = |it: &LaunchRecord| it.job.clone().unwrap_or_default();
         let known: Vec<String> = ours.into_iter().map(job).collect();
-        let others: Vec<(u32, String)> =
-            others.into_iter().map(|it| (it.launch, job(it))).collect();
-        for (launch, job) in others {
+        let others: Vec<(events::TakenUp, String)> =
+            others.into_iter().map(|it| (self.shown(it, None), job(it))).collect();
+        for (shown, job) in others {
+            let launch = shown.launch;
+            context.events.taken_up(shown);
             hosts.end(&job).await;
             self.append(Entry::LaunchEnded { launch, outcome: LaunchOutcome::Interrupted })?;
         }
@@ -43,8 +47,23 @@ impl Sweep {
                 host: launch.machine.as_ref().and(launch.host.clone()),
                 entries: launch.entries_of_job(),
             });
+            context.events.taken_up(self.shown(launch, Some(&trial)));
             // Its job has the rest.
             running.start(trial, self.order(launch.launch, &trial), taken_up, context);
+        }
+    }
+
+    /// A launch of an earlier session for a person, with its trial where that is worked on.
+    fn shown(&self, launch: &LaunchRecord, trial: Option<&Trial>) -> events::TakenUp {
+        let done = launch.measurements.len() as u32;
+        let left = trial.map_or(0, |it| pass::missing(&self.record, it.number, it.repeats).len());
+        events::TakenUp {
+            launch: launch.launch,
+            trial: trial.map(|it| it.number),
+            configuration: launch.configuration.clone(),
+            job: launch.job.clone().unwrap_or_default(),
+            since: launch.started_at,
+            repeats: (done + left as u32, done),
         }
     }
 }

@@ -331,7 +331,7 @@ async fn the_stream_has_every_line_of_the_journal_and_each_notice_names_its_laun
         .iter()
         .filter_map(|event| match event {
             Event::Written(line) => Some(line.clone()),
-            Event::SoFar(_) | Event::Notice(_) => None,
+            Event::SoFar(_) | Event::TakenUp(_) | Event::Notice(_) => None,
         })
         .collect();
     assert_eq!(written, ran.lines());

@@ -262,5 +262,6 @@ fn without_code(markdown: &str) -> String {
 
 /// How far a sweep of the example's size is.
 fn extent(state: State) -> Extent {
-    Extent { done: 5, of: 30, of_least: None, state, confirmation: None, waits: None }
+    let jobs = Vec::new();
+    Extent { done: 5, of: 30, of_least: None, state, confirmation: None, waits: None, jobs }
 }

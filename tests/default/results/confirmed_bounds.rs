@@ -235,6 +235,7 @@ fn who_was_confirmed_in_place_of_another_one_is_named_everywhere() {
         state: State::Complete,
         confirmation: None,
         waits: None,
+        jobs: Vec::new(),
     };
     let shown = Shown::of(&ranking, reading, extent);
     assert_eq!((shown.candidate.as_deref(), shown.confirmed), (Some("b"), true));

@@ -194,6 +194,7 @@ fn resume_continues_a_confirmation_before_the_rest_of_the_sweep() {
         state: State::Interrupted,
         confirmation,
         waits: None,
+        jobs: Vec::new(),
     };
     let text = flat(&at(&record, interrupted(Some(Confirming::Interrupted))));
     let run = "vllm-grid resume runs/my-service-20261128T010203Z";

@@ -342,6 +342,7 @@ fn what_the_budget_ended_is_swept_again_with_a_longer_one() {
         state: State::BudgetSpent,
         confirmation: None,
         waits: None,
+        jobs: Vec::new(),
     };
     let place = Place { extent: Some(extent), ..place() };
     let text = block_of(&record, &rank(&record), &place);
@@ -366,7 +367,8 @@ pub(crate) fn extent(state: State) -> Extent {
     let until = "2026-11-28T23:00:00+01:00[+01:00]".parse().ok();
     let window = Window::read("23:00-06:30");
     let waits = (state == State::Waiting).then_some(Waits { window, until });
-    Extent { done: 12, of: 48, of_least: None, state, confirmation: None, waits }
+    let jobs = Vec::new();
+    Extent { done: 12, of: 48, of_least: None, state, confirmation: None, waits, jobs }
 }
 
 pub(crate) fn words(text: &str) -> String {

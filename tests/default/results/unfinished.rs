@@ -1,6 +1,7 @@
 //! Configurations whose launch has no end yet, or was interrupted: what the report says of them.
 
-use vllm_grid::history::extent::State;
+use vllm_grid::history::extent::{Extent, State};
+use vllm_grid::history::journal::REFUSED;
 use vllm_grid::history::launch::{FailureClass, LaunchOutcome};
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::results::ranking::rank;
@@ -38,14 +39,59 @@ fn a_launch_without_an_end_is_under_way_or_was_interrupted_and_no_failure() {
     }
     // Interrupted before, and another one is under way.
     let stopped = open(begun.clone(), Some(LaunchOutcome::Interrupted));
-    let again = open(begun.clone(), None).launch("slow", &[102.0]);
-    for record in [stopped, again] {
-        let runs = text(&record, State::Running);
-        assert!(runs.contains("Interrupted, not finished: fast."), "{runs}");
-    }
+    let runs = text(&stopped, State::Running);
+    assert!(runs.contains("Interrupted, not finished: fast."), "{runs}");
     // It has an end, and gave nothing: that is a failure, and its tables are named if they exist.
     let over = open(begun, Some(LaunchOutcome::Measured)).measurement(late(1));
     let failed = text(&over, State::Running);
     assert!(failed.contains("FAILED"), "{failed}");
     assert!(block_of(&over, &rank(&over), &place()).contains("results.csv"));
+}
+
+/// Launches that run at once, as jobs of a cluster do: all of them are under way, whichever was
+/// begun last. Once their controller is dead, nobody knows whether the jobs run.
+#[test]
+fn launches_that_run_at_once_are_all_under_way_and_jobs_outlive_their_controller() {
+    let mut record = sweep(&["slow", "fast", "third"]).launch("slow", &[100.0, 101.0]);
+    for (name, job) in [("fast", "12"), ("third", "13")] {
+        record = record.launch(name, &[]);
+        let last = record.launches.last_mut().unwrap();
+        (last.outcome, last.job) = (None, Some(job.to_owned()));
+    }
+    let text = |written: bool| {
+        let lines = [];
+        let extent = Extent::of(&record, &lines, &jiff::ZonedDateTime::now(), || written);
+        let place = Place { extent: Some(extent), ..place() };
+        words(&block_of(&record, &rank(&record), &place))
+    };
+    let runs = text(true);
+    assert!(runs.contains("The sweep is running. Running, not finished: fast, third."), "{runs}");
+    assert!(!runs.contains("nterrupted") && !runs.contains("Nobody follows"), "{runs}");
+    let killed = text(false);
+    assert!(killed.contains("was interrupted. Nobody follows jobs 12, 13, which may"), "{killed}");
+    assert!(!killed.contains("not finished"), "{killed}");
+}
+
+/// A run keeps what its grid asks of a cluster: what that refuses, or a limit of time that ends
+/// each launch, would stop a resumed sweep again.
+#[test]
+fn a_sweep_that_would_stop_again_is_not_to_be_resumed() {
+    let next = |record: &SweepRecord, reason: &str| {
+        let extent = extent(State::Stopped { reason: reason.to_owned() });
+        let place = Place { extent: Some(extent), exported: false, ..place() };
+        words(&block_of(record, &rank(record), &place))
+    };
+    let none = sweep(&["slow", "fast"]);
+    let refused = format!("{REFUSED}: sbatch: invalid partition");
+    let text = next(&none, &refused);
+    assert!(text.contains("Correct what the grid's `hosts` ask for"), "{text}");
+    assert!(!text.contains("vllm-grid resume") && text.contains("vllm-grid sweep"), "{text}");
+    assert!(next(&none, "the disk is full").contains("vllm-grid resume"));
+    // It took launches before: the cluster is what changed.
+    let some = none.clone().launch("slow", &[100.0, 101.0]);
+    assert!(next(&some, &refused).contains("vllm-grid resume"));
+    let late = none.failed("slow", FailureClass::TimeLimit, "for the second time");
+    let text = next(&late, "three launches failed");
+    assert!(text.contains("raise `hosts: slurm: time`"), "{text}");
+    assert!(!text.contains("vllm-grid resume") && text.contains("vllm-grid sweep"), "{text}");
 }

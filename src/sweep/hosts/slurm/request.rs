@@ -5,8 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::grid::SlurmBlock;
 
-/// Seconds before a job's limit at which its launch is asked to end.
+/// Seconds before a job's limit at which its launch is asked to end, at most.
 pub const GRACE: u64 = 60;
+
+/// Seconds before its limit at which the launch of a job of so many seconds is asked to end: a
+/// quarter of a short one at most.
+pub fn lead(seconds: u64) -> u64 {
+    (minutes(seconds) * 60 / 4).min(GRACE)
+}
 
 /// Fields of a line of `squeue`, each with `|` after it and never cut. The comment is the last
 /// one: it is ours, and anything may stand in a reason.
@@ -62,7 +68,7 @@ pub fn submit(request: &JobRequest<'_>) -> Vec<String> {
         option("chdir", &request.folder.display()),
         option("output", &request.output.display()),
         "--open-mode=append".to_owned(),
-        format!("--signal=B:TERM@{GRACE}"),
+        format!("--signal=B:TERM@{}", lead(request.seconds)),
         option("time", &limit(request.seconds)),
     ];
     words.extend(block.partition.as_ref().map(|it| option("partition", it)));
@@ -90,9 +96,14 @@ pub fn asked(block: &SlurmBlock) -> String {
 
 /// Seconds as `days-hours:minutes:seconds`: whole minutes, as Slurm counts them.
 pub fn limit(seconds: u64) -> String {
-    let minutes = seconds.div_ceil(60).max(1);
+    let minutes = minutes(seconds);
     let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
     format!("{days}-{hours:02}:{minutes:02}:00")
+}
+
+/// Whole minutes, as Slurm counts.
+fn minutes(seconds: u64) -> u64 {
+    seconds.div_ceil(60).max(1)
 }
 
 /// The script of a job: this program carries out the order, in the place of the shell, so that
@@ -242,6 +253,8 @@ mod tests {
             assert_eq!(limit(seconds), text);
         }
         assert_eq!(limit(90_061), "1-01:02:00");
+        let leads = [60, 61, 180, 240, 2400].map(lead);
+        assert_eq!(leads, [15, 30, 45, 60, 60], "never most of the limit");
     }
 
     #[test]

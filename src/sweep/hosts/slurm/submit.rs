@@ -179,10 +179,8 @@ impl Cluster {
                 Err(error) => return Err(environment(error.to_string())),
             };
             if !is_silent && !loss::is_passing(&why) {
-                return Err(environment(format!(
-                    "the cluster refuses jobs: {why}. Asked by: {}",
-                    shell_words::join(words)
-                )));
+                let words = shell_words::join(words);
+                return Err(SweepError::Refused(format!("{why}. Asked by: {words}")));
             }
             *unsure = is_silent || loss::may_be_accepted(&why);
         }
@@ -298,7 +296,7 @@ impl Cluster {
             if !loss::is_passing(&why) && !why.contains("did not answer") {
                 self.cancel_new(job).await;
                 let asked = request::asked(&self.block);
-                return Err(environment(format!(
+                return Err(SweepError::Refused(format!(
                     "job {job} cannot be released: {why}. It asks for: {asked}"
                 )));
             }

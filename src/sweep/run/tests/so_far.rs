@@ -14,7 +14,7 @@ pub(super) fn said(ran: &Ran) -> Vec<String> {
         Event::SoFar(SoFar::Missing(it)) => Some(format!("{} {it}", it.launch)),
         Event::SoFar(SoFar::Behind(it)) => Some(format!("{} {it}", it.launch)),
         Event::SoFar(SoFar::Eta(_)) => Some("eta".to_owned()),
-        Event::Notice(_) => None,
+        Event::TakenUp(_) | Event::Notice(_) => None,
     });
     said.collect()
 }

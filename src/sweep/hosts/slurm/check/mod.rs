@@ -153,7 +153,9 @@ async fn partition(tool: &dyn Tool, check: Check<'_>, findings: &mut Findings) {
     }
     let asked = block.gres.as_deref();
     match asked {
-        Some(gres) if *fitting == 0 && *up > 0 => {
+        // What nodes have that take no job helps nobody.
+        _ if *up == 0 => {}
+        Some(gres) if *fitting == 0 => {
             let advice = "`sinfo -N -o '%N %G'` shows what nodes have";
             findings.problem("gres", format!("no node of {name} has {gres}"), advice);
         }
@@ -169,6 +171,8 @@ async fn partition(tool: &dyn Tool, check: Check<'_>, findings: &mut Findings) {
 fn limits(check: Check<'_>, seen: &SeenPartition, findings: &mut Findings) {
     let (block, most) = (check.block, check.grid.job_seconds().unwrap_or(JOB));
     let takes = spoken(most as f64);
+    let expected = check.grid.longest_launch_seconds();
+    let is_short = block.seconds.is_some() && expected > most as f64;
     match seen.limit_seconds {
         Some(limit) if limit < most => findings.problem(
             "time",
@@ -179,6 +183,11 @@ fn limits(check: Check<'_>, seen: &SeenPartition, findings: &mut Findings) {
             ),
             "lower `time`, or name another partition",
         ),
+        _ if is_short => findings.warning(
+            "time",
+            format!("a launch may take {takes}, and {} are expected", spoken(expected)),
+            "raise `time`",
+        ),
         Some(limit) => {
             let text = format!("a launch may take {takes}, a job {}", spoken(limit as f64));
             findings.ok("time", text);
@@ -186,7 +195,9 @@ fn limits(check: Check<'_>, seen: &SeenPartition, findings: &mut Findings) {
         None => findings.ok("time", format!("a launch may take {takes}, a job any time")),
     }
     let (at_once, nodes) = (block.at_once as usize, seen.fitting);
-    if block.exclusive && nodes < at_once {
+    if seen.up == 0 {
+        // The partition's own problem says it.
+    } else if block.exclusive && nodes < at_once {
         let text = format!("`at-once` is {at_once}, and {nodes} nodes can run a launch");
         findings.warning("at-once", text, "further jobs wait in the queue");
     } else {

@@ -3,7 +3,7 @@
 
 use super::super::loss;
 use super::super::own;
-use super::super::request::GRACE;
+use super::super::request;
 use super::super::state::{Ended, State};
 use super::{EARLY, ENDS_WITHIN, Following, LINES, LOOK};
 use crate::history::launch::LaunchOutcome;
@@ -55,7 +55,7 @@ impl Following<'_> {
     pub(super) fn is_at_limit(&self, at: jiff::Timestamp) -> bool {
         let Some(began) = &self.began else { return false };
         let passed = u64::try_from(at.duration_since(began.at).as_secs()).unwrap_or_default();
-        passed + GRACE + EARLY >= self.cluster.seconds
+        passed + request::lead(self.cluster.seconds) + EARLY >= self.cluster.seconds
     }
 
     /// What a launch came to whose node is not to be used.

@@ -1,6 +1,7 @@
 //! Submissions that are refused, late or without an answer.
 
 use super::*;
+use crate::history::journal;
 
 fn warning(event: &Event) -> Option<String> {
     match event {
@@ -39,14 +40,15 @@ async fn a_queue_that_is_full_is_waited_for_and_a_refusal_ends_the_sweep() {
     slurm.answers("sbatch", FakeSlurm::refusal("Resource temporarily unavailable"));
     let ran = setup.run().await;
     assert_eq!(ran.ending(), Ending::Complete);
-    let (setup, slurm) = sweep(&["n1"], 1);
-    slurm.answers("sbatch", FakeSlurm::refusal("Invalid partition name specified"));
+    let (setup, slurm) = sweep(&["n1", "n2"], 2);
+    for _ in 0..2 {
+        slurm.answers("sbatch", FakeSlurm::refusal("Invalid partition name specified"));
+    }
     let ran = setup.run().await;
-    let Err(SweepError::Stopped { message, environment: true, .. }) = &ran.ending else {
-        panic!("{:?}", ran.ending)
-    };
+    let Err(error @ SweepError::Refused(message)) = &ran.ending else { panic!("{:?}", ran.ending) };
     assert!(message.contains("Invalid partition name specified"), "{message}");
-    assert_eq!(ran.outcomes(), [(0, "interrupted")]);
+    assert!(journal::is_refused(&error.to_string()));
+    assert_eq!(ran.outcomes(), [(0, "interrupted"), (1, "interrupted")], "each has its end");
 }
 
 #[tokio::test(start_paused = true)]
