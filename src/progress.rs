@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 mod trials;
 mod unfinished;
 mod wording;
+mod writing;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::ZonedDateTime;
@@ -488,43 +489,6 @@ impl ProgressView {
             Some(bars) => bars.launch.set_message(secrets().mask(&text).into_owned()),
             None => self.say(&text),
         }
-    }
-
-    /// A line of our own: it is broken between words where it is too long.
-    fn say(&mut self, text: &str) {
-        self.write(text, Some(lines::WIDTH));
-    }
-
-    /// A line with a message of others: only a terminal breaks it, and between words.
-    fn line(&mut self, text: &str) {
-        self.write(text, None);
-    }
-
-    fn write(&mut self, text: &str, width: Option<usize>) {
-        let text = clean::lines(text);
-        let text = secrets().mask(&text);
-        if let Some(columns) = (self.columns)() {
-            let text = wrapped(&text, columns, "  ");
-            // It fails only where there is no terminal any more, and so no reader.
-            let _ = match &self.bars {
-                Some(bars) => bars.all.println(text),
-                None => writeln!(self.out, "{text}"),
-            };
-            return;
-        }
-        // The time opens a line; what continues it is below the text.
-        let time = match &self.sweep {
-            Some(_) => (self.clock)().strftime("%H:%M:%S ").to_string(),
-            None => String::new(),
-        };
-        let indent = " ".repeat(time.len() + 2);
-        let text = format!("{time}{text}");
-        let text = match width {
-            Some(width) => wrapped(&text, width, &indent),
-            None => text,
-        };
-        // A reader that went away does not end the sweep.
-        let _ = writeln!(self.out, "{text}");
     }
 }
 

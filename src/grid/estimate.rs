@@ -187,6 +187,13 @@ fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
     assumed
 }
 
+impl Grid {
+    /// Seconds of the longest launch by assumption: each gate and most repeats are made in it.
+    pub fn longest_launch_seconds(&self) -> f64 {
+        Estimate::of(self).longest_seconds
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

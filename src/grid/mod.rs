@@ -244,11 +244,6 @@ impl Grid {
         estimate::Estimate::of(self).of_one()
     }
 
-    /// Seconds of the longest launch by assumption: each gate and most repeats are made in it.
-    pub fn longest_launch_seconds(&self) -> f64 {
-        estimate::Estimate::of(self).longest_seconds
-    }
-
     /// Seconds that a gate takes by assumption, at the least and at the most.
     pub fn assumed_gate_seconds(&self, gate: Gate) -> (f64, f64) {
         let seconds = estimate::of_gate(self, gate);

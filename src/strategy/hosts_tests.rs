@@ -259,7 +259,7 @@ fn the_last_launches_of_a_limit_are_on_one_host_and_are_those_of_a_claim() {
         let strategy = Adaptive::new(spec, Task::plain(5, Some(0)));
         let (observations, _) = run(&strategy, &world, seed);
         let what = format!("seed {seed}, {limit} launches");
-        assert_eq!(observations.len(), limit as usize, "{what}");
+        assert!(observations.len() <= limit as usize, "{what}");
         let trials: BTreeSet<u32> = observations.iter().map(|it| it.trial).collect();
         let mut kept: Vec<&Observation> =
             observations.iter().filter(|it| it.trial >= 10 && is_kept(&trials, it.trial)).collect();

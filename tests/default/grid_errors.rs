@@ -322,7 +322,7 @@ fn metrics_that_no_night_can_measure_are_errors() {
         "{minimize: kv_cache.ttft_resent_ms, constraints: [{metric: reasoning.accuracy, max: 95}]}",
     ));
     let warnings = grid.expect("a bound that binds nobody").warnings;
-    assert!(warnings[0].message.ends_with("every value is within bounds; write 0.95 for 95 %"));
+    assert!(warnings[0].message.ends_with("every value is within bounds; write 0.95 for 95%"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::super::{Grid, SlurmBlock, Warning};
 use super::{Plan, PlannedConfirmation, Range, spoken};
 use crate::strategy::Remaining;
+use crate::strategy::StrategySpec;
 
 /// Jobs at once that each plan shows, besides the grid's own number.
 const SHOWN: [u32; 3] = [1, 4, 16];
@@ -120,6 +121,14 @@ impl Grid {
             message,
             of_budget: false,
         });
+    }
+}
+
+impl Plan<'_> {
+    /// Whether each configuration is launched once, so that nothing distinguishes it from its node.
+    pub fn launches_each_once(&self) -> bool {
+        self.chosen()
+            .is_some_and(|it| matches!(&it.spec, StrategySpec::Grid(it) if it.launches == 1))
     }
 }
 

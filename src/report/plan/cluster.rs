@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use super::wrap;
 use crate::grid::plan::{AtOnce, Plan, PlannedCluster, Range, SeenPartition, range, spoken};
-use crate::strategy::StrategySpec;
 
 /// Its lines, where the grid names a cluster.
 pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
@@ -108,10 +107,7 @@ fn spread(cluster: &PlannedCluster<'_>, plan: &Plan<'_>) -> String {
                 gives it; a node's speed is taken out as far as configurations share nodes"
             .to_owned();
     }
-    let once = plan
-        .chosen()
-        .is_some_and(|it| matches!(&it.spec, StrategySpec::Grid(spec) if spec.launches == 1));
-    if once && cluster.slurm.at_once > 1 {
+    if plan.launches_each_once() && cluster.slurm.at_once > 1 {
         return "nodes: each configuration is launched once, on the node that the cluster gives it: \
                 nothing distinguishes it from its node"
             .to_owned();

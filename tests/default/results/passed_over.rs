@@ -218,7 +218,7 @@ fn a_second_block_that_was_cut_is_no_duel() {
     assert_eq!((candidate.configuration.as_str(), &candidate.passed_over), ("lucky", &None));
     let row = ranking.rows.iter().find(|row| row.name == "production").unwrap();
     let why = &row.not_again().unwrap().why;
-    assert!(matches!(why, WhyNotAgain::SweepEnded { .. }), "{why:?}");
+    assert!(matches!(why, WhyNotAgain::OthersFirst { .. }), "{why:?}");
 }
 
 /// The command that is advised may not be refused.

@@ -211,7 +211,8 @@ fn a_confirmation_that_was_begun_is_continued() {
     let record = claim();
     let mut ranking = rank(&record);
     let begun = gain("prefix-seqs64", 1.41, 1.2, 1.6);
-    ranking.confirmed = vec![ConfirmedGain { complete: false, effect: None, pairs: 3, ..begun }];
+    ranking.confirmed =
+        vec![ConfirmedGain { complete: false, ended: None, effect: None, pairs: 3, ..begun }];
     let text = block_of(&record, &ranking, &place());
     assert!(text.contains("not yet confirmed") && text.contains("(continues)"), "{text}");
 }
