@@ -255,7 +255,7 @@ fn the_last_launches_of_a_limit_are_on_one_host_and_are_those_of_a_claim() {
     let (mut alone, mut beside) = (0, 0);
     for (seed, limit) in (0..12).flat_map(|seed| [11, 12, 13].map(|limit| (seed, limit))) {
         let max_launches = Some(limit);
-        let spec = AdaptiveStrategy { seed, max_launches, ..AdaptiveStrategy::default() };
+        let spec = AdaptiveStrategy { max_launches, seed, ..AdaptiveStrategy::default() };
         let strategy = Adaptive::new(spec, Task::plain(5, Some(0)));
         let (observations, _) = run(&strategy, &world, seed);
         let what = format!("seed {seed}, {limit} launches");

@@ -347,14 +347,15 @@ impl Sweep {
     async fn journal(&mut self, context: &SweepContext, put: Put) -> Result<(), SweepError> {
         let mut entry = put.entry.clone();
         let checked = match &mut entry {
-            // Nodes are compared with each other where launches are placed.
-            Entry::LaunchReady { .. } if put.happened.is_some() => Ok(()),
+            // Nodes are compared with each other where launches are placed, and look at their own
+            // clocks.
+            Entry::LaunchReady { .. } | Entry::RepeatFinished { .. } if put.happened.is_some() => {
+                Ok(())
+            }
             Entry::LaunchReady { launch, facts, .. } => {
                 self.readings.insert(*launch, self.clock.read());
                 self.same_engine(*launch, facts)
             }
-            // Its own machine looks at its clocks.
-            Entry::RepeatFinished { .. } if put.happened.is_some() => Ok(()),
             Entry::RepeatFinished { launch, measurement } => {
                 if let Some(why) = self.slept(*launch) {
                     context

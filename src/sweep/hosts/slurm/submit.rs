@@ -192,10 +192,8 @@ impl Cluster {
                 Err(silent) => why = format!("whether it was accepted is not known: {silent}"),
             }
         }
-        if why.is_empty() {
-            why = "no answer, and the cluster has no such job".to_owned();
-        }
-        Ok(Attempt::Again(why))
+        let none = "no answer, and the cluster has no such job";
+        Ok(Attempt::Again(if why.is_empty() { none.to_owned() } else { why }))
     }
 
     /// Submits, and says where that takes long; `None` where a stop was asked for meanwhile and it
@@ -315,9 +313,8 @@ impl Cluster {
     async fn placed(&self, making: &Making<'_>) -> Result<Placed, SweepError> {
         let up = self.nodes_up().await;
         let mut nodes = self.nodes();
-        let placed = nodes.placed(making.order, &up).or_else(|why| match nodes.forgive() {
-            true => nodes.placed(making.order, &up),
-            false => Err(why),
+        let placed = nodes.placed(making.order, &up).or_else(|why| {
+            if nodes.forgive() { nodes.placed(making.order, &up) } else { Err(why) }
         });
         placed.map_err(|why| {
             environment(format!(
