@@ -243,8 +243,13 @@ async fn clean_up<'a>(
         recovery.problems.extend(noted.filter_map(|it| Some(it.err()?.to_string())));
     }
     if let Some(record) = case.existing().and_then(|it| jobs::run_on_cluster(it)) {
-        // Its processes are of nodes, and end with their jobs.
+        // Its processes are of nodes, and end with their jobs. Containers do not: those of this
+        // machine's daemon are removed once no job is left.
+        let before = recovery.problems.len();
         jobs::cancel(&record, &Commands, recovery).await;
+        if recovery.problems.len() == before {
+            remove_containers(case, recovery).await;
+        }
     } else {
         remove_containers(case, recovery).await;
         kill_processes(case, recovery).await;
