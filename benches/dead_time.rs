@@ -137,7 +137,7 @@ fn dead_times(seen: &[(Instant, Event)]) -> Vec<f64> {
     for (at, event) in seen {
         let entry = match event {
             Event::Written(line) => &line.entry,
-            Event::SoFar(_) => continue,
+            Event::SoFar(_) | Event::TakenUp(_) => continue,
             Event::Notice(notice) => {
                 if let NoticeKind::Phase(Phase::Measuring { .. }) = notice.kind {
                     first.get_or_insert(*at);
