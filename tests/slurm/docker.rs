@@ -104,6 +104,6 @@ fn a_container_that_outlives_its_job_is_removed_by_the_next_launch_there_or_by_r
     assert!(all() > 0);
     let ran = Ran::of(command(&rig, &["recover", "other"]).output().unwrap()).expect(0);
     assert_eq!(all(), 0, "{}{}", ran.out, ran.err);
-    assert_eq!(on("n1"), [foreign.clone()]);
+    assert_eq!(on("n1"), std::slice::from_ref(&foreign));
     docker(&["rm", &foreign]);
 }
