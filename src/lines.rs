@@ -1,5 +1,6 @@
-//! Lines for a person at a terminal: broken between words at its width. A log has a line for each
-//! message instead, so that it can be searched. What is printed, and where, is decided by others.
+//! Lines for a person: broken between words, at a terminal's width, or in a log at 80 columns. A log
+//! keeps messages of others on one line, so that they can be searched. What is printed, and where,
+//! is decided elsewhere.
 
 use std::io::IsTerminal as _;
 

@@ -339,7 +339,8 @@ fn only_what_is_there_is_offered_to_be_resumed() {
         view.sweep.as_mut().unwrap().folder.clone_from(&run);
         view.out = Box::new(std::fs::File::create(&path).unwrap());
         Progress(Arc::new(Mutex::new(view))).close(None);
-        std::fs::read_to_string(path).unwrap()
+        let text = std::fs::read_to_string(path).unwrap();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     let resume = format!("`vllm-grid resume {}`", run.display());
     assert!(!said().contains(&resume), "it was removed or moved: {}", said());
