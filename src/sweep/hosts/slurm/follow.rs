@@ -31,8 +31,9 @@ const BEATS: Duration = Duration::from_secs(5);
 const ENDS_WITHIN: Duration = Duration::from_secs(GRACE + 30);
 /// For how long a job may be missing from the cluster's answers after its submission.
 const UNSEEN: Duration = Duration::from_secs(30);
-/// How much sooner than it was asked to a cluster may ask for an end because of a limit of time.
-const EARLY: u64 = 15;
+/// How much sooner than it was asked to a cluster may ask for an end because of a limit of time:
+/// Slurm looks every 30 s. Of a job of 60 s it was asked 30 s before the end, and not 15.
+const EARLY: u64 = 35;
 /// How often a cluster is asked again for what it may not have heard.
 const AGAIN: Duration = Duration::from_secs(10);
 /// For how long what a job wrote is waited for after a stop.
