@@ -19,12 +19,17 @@ pub fn lines(text: &str) -> Cow<'_, str> {
 
 /// `1 launch`, `2 launches`: a number of things that are named in the singular.
 pub fn counted<N: Copy + PartialEq + From<u8> + fmt::Display>(count: N, one: &str) -> String {
+    format!("{count} {}", plural(count, one))
+}
+
+/// `launch` of one, `launches` of any other number: the name alone, where a range is before it.
+pub fn plural<N: PartialEq + From<u8>>(count: N, one: &str) -> String {
     let ending = match one {
         _ if count == N::from(1) => "",
         _ if one.ends_with("ch") || one.ends_with('s') => "es",
         _ => "s",
     };
-    format!("{count} {one}{ending}")
+    format!("{one}{ending}")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

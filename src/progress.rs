@@ -344,8 +344,8 @@ impl ProgressView {
             None => ("sweep", ""),
         };
         let (name, launches) = (&sweep.name, wording::range(sweep.launches, " to "));
-        let plural = if sweep.launches.1 == 1 { "launch" } else { "launches" };
-        let text = format!("{what} {name}{mark}: {about}{launches} {plural}{done}");
+        let unit = clean::plural(sweep.launches.1, "launch");
+        let text = format!("{what} {name}{mark}: {about}{launches} {unit}{done}");
         self.say(&text);
         if self.bars.is_none() {
             let offset = (self.clock)().strftime("UTC%:z").to_string();

@@ -17,6 +17,7 @@ use vllm_grid::history::record::{Manifest, SweepRecord};
 use vllm_grid::results::applicable::{self, Chosen};
 use vllm_grid::results::ranking;
 
+use super::follow::advised;
 use super::show;
 use crate::cli::ApplyArgs;
 use crate::exit::{CommandError, Exit, print};
@@ -87,13 +88,9 @@ fn target(args: &ApplyArgs, folder: &Folder, record: &SweepRecord) -> Result<Tar
     let ranking = ranking::rank(record);
     let reading = show::reading(folder, record, &ranking)?;
     let name = args.configuration.as_deref();
-    let Chosen { configuration, warnings } = applicable::chosen(record, &ranking, &reading, name)
-        .map_err(|refusal| {
-        match refusal.advice(&quoted(&args.run)) {
-            Some(advice) => refused(&format!("{refusal}; {advice}")),
-            None => refused(&refusal.to_string()),
-        }
-    })?;
+    let Chosen { configuration, warnings } =
+        applicable::chosen(record, &ranking, &reading, name)
+            .map_err(|it| refused(&advised(&it, it.advice(&quoted(&args.run)))))?;
     for warning in warnings {
         remark(&format!("warning: {warning}"));
     }

@@ -10,7 +10,7 @@ use vllm_grid::results::ranking::{self, Ranking};
 use vllm_grid::strategy::confirm::{Ended, MAX_PAIRS};
 use vllm_grid::sweep::confirm::{self, Asked, Session};
 
-use super::follow::{self, announcement};
+use super::follow::{self, advised, announcement};
 use super::show;
 use super::sweep;
 use super::work::{self, Work};
@@ -96,10 +96,7 @@ fn pair(
         CommandError::message(Exit::Usage, text)
     };
     let run = quoted(&args.run);
-    let said = |it: &Refusal| match it.advice(&run) {
-        Some(advice) => format!("{it}; {advice}"),
-        None => it.to_string(),
-    };
+    let said = |it: &Refusal| advised(it, it.advice(&run));
     let pair = confirmable::pair(record, ranking, candidate, baseline)
         .map_err(|all| refused(all.iter().map(said).collect()))?;
     let names = [&pair.candidate, &pair.baseline];

@@ -2,6 +2,7 @@
 //! would do without arguments, and how both announce it. Launching is the loop's.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use vllm_grid::clean::counted;
@@ -50,12 +51,16 @@ pub(super) fn decide(progress: Progress, folder: PathBuf) -> Decide {
                 Next::Confirmation(follows.asked)
             }
             Err(NotFollowing { why, advice }) => {
-                let said: Vec<String> = std::iter::once(why.clone()).chain(advice).collect();
-                progress.say(&format!("no confirmation follows: {}", said.join("; ")));
+                progress.say(&format!("no confirmation follows: {}", advised(&why, advice)));
                 Next::NothingToConfirm(why)
             }
         }
     })
+}
+
+/// Why something is refused, with what a person may do all the same.
+pub(super) fn advised(refusal: &impl Display, advice: Option<String>) -> String {
+    advice.map_or_else(|| refusal.to_string(), |advice| format!("{refusal}; {advice}"))
 }
 
 /// What follows, or everything that speaks against it.

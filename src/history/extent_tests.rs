@@ -131,16 +131,7 @@ fn a_sweep_of_an_older_version_is_complete_by_its_own_order() {
         ..LaunchRecord::default()
     };
     let launches = (0..14).map(launch).collect();
-    let record = SweepRecord {
-        manifest,
-        launches,
-        confirmations: Vec::new(),
-        earlier: Vec::new(),
-        replaced: Vec::new(),
-        unproven: None,
-        not_confirmed: None,
-        ended: None,
-    };
+    let record = SweepRecord { launches, ..SweepRecord::new(manifest) };
     let extent = Extent::of(&record, &ended(false, "interrupted"), &now(0), || false);
     assert_eq!((extent.done, extent.of, extent.state), (14, 14, State::Complete));
     let mut newer = record;

@@ -80,14 +80,8 @@ fn launched() -> SweepRecord {
         "outcome": {"outcome": "measured"},
     }));
     SweepRecord {
-        manifest: manifest("docker", "here", None),
         launches: vec![launch.unwrap()],
-        confirmations: Vec::new(),
-        earlier: Vec::new(),
-        replaced: Vec::new(),
-        unproven: None,
-        not_confirmed: None,
-        ended: None,
+        ..SweepRecord::new(manifest("docker", "here", None))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The words for when a sweep ends, and for a repeat. Pure.
 
 use jiff::{SignedDuration, ZonedDateTime};
-use vllm_grid::clean::counted;
+use vllm_grid::clean::{counted, plural};
 use vllm_grid::grid::plan::spoken;
 use vllm_grid::sweep::eta::{BudgetEnd, Eta, Source};
 
@@ -35,8 +35,8 @@ pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
                 both => range(both, " to "),
             };
             let (end, left) = (at(now, seconds), spoken(seconds));
-            let plural = if of.1 == 1 { "launch" } else { "launches" };
-            let begun = format!("after {begun} of {} {plural}", range(of, " to "));
+            let begun =
+                format!("after {begun} of {} {}", range(of, " to "), plural(of.1, "launch"));
             if is_chosen && low < seconds {
                 let first = at(now, low);
                 format!("ends between {first} and the budget's end at {end}, in {left}, {begun}")

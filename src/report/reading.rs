@@ -114,10 +114,10 @@ fn partial(block: &mut Block, reading: &Reading) {
 
 /// What a controller that died left on the cluster.
 fn jobs(extent: &Extent) -> Option<String> {
-    let plural = if extent.jobs.len() == 1 { "job" } else { "jobs" };
+    let jobs = clean::plural(extent.jobs.len(), "job");
     (!extent.jobs.is_empty()).then(|| {
         format!(
-            "Nobody follows {plural} {}, which may still run: resume takes up what runs, recover \
+            "Nobody follows {jobs} {}, which may still run: resume takes up what runs, recover \
              cancels it.",
             listed(&extent.jobs)
         )

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::duels::is_in_last_duels;
+use super::duels::{last_duels, took_part};
 use super::evidence::Evidence;
 use crate::history::record::{Manifest, SweepEnd, SweepRecord};
 
@@ -76,8 +76,12 @@ impl Evidence<'_> {
     pub(super) fn best_guess(&self, order: &[usize]) -> Option<usize> {
         let objective = &self.measured[0];
         let &first = order.first()?;
-        let is_dueled = |index: usize| is_in_last_duels(self, index);
-        if !objective.is_choosing() || !order.iter().any(|it| is_dueled(*it)) {
+        if !objective.is_choosing() {
+            return Some(first);
+        }
+        let last = last_duels(self);
+        let is_dueled = |index: usize| took_part(&self.arms[index], &last);
+        if !order.iter().any(|it| is_dueled(*it)) {
             return Some(first);
         }
         let is_known = |index: &usize| !objective.has_too_few(*index) || is_dueled(*index);

@@ -26,15 +26,16 @@ pub(super) fn last_duels(evidence: &Evidence<'_>) -> Vec<u32> {
     let Some(first) = first_duel(evidence.sweep) else { return Vec::new() };
     let finals = evidence.sweep.own_launches().filter(|it| it.purpose == Purpose::Final);
     let trials: BTreeSet<u32> = evidence.sweep.own_launches().map(|it| it.trial).collect();
-    let is_duel = |it: &&LaunchRecord| it.trial >= first && !is_kept(&trials, it.trial);
+    let is_duel = |it: &&LaunchRecord| {
+        it.trial >= first && !is_kept(|trial| trials.contains(&trial), it.trial)
+    };
     let duels = finals.rev().filter(|it| is_started(it)).filter(is_duel);
     duels.take(LAST_DUELS).map(|it| it.launch).collect()
 }
 
-/// Whether an arm took part in the last two duels so far.
-pub(super) fn is_in_last_duels(evidence: &Evidence<'_>, index: usize) -> bool {
-    let last = last_duels(evidence);
-    started(&evidence.arms[index]).any(|it| last.contains(&it.launch))
+/// Whether an arm had one of these launches.
+pub(super) fn took_part(arm: &Arm<'_>, launches: &[u32]) -> bool {
+    started(arm).any(|it| launches.contains(&it.launch))
 }
 
 /// The launches of an arm that were begun.

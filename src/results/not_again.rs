@@ -12,11 +12,12 @@ use serde::Serialize;
 
 use super::arm::{self, Arm};
 use super::chosen;
-use super::duels::{first_duel, is_started, last_duels, started};
+use super::duels::{first_duel, is_started, last_duels, started, took_part};
 use super::estimate::{Effect, Ratio};
 use super::evidence::Evidence;
 use super::measured::Measured;
 use super::{number, sheet};
+use crate::clean::counted;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{Goal, MetricRef};
 use crate::statistics::Interval;
@@ -136,8 +137,13 @@ pub(super) fn not_again(
 /// decided by then of who would have met in them.
 pub(super) fn cut_before_duels(evidence: &Evidence<'_>) -> Option<String> {
     let ended = evidence.sweep.ended.as_ref()?;
-    let is_cut = !ended.complete || chosen::is_spent(evidence.sweep);
-    (is_cut && last_duels(evidence).is_empty()).then(|| ended.reason.clone())
+    let is_before = is_cut(evidence.sweep) && last_duels(evidence).is_empty();
+    is_before.then(|| ended.reason.clone())
+}
+
+/// Whether a sweep ended, and not by its own choice.
+fn is_cut(sweep: &SweepRecord) -> bool {
+    sweep.ended.as_ref().is_some_and(|it| !it.complete || chosen::is_spent(sweep))
 }
 
 /// Of each arm, since when a sweep that chose its launches launched it no more: `None` of one
@@ -149,22 +155,22 @@ fn dropped(evidence: &Evidence<'_>) -> Vec<Option<Dropped>> {
         return vec![None; arms.len()];
     }
     let last = last_duels(evidence);
-    let phases = Phases::of(sweep);
+    let (phases, is_cut) = (Phases::of(sweep), is_cut(sweep));
     let of = |arm: &Arm<'_>| {
         let own = || started(arm).filter(|it| it.purpose != Purpose::Sentinel);
         let final_phase = own().map(|it| phases.of_launch(it)).max()?;
         let is_in = if last.is_empty() {
             // What was cut in its first block was to be launched again as everything else.
-            final_phase == phases.last() && (final_phase > 0 || !phases.is_cut)
+            final_phase == phases.last() && (final_phase > 0 || !is_cut)
         } else {
-            started(arm).any(|it| last.contains(&it.launch))
+            took_part(arm, &last)
         };
         let name = &arm.configuration.name;
         let confirms = |it: &LaunchRecord| it.confirmation.is_some() && it.configuration == *name;
         if is_in || sweep.launches.iter().any(confirms) {
             return None;
         }
-        if last.is_empty() && phases.is_cut {
+        if last.is_empty() && is_cut {
             let selects = sweep.manifest.strategy.selects(sweep.manifest.configurations.len());
             let is_of_others = final_phase == 0 && phases.last() > 0 && selects;
             return if is_of_others {
@@ -201,8 +207,6 @@ fn at(after: After, launch: &LaunchRecord) -> Dropped {
 /// The parts of a race: its first block, its second one, and the duels.
 struct Phases<'a> {
     launches: Vec<(u32, &'a LaunchRecord)>,
-    /// Whether it ended before its duels, and not by its own choice.
-    is_cut: bool,
 }
 
 impl<'a> Phases<'a> {
@@ -220,8 +224,7 @@ impl<'a> Phases<'a> {
             manifest.strategy.round(manifest.order, place, count, baseline).min(2)
         };
         let launches = sweep.own_launches().filter(|it| is_started(it));
-        let is_cut = sweep.ended.as_ref().is_some_and(|it| !it.complete) || chosen::is_spent(sweep);
-        Self { launches: launches.map(|it| (phase(it), it)).collect(), is_cut }
+        Self { launches: launches.map(|it| (phase(it), it)).collect() }
     }
 
     fn of_launch(&self, launch: &LaunchRecord) -> u32 {
@@ -334,11 +337,8 @@ impl fmt::Display for WhyNotAgain {
             }
             Self::SweepEnded { reason } => write!(f, "the sweep ended before that ({reason})"),
             Self::AheadByFew { leader, launches } => {
-                let plural = if *launches == 1 { "" } else { "es" };
-                write!(
-                    f,
-                    "ahead of {leader} by {launches} launch{plural} alone, which may be chance"
-                )
+                let launches = counted(*launches as u64, "launch");
+                write!(f, "ahead of {leader} by {launches} alone, which may be chance")
             }
             Self::Behind { leader, effect: Effect::Ratio(ratio), metric, goal } => {
                 let word = if number::is_speed(metric, *goal) { "slower" } else { "worse" };

@@ -3,8 +3,6 @@
 //! strategy that runs says what is left of it by `Strategy::remaining`, from what it observed;
 //! nothing is decided here.
 
-use std::collections::BTreeSet;
-
 use super::adaptive::{SMALL, SURVIVORS, most_launches, opening_launches};
 use super::model::least_screen;
 use super::order::Order;
@@ -187,14 +185,12 @@ pub struct Place {
     pub duel: Option<u32>,
 }
 
-/// Whether a trial that decides between the last ones was launched alone, by the numbers of all
-/// trials: what a claim lacked at the end of a budget. Those leave out a pair of numbers before
-/// their own, and have no second half.
-pub fn is_kept(trials: &BTreeSet<u32>, trial: u32) -> bool {
-    let is_there = |it: Option<u32>| it.is_some_and(|it| trials.contains(&it));
-    !is_there(trial.checked_sub(1))
-        && !is_there(trial.checked_sub(2))
-        && !is_there(trial.checked_add(1))
+/// Whether a trial that decides between the last ones was launched alone, by which numbers of
+/// trials there are: what a claim lacked at the end of a budget. Those leave out a pair of numbers
+/// before their own, and have no second half.
+pub fn is_kept(is_there: impl Fn(u32) -> bool, trial: u32) -> bool {
+    let own = [trial.checked_sub(1), trial.checked_sub(2), trial.checked_add(1)];
+    !own.into_iter().flatten().any(is_there)
 }
 
 impl StrategySpec {

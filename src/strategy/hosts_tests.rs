@@ -261,8 +261,10 @@ fn the_last_launches_of_a_limit_are_on_one_host_and_are_those_of_a_claim() {
         let what = format!("seed {seed}, {limit} launches");
         assert!(observations.len() <= limit as usize, "{what}");
         let trials: BTreeSet<u32> = observations.iter().map(|it| it.trial).collect();
-        let mut kept: Vec<&Observation> =
-            observations.iter().filter(|it| it.trial >= 10 && is_kept(&trials, it.trial)).collect();
+        let mut kept: Vec<&Observation> = observations
+            .iter()
+            .filter(|it| it.trial >= 10 && is_kept(|trial| trials.contains(&trial), it.trial))
+            .collect();
         kept.sort_by_key(|it| it.trial);
         alone += kept.len();
         for two in kept.windows(2).filter(|two| two[0].trial + 4 == two[1].trial) {

@@ -36,16 +36,7 @@ fn record(configurations: usize) -> SweepRecord {
         it.flags.insert("gpu-memory-utilization".to_owned(), share.into());
         it.flags.insert("max-model-len".to_owned(), 4096.into());
     }
-    SweepRecord {
-        manifest,
-        launches: Vec::new(),
-        earlier: Vec::new(),
-        replaced: Vec::new(),
-        unproven: None,
-        not_confirmed: None,
-        ended: None,
-        confirmations: Vec::new(),
-    }
+    SweepRecord::new(manifest)
 }
 
 fn launched(record: &mut SweepRecord, configuration: usize, how: How) {

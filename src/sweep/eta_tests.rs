@@ -46,16 +46,7 @@ fn launch(trial: u32, index: usize, boot: f64, repeat: f64) -> LaunchRecord {
 
 /// Two configurations, three launches of two repeats each.
 fn sweep(launches: Vec<LaunchRecord>) -> SweepRecord {
-    SweepRecord {
-        manifest: manifest(2, 3, 2),
-        launches,
-        confirmations: Vec::new(),
-        earlier: Vec::new(),
-        replaced: Vec::new(),
-        unproven: None,
-        not_confirmed: None,
-        ended: None,
-    }
+    SweepRecord { launches, ..SweepRecord::new(manifest(2, 3, 2)) }
 }
 
 fn earlier(launches: Vec<LaunchRecord>) -> Foreknown {

@@ -9,16 +9,7 @@ fn failure(class: FailureClass) -> LaunchFailure {
 }
 
 fn record(launches: Vec<LaunchRecord>) -> SweepRecord {
-    SweepRecord {
-        manifest: manifest(3, 2, 2),
-        launches,
-        confirmations: Vec::new(),
-        earlier: Vec::new(),
-        replaced: Vec::new(),
-        unproven: None,
-        not_confirmed: None,
-        ended: None,
-    }
+    SweepRecord { launches, ..SweepRecord::new(manifest(3, 2, 2)) }
 }
 
 fn launch(trial: u32, configuration: &str, outcome: LaunchOutcome) -> LaunchRecord {

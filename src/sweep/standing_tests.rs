@@ -35,16 +35,7 @@ fn record(launches: Vec<LaunchRecord>) -> SweepRecord {
         measurement.case.clone_from(&case);
     }
     manifest.objective.constraints = Vec::new();
-    SweepRecord {
-        manifest,
-        launches,
-        confirmations: Vec::new(),
-        earlier: Vec::new(),
-        replaced: Vec::new(),
-        unproven: None,
-        not_confirmed: None,
-        ended: None,
-    }
+    SweepRecord { launches, ..SweepRecord::new(manifest) }
 }
 
 #[test]

@@ -190,9 +190,7 @@ fn a_job_of_a_higher_priority_takes_a_node_and_the_launch_is_made_again() {
     let child = rig.sweep();
     let node = rig.node_of(1);
     rig.place.wait_for("run", "repeat_finished", 2);
-    let list = format!("--nodelist={node}");
-    let wrap = ["--exclusive", "--output=/dev/null", "--wrap", "sleep 3"];
-    rig.slurm(&[&["sbatch", "--partition=urgent", &list][..], &wrap[..]].concat());
+    rig.preempt(&node);
     ended(child).expect(0);
     rig.is_whole(ALL.0, ALL.1);
     assert_eq!(rig.losses(), ["preempted"]);
@@ -206,9 +204,7 @@ fn a_launch_that_is_taken_before_it_measured_anything_costs_nothing_of_the_budge
     let rig = Rig::start(&grid, &[]);
     let child = rig.sweep();
     let node = rig.node_of(1);
-    let list = format!("--nodelist={node}");
-    let wrap = ["--exclusive", "--output=/dev/null", "--wrap", "sleep 3"];
-    rig.slurm(&[&["sbatch", "--partition=urgent", &list][..], &wrap[..]].concat());
+    rig.preempt(&node);
     ended(child).expect(0);
     rig.is_whole(ALL.0, ALL.1);
     assert_eq!(rig.losses(), ["preempted"]);

@@ -93,6 +93,14 @@ impl Rig {
         self.slurm(&["scontrol", "update", &name, "state=down", "reason=died"]);
     }
 
+    /// A job of a higher priority takes a node.
+    pub(crate) fn preempt(&self, node: &str) {
+        let list = format!("--nodelist={node}");
+        let urgent = ["sbatch", "--partition=urgent", &list];
+        let wrap = ["--exclusive", "--output=/dev/null", "--wrap", "sleep 3"];
+        self.slurm(&[&urgent[..], &wrap[..]].concat());
+    }
+
     /// Jobs that are not over.
     pub(crate) fn jobs(&self) -> Vec<String> {
         let listed = self.slurm(&["squeue", "--noheader", "--format=%i"]);

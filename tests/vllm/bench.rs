@@ -133,8 +133,10 @@ fn plain_completions_are_measured_as_chats_are() {
 fn an_open_loop_begins_requests_on_its_own_schedule() {
     let _turn = alone();
     let settings = ["rate=4", "arrivals=constant", "requests=8", "prompt_tokens=512"];
-    let ran = bench("load", &[&settings[..], &["output_tokens=8"]].concat(), 4).expect(0);
+    let ran = bench("load", &[&settings[..], &["output_tokens=8"]].concat(), 4);
     let measurements = measurements(&ran);
+    // A busy machine may delay the client in all four: then nothing was measured, and it says so.
+    ran.expect(i32::from(measurements.iter().all(came_late)));
     for kept in &measurements {
         assert_eq!(number(kept, "completed"), 8.0);
         assert!(number(kept, "duration") > 1.7, "seven gaps of 250 ms: {kept}");

@@ -94,7 +94,8 @@ impl Running {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = std::env::temp_dir().join(format!("vllm-grid-test-{}.log", std::process::id()));
         let script = format!(
-            "\"$0\" serve \"$1\" --host 127.0.0.1 --port {port} --served-model-name tiny {FLAGS} \
+            "nice -n 19 \"$0\" serve \"$1\" --host 127.0.0.1 --port {port} \
+             --served-model-name tiny {FLAGS} \
              --max-num-seqs 8 --enable-prefix-caching --reasoning-parser qwen3 \
              --enable-auto-tool-choice --tool-call-parser hermes >\"$2\" 2>&1 </dev/null &\n\
              cat >/dev/null; kill $!; wait $!; rm -f \"$2\""

@@ -3,7 +3,7 @@
 //! launched, one at a time, instead of another duel. What is launched so leaves out a pair of
 //! numbers before its own: by that a journal shows that nothing else belongs to it.
 
-use super::super::super::{Observation, Situation, TrialOutcome};
+use super::super::super::{Observation, Situation, TrialOutcome, is_kept};
 use super::super::eligible::ENOUGH;
 use super::Race;
 
@@ -76,8 +76,9 @@ pub(super) fn number(trial: u32) -> u32 {
 
 /// Whether a trial of the duels, of which `start` is the first, was launched alone so, or would be.
 pub(super) fn is_alone(situation: &Situation<'_>, start: u32, trial: u32) -> bool {
-    let over = situation.observations.iter().map(|it| it.trial);
-    let mut launched = over.chain(situation.in_flight.iter().map(|it| it.trial));
-    let Some(pair) = trial.checked_sub(2).filter(|it| *it >= start) else { return false };
-    !launched.any(|it| (pair..trial).contains(&it))
+    let is_there = |number: u32| {
+        situation.observations.iter().any(|it| it.trial == number)
+            || situation.in_flight.iter().any(|it| it.trial == number)
+    };
+    trial.checked_sub(2).is_some_and(|pair| pair >= start) && is_kept(is_there, trial)
 }

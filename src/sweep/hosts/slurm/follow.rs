@@ -61,10 +61,10 @@ struct Following<'a> {
     over: Option<(Instant, Option<Ended>)>,
     /// Why its node is not to be used, where that is so: nothing of it counts.
     refused: Option<String>,
-    /// Since when it is to end, when it or the cluster was asked for that last, and whether it
-    /// is cancelled although it began.
+    /// Since when it is to end, the requests for that, and whether it is cancelled although it
+    /// began.
     asked: Option<Instant>,
-    told: Option<Instant>,
+    ending: Repeated,
     cancelled: bool,
     /// What the node said last of being alive, and when that was new.
     beat: (String, Instant),
@@ -76,17 +76,34 @@ struct Following<'a> {
     unread: Option<Instant>,
     /// Whether the cluster started it more than once.
     requeued: bool,
-    /// Whether it may run where its configuration ran already, as the other nodes are down, and
-    /// when that was asked for last.
-    may_go_anywhere: (bool, Option<Instant>),
+    /// That it may run where its configuration ran already, as the other nodes are down.
+    goes_anywhere: Repeated,
     /// What the cluster says of it, in words.
     said: String,
     /// The node, as the cluster has it.
     node: Option<String>,
     /// Whether its number is another job's now: the cluster lost this one.
     foreign: bool,
-    /// Whether it was let start once more: the session that submitted it died before it could.
-    released: (bool, Option<Instant>),
+    /// That it is let start: the session that submitted it died before it could.
+    release: Repeated,
+}
+
+/// What a cluster is asked for until it does it: it may not have heard it.
+#[derive(Debug, Default)]
+struct Repeated {
+    is_done: bool,
+    last: Option<Instant>,
+}
+
+impl Repeated {
+    /// Whether it is to be asked for now, which then it is.
+    fn is_due(&mut self) -> bool {
+        let is_due = !self.is_done && self.last.is_none_or(|at| at.elapsed() >= AGAIN);
+        if is_due {
+            self.last = Some(Instant::now());
+        }
+        is_due
+    }
 }
 
 impl Cluster {
@@ -112,18 +129,18 @@ impl Cluster {
             over: None,
             refused: None,
             asked: None,
-            told: None,
+            ending: Repeated::default(),
             cancelled: false,
             beat: (String::new(), Instant::now()),
             runs: None,
             heard: None,
             unread: None,
             requeued: false,
-            may_go_anywhere: (false, None),
+            goes_anywhere: Repeated::default(),
             said: String::new(),
             node: None,
             foreign: false,
-            released: (false, None),
+            release: Repeated::default(),
         };
         following.run().await
     }
@@ -266,7 +283,7 @@ impl Following<'_> {
     async fn end(&mut self) {
         let asked = *self.asked.get_or_insert_with(Instant::now);
         // Again and again: the cluster may not have heard it.
-        if self.over.is_some() || !is_due(&mut self.told) {
+        if self.over.is_some() || !self.ending.is_due() {
             return;
         }
         if self.host.is_some() && asked.elapsed() <= ENDS_WITHIN {
@@ -338,8 +355,8 @@ impl Following<'_> {
             State::Waits => {
                 let reason = job.reason.clone().unwrap_or_default();
                 let is_held = reason == "JobHeldUser" && self.making.taken_up.is_some();
-                if is_held && !self.released.0 && is_due(&mut self.released.1) {
-                    self.released.0 = self.does(&request::release(&self.job)).await;
+                if is_held && self.release.is_due() {
+                    self.release.is_done = self.does(&request::release(&self.job)).await;
                 }
                 if cannot_start(&reason) {
                     self.cluster.cancel(&self.job).await;
@@ -357,10 +374,10 @@ impl Following<'_> {
                 // Where the grid chooses nodes, none was kept off by us, and its choice stays.
                 let chosen = self.cluster.block.chooses_nodes();
                 let is_short = is_short_of_nodes(&reason) && !chosen;
-                if is_short && !self.may_go_anywhere.0 && is_due(&mut self.may_go_anywhere.1) {
+                if is_short && self.goes_anywhere.is_due() {
                     let refused: Vec<String> = self.cluster.nodes().refused().cloned().collect();
                     let words = request::exclude_only(&self.cluster.block, &self.job, &refused);
-                    self.may_go_anywhere.0 = self.does(&words).await;
+                    self.goes_anywhere.is_done = self.does(&words).await;
                 }
                 self.says(match reason.as_str() {
                     "" | "JobHeldUser" => "submitted".to_owned(),
@@ -434,15 +451,6 @@ impl Following<'_> {
         };
         Ok(Made { outcome, happened: Some(at) })
     }
-}
-
-/// Whether something is to be asked for again, which then it is.
-fn is_due(last: &mut Option<Instant>) -> bool {
-    let is_due = last.is_none_or(|at| at.elapsed() >= AGAIN);
-    if is_due {
-        *last = Some(Instant::now());
-    }
-    is_due
 }
 
 /// Whether a job waits for nodes that are not there.

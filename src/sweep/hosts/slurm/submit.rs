@@ -131,27 +131,21 @@ impl Cluster {
             only: placed.only.as_deref(),
         };
         let words = request::submit(&request);
-        let emit = making.emit.of_launch(launch);
         // Whether an earlier attempt may have been accepted.
         let mut unsure = false;
-        for attempt in 0.. {
+        let mut attempts = 0;
+        loop {
             let why = match self.attempt(&words, making, &mut unsure).await? {
                 Attempt::Accepted(job) => return Ok(Some(job)),
                 Attempt::Stopped => return Ok(None),
                 Attempt::Again(why) => why,
             };
-            let wait = AGAIN[attempt.min(AGAIN.len() - 1)];
             let full = if loss::is_full(&why) { "the queue is full: " } else { "" };
-            emit.warn(format!(
-                "launch {launch} is not submitted: {full}{why}; tried again in {wait} s"
-            ));
-            tokio::select! {
-                biased;
-                () = making.cancel.cancelled() => return Ok(None),
-                () = sleep(Duration::from_secs(wait)) => {}
+            let what = format!("launch {launch} is not submitted: {full}{why}");
+            if !waits(making, &mut attempts, &what).await {
+                return Ok(None);
             }
         }
-        Ok(None)
     }
 
     /// Asks once. A submission without an answer may have been accepted: before it is repeated,
@@ -280,9 +274,11 @@ impl Cluster {
 
     /// Lets a job start; whether it may: a stop may be asked for while the cluster is silent.
     async fn release(&self, making: &Making<'_>, job: &str) -> Result<bool, SweepError> {
-        let emit = making.emit.of_launch(making.order.launch.launch);
-        for attempt in 0.. {
-            let why = match self.tool.run(&request::release(job)).await {
+        let mut attempts = 0;
+        loop {
+            let answer = self.tool.run(&request::release(job)).await;
+            let is_silent = matches!(answer, Err(ToolError::Silent { .. }));
+            let why = match answer {
                 Ok(answer) if answer.is_done() => return Ok(true),
                 Ok(answer) => answer.why(),
                 Err(error) => error.to_string(),
@@ -291,22 +287,17 @@ impl Cluster {
             if ["Invalid job id", "already complet"].iter().any(|it| why.contains(it)) {
                 return Ok(true);
             }
-            if !loss::is_passing(&why) && !why.contains("did not answer") {
+            if !is_silent && !loss::is_passing(&why) {
                 self.cancel_new(job).await;
                 let asked = request::asked(&self.block);
                 return Err(SweepError::Refused(format!(
                     "job {job} cannot be released: {why}. It asks for: {asked}"
                 )));
             }
-            let wait = AGAIN[attempt.min(AGAIN.len() - 1)];
-            emit.warn(format!("job {job} is not released: {why}; tried again in {wait} s"));
-            tokio::select! {
-                biased;
-                () = making.cancel.cancelled() => return Ok(false),
-                () = sleep(Duration::from_secs(wait)) => {}
+            if !waits(making, &mut attempts, &format!("job {job} is not released: {why}")).await {
+                return Ok(false);
             }
         }
-        Ok(true)
     }
 
     /// Where a launch is to run.
@@ -368,6 +359,20 @@ impl Cluster {
             }
         }
         false
+    }
+}
+
+/// Says what is tried again, and waits until then, longer after each attempt; whether no stop was
+/// asked for meanwhile.
+async fn waits(making: &Making<'_>, attempts: &mut usize, what: &str) -> bool {
+    let wait = AGAIN[(*attempts).min(AGAIN.len() - 1)];
+    *attempts += 1;
+    let emit = making.emit.of_launch(making.order.launch.launch);
+    emit.warn(format!("{what}; tried again in {wait} s"));
+    tokio::select! {
+        biased;
+        () = making.cancel.cancelled() => false,
+        () = sleep(Duration::from_secs(wait)) => true,
     }
 }
 

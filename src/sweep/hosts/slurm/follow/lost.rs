@@ -75,12 +75,13 @@ impl Following<'_> {
         if let Some(made) = self.ended_by_us() {
             return made;
         }
-        // What was cancelled while nobody followed it was a person's stop, or `recover`.
-        if self.making.taken_up.is_some() && ended == Some(Ended::Cancelled) {
-            return LaunchOutcome::Interrupted.into();
-        }
-        // It never began, and the cluster forgot it: so is one that `recover` cancelled.
-        if self.making.taken_up.is_some() && ended.is_none() && self.host.is_none() {
+        // What was cancelled while nobody followed it was a person's stop, or `recover`: also where
+        // it never began, and the cluster forgot it.
+        let is_stopped = match ended {
+            Some(ended) => ended == Ended::Cancelled,
+            None => self.host.is_none(),
+        };
+        if self.making.taken_up.is_some() && is_stopped {
             return LaunchOutcome::Interrupted.into();
         }
         let loss = if self.requeued { Loss::Requeued } else { loss::of(ended) };
