@@ -1,7 +1,8 @@
 #!/bin/sh
 # Checks vllm-grid on a machine with a GPU and without Docker: `doctor`, a sweep of two
 # configurations on the process engine, NVML's figures against those of nvidia-smi, GPU memory
-# that is not free, the machine in the manifest, and a kill that `recover` cleans up after.
+# that is not free, the machine in the manifest, a kill that `recover` cleans up after, and a
+# launch as a job of a cluster: with the GPU that the job was given, in a container by its UUID.
 # Prints PASS, FAIL or SKIP for each, and figures. Under 4 minutes.
 #
 #   tests/gpu/check.sh [--cpu] [BINARY]
@@ -246,6 +247,76 @@ fi
 if [ $mode = gpu ]; then
     used=$(nvidia-smi -i "$CUDA_VISIBLE_DEVICES" --query-compute-apps=pid --format=csv,noheader | grep -c "^$server$")
     if [ "$used" -eq 0 ]; then pass "its GPU memory is free"; else fail "it still holds GPU memory"; fi
+fi
+
+# 7. a job on this machine as its only node, with stand-ins for Slurm's commands
+mkdir tools jobs
+tool() { { echo "#!/bin/sh"; cat; } >"tools/$1"; chmod +x "tools/$1"; }
+tool sbatch <<'END'
+jobs=$(dirname "$0")/../jobs
+n=1; while ! mkdir "$jobs/$n" 2>/dev/null; do n=$((n + 1)); done
+for word in "$@"; do case $word in
+    --comment=*) comment=${word#--comment=} ;;
+    --chdir=*) echo "${word#--chdir=}" >"$jobs/$n/folder" ;;
+esac; done
+echo "$word" >"$jobs/$n/script"
+echo "$n|PENDING||0|0|JobHeldUser|$comment|" >"$jobs/$n/line"; echo "$n"
+END
+tool squeue <<'END'
+cat "$(dirname "$0")"/../jobs/*/line 2>/dev/null || true
+END
+tool sinfo <<'END'
+echo 'here|gpu*|idle|gpu:1|infinite|16|128000|up'
+END
+tool scancel <<'END'
+for id; do :; done
+kill "$(cat "$(dirname "$0")/../jobs/$id/process")" 2>/dev/null; true
+END
+tool scontrol <<'END'
+[ "$1" = release ] || exit 0
+job=$(cd "$(dirname "$0")/../jobs/$2" && pwd)
+sed -i 's/PENDING||0|0|JobHeldUser/RUNNING|here|0|0|None/' "$job/line"
+cd "$(cat "$job/folder")" || exit 1
+(
+    SLURM_JOB_ID=$2 SLURMD_NODENAME=here SLURM_JOB_GPUS=${GPU_NUMBER:-0} setsid sh "$(cat "$job/script")" >job.out 2>&1 &
+    echo $! >"$job/process"
+    wait $!
+    sed -i 's/RUNNING/COMPLETED/' "$job/line"
+) >/dev/null 2>&1 </dev/null &
+END
+over_slurm() { PATH="$work/tools:$PATH" "$binary" sweep "$1.yaml" --output "$1" >"$1.log" 2>&1; }
+number=0
+if [ $mode = gpu ]; then number=$(nvidia-smi -q -i "$CUDA_VISIBLE_DEVICES" | awk '/Minor Number/ { print $4; exit }'); fi
+export GPU_NUMBER="$number"
+grid job 200 0.2
+echo "hosts: {slurm: {gres: 'gpu:1', time: 10m}}" >>job.yaml
+if over_slurm job; then
+    column job/results.csv host load.output_throughput load.gpu_utilization_max load.gpu_power_max >rows
+    if grep -q ' here [0-9]' rows; then pass "a launch as a job of a cluster"; else fail "a launch as a job"; last rows; fi
+    figure "$(head -n 1 rows)"
+else
+    fail "a launch as a job, exit code $?"
+    last job.log
+fi
+
+# 8. a container of a job asks the daemon for the job's GPU, by its identity
+"$python" "$here/daemon.py" "$work/docker.sock" "$work/asked" >daemon.log 2>&1 &
+hog=$!
+for _ in $(seq 1 40); do [ -S docker.sock ] && break; sleep 0.1; done
+sed -e 's|process:|docker:|; s|command: .*|image: "vllm/vllm-openai:v0.11.0"\n    model: Qwen/Qwen3-0.6B|' -e 's/^name: job/name: boxed/' job.yaml >boxed.yaml
+DOCKER_HOST="unix://$work/docker.sock" over_slurm boxed
+kill "$hog" 2>/dev/null
+wait "$hog" 2>/dev/null
+hog=
+expected=$number
+if [ $mode = gpu ]; then expected=$(nvidia-smi -i "$CUDA_VISIBLE_DEVICES" --query-gpu=uuid --format=csv,noheader); fi
+ids=$("$python" -c 'import json, sys
+print(*sorted({i for line in open(sys.argv[1]) for asked in json.loads(line)["gpus"] for i in asked["DeviceIDs"]}))' asked 2>/dev/null)
+if [ "$ids" = "$expected" ]; then
+    pass "a container on a node asks for GPU $ids, number $number of the machine"
+else
+    fail "a container on a node asks for the GPU \`$ids\` where $expected was given"
+    last boxed.log
 fi
 
 if [ $failed -eq 0 ]; then echo "all checks passed"; else echo "some checks failed"; fi
