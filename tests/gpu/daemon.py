@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/info":
             self.answer(200, {"ID": "stand-in", "Name": "stand-in", "Runtimes": {"nvidia": {}, "runc": {}}})
         elif path.startswith("/images/") and path.endswith("/json"):
-            self.answer(200, {"Id": DIGEST, "RepoDigests": [], "Config": {"Env": []}})
+            self.answer(200, {"Id": DIGEST, "RepoDigests": [], "Config": {"Env": [], "Entrypoint": ["vllm", "serve"]}})
         elif path.endswith("/json") and path != "/containers/json":
             self.answer(404, {"message": "No such container"})
         elif path == "/_ping":
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
             asked = (body.get("HostConfig") or {}).get("DeviceRequests") or []
             with open(sys.argv[2], "a", encoding="utf-8") as file:
                 file.write(json.dumps({"gpus": asked, "labels": body.get("Labels")}) + "\n")
-        self.answer(500, {"message": "this daemon starts nothing"})
+        self.answer(400, {"message": "this daemon starts nothing"})
 
     def do_DELETE(self):
         self.answer(404, {"message": "No such container"})

@@ -51,6 +51,8 @@ const MAX_WAIT: Duration = Duration::from_mins(2);
 const STABLE_FOR: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const TOLERANCE: f64 = 0.01;
+/// For how long a stop waits for a look that was begun.
+const STOPS_WITHIN: Duration = Duration::from_secs(10);
 /// Longest that the container which shows the GPUs may take, and longest that its text may.
 const OUTPUT: Duration = Duration::from_secs(30);
 
@@ -106,7 +108,7 @@ impl Gate {
         cancel: &CancellationToken,
     ) -> Result<(), LaunchFailure> {
         let Some(reader) = &mut self.reader else { return Ok(()) };
-        let mut reading = reader.read(&next.environment).await;
+        let Some(mut reading) = read(reader.as_mut(), next, cancel).await else { return Ok(()) };
         if reading.is_none() && !self.has_read {
             let text = "no GPU can be seen from here (neither NVML nor nvidia-smi): \
                         the GPU memory gate between launches is skipped";
@@ -145,7 +147,10 @@ impl Gate {
                 () = cancel.cancelled() => return Ok(()),
                 () = sleep(POLL_INTERVAL) => {}
             }
-            reading = reader.read(&next.environment).await;
+            match read(reader.as_mut(), next, cancel).await {
+                Some(now) => reading = now,
+                None => return Ok(()),
+            }
         }
         let Some(reading) = seen else {
             emit.warn(format!(
@@ -172,6 +177,24 @@ impl Gate {
                 listed(&short)
             ),
         ))
+    }
+}
+
+/// One look; `None` where a stop was asked for and the daemon does not answer. A container that
+/// shows the GPUs gets the time to end and to be removed.
+async fn read(
+    reader: &mut dyn ReadMemory,
+    next: &Configuration,
+    cancel: &CancellationToken,
+) -> Option<Option<Vec<GpuMemory>>> {
+    let stopped = async {
+        cancel.cancelled().await;
+        sleep(STOPS_WITHIN).await;
+    };
+    tokio::select! {
+        biased;
+        reading = reader.read(&next.environment) => Some(reading),
+        () = stopped => None,
     }
 }
 

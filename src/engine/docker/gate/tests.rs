@@ -124,6 +124,32 @@ async fn what_never_drains_is_marked_or_stops_by_what_the_next_one_needs() {
     assert_eq!(passed.expect_err("not for 0.95").class, FailureClass::Environment);
 }
 
+/// A daemon that does not answer, and is asked again.
+struct Silent;
+
+#[async_trait]
+impl ReadMemory for Silent {
+    async fn read(&mut self, _: &BTreeMap<String, String>) -> Option<Vec<GpuMemory>> {
+        sleep(Duration::from_mins(2)).await;
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_a_daemon_that_does_not_answer() {
+    let mut gate = Gate { reader: Some(Box::new(Silent)), ..gate(Vec::new()) };
+    let (began, cancel) = (Instant::now(), CancellationToken::new());
+    let next = configuration(None, None);
+    let emit = Emit::nowhere();
+    let stop = async {
+        sleep(Duration::from_secs(3)).await;
+        cancel.cancel();
+    };
+    let (passed, ()) = tokio::join!(gate.pass(&next, &emit, &cancel), stop);
+    passed.expect("a stop is no failure");
+    assert_eq!(began.elapsed().as_secs(), 13, "a look that was begun may end");
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_gpu_the_gate_says_so_once() {
     use std::sync::Arc;
