@@ -5,6 +5,7 @@
 use super::budget::Part;
 use super::duration::spoken;
 use super::{EngineBlock, Grid};
+use crate::clean::counted;
 use crate::configuration::Configuration;
 use crate::gate::Gate;
 use crate::strategy::{Remaining, StrategySpec};
@@ -181,7 +182,7 @@ fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
         assumed.push("`survival` without compiling, and without its longest prompt".to_owned());
     }
     if grid.strategy.chooses_repeats() {
-        assumed.push(format!("`repeats: auto` is {} repeats", grid.strategy.repeats()));
+        assumed.push(format!("`repeats: auto` is {}", counted(grid.strategy.repeats(), "repeat")));
     }
     assumed.push("nothing of this was measured".to_owned());
     assumed

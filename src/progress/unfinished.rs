@@ -39,6 +39,11 @@ impl SweepView {
                     "the confirmation is not complete: `vllm-grid resume {folder}` continues it"
                 )
             }
+            // What it measured decides how: with a larger budget, or not at all.
+            Some(_) if self.session == Session::Spent => {
+                "the confirmation is not complete, and its budget is spent: NEXT says how to go on"
+                    .to_owned()
+            }
             Some(Confirms { options, .. }) => format!(
                 "the confirmation is not complete: `vllm-grid confirm {folder}{options}` \
                  continues it"

@@ -2,6 +2,7 @@
 //! are known, and what they can keep from being decided, as data with its one wording. When
 //! they do is in `undecided`.
 
+use crate::clean::counted;
 use std::fmt;
 
 use serde::Serialize;
@@ -183,14 +184,14 @@ pub(super) fn late_repeats(evidence: &Evidence<'_>, index: usize) -> Option<Late
 impl fmt::Display for DisturbedRepeats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { configuration, disturbed, repeats, .. } = self;
-        write!(f, "{disturbed} of {repeats} repeats of {configuration}")
+        write!(f, "{disturbed} of {} of {configuration}", counted(*repeats, "repeat"))
     }
 }
 
 impl fmt::Display for LateRepeats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { configuration, late, repeats } = self;
-        write!(f, "{late} of {repeats} repeats of {configuration}")
+        write!(f, "{late} of {} of {configuration}", counted(*repeats, "repeat"))
     }
 }
 

@@ -2,6 +2,7 @@
 //! the others. A server that fails half of its requests measures well in the
 //! rest, so repeats that failed can cost the rank.
 
+use crate::clean::counted;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -44,7 +45,8 @@ pub struct LostRepeats {
 impl fmt::Display for LostRepeats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place, status, count, repeats, first_reason } = self;
-        write!(f, "{count} of {repeats} repeats of {place} {}", status.as_str())?;
+        let repeats = counted(*repeats, "repeat");
+        write!(f, "{count} of {repeats} of {place} {}", status.as_str())?;
         match first_reason {
             Some(first) => write!(f, " ({first})"),
             None => Ok(()),

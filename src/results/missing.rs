@@ -2,6 +2,7 @@
 //! percentile that falls among failed requests has no value either, and is beyond any
 //! maximum.
 
+use crate::clean::counted;
 use std::fmt;
 
 use serde::Serialize;
@@ -87,7 +88,7 @@ impl MissingValues {
 impl fmt::Display for MissingValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { metric, count, repeats, first_reason, .. } = self;
-        write!(f, "{metric} is missing in {count} of {repeats} repeats")?;
+        write!(f, "{metric} is missing in {count} of {}", counted(*repeats, "repeat"))?;
         match first_reason {
             Some(first) => write!(f, " ({first})"),
             None => Ok(()),

@@ -1,6 +1,7 @@
 //! What a reader should know of a configuration that has a rank, as data with its
 //! figures, and the one wording of it.
 
+use crate::clean::counted;
 use std::fmt;
 
 use serde::Serialize;
@@ -80,11 +81,13 @@ impl fmt::Display for Remark {
                 (ratio - 1.0) * 100.0
             ),
             Self::FailedLaunches { failed, launches, class } => {
-                write!(f, "{failed} of {launches} launches failed ({})", class.as_str())
+                let launches = counted(*launches, "launch");
+                write!(f, "{failed} of {launches} failed ({})", class.as_str())
             }
             Self::LoopsUnderLoad(repeating) => repeating.fmt(f),
             Self::Disturbed(DisturbedRepeats { disturbed, repeats, host_cpu, others, .. }) => {
-                write!(f, "others saturated the host in {disturbed} of {repeats} repeats")?;
+                let repeats = counted(*repeats, "repeat");
+                write!(f, "others saturated the host in {disturbed} of {repeats}")?;
                 let percent = |share: &f64| share * 100.0;
                 match (host_cpu.as_ref().map(percent), others.as_ref().map(percent)) {
                     (Some(cpu), Some(others)) => {

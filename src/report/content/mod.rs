@@ -2,6 +2,7 @@
 //! Everything is computed from [`Input`] alone; which figure is right is decided in
 //! [`crate::results`], how a section looks in `page` and `markdown`.
 
+use crate::clean::counted;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -219,7 +220,7 @@ fn counts(launches: usize, repeats: usize) -> String {
         // No line breaks it.
         format!("{launches}\u{a0}x\u{a0}{}", repeats / launches)
     } else {
-        format!("{launches} launches, {repeats} repeats")
+        format!("{}, {}", counted(launches, "launch"), counted(repeats, "repeat"))
     }
 }
 

@@ -2,6 +2,7 @@
 //! kept for it.
 
 use super::{percent, wrap};
+use crate::clean::counted;
 use crate::grid::Limits;
 use crate::grid::plan::{Begun, Plan, PlannedConfirmation, range, spoken};
 
@@ -16,7 +17,8 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     let mut add = |line: String, first: &str| wrap(text, line.split(' '), first, "    ", width);
     add(format!("then a confirmation: the leading configuration and {baseline} in turn"), "");
     let (count, time) = (range((launches.low, launches.high)), times((hours.low, hours.high)));
-    add(format!("{count} launches of {repeats} repeats, {time} ({from})"), "  ");
+    let repeats = counted(*repeats, "repeat");
+    add(format!("{count} launches of {repeats}, {time} ({from})"), "  ");
     let asked = planned.asked.claim / 2.0;
     let other = (percent(asked) != percent(*half_width))
         .then(|| format!(" (±{} is asked for)", percent(asked)));

@@ -1,6 +1,7 @@
 //! The strategies of a plan side by side: launches, time, and the smallest difference that each
 //! can show between the best configuration and the next one.
 
+use crate::clean::counted;
 use std::fmt::Write as _;
 
 use super::{percent, wrap};
@@ -80,10 +81,11 @@ fn differences(of: &Differences) -> String {
     let from = if *repeat_sd_measured { "as in earlier runs" } else { "assumed" };
     format!(
         "can show: the smallest difference between the best and the next that is shown in {} of \
-         sweeps, at a level of {} for all; by {repeats} repeats that differ by {} (SD, {from}), launches by \
+         sweeps, at a level of {} for all; by {} that differ by {} (SD, {from}), launches by \
          {} (assumed), on a machine at rest",
         whole(*power),
         whole(*level),
+        counted(*repeats, "repeat"),
         percent(*repeat_sd),
         whole(*launch_sd)
     )
