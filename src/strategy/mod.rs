@@ -215,6 +215,11 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Why it ended, where something else ended it, with what else is to be known then.
+    fn stopped(&self, _observations: &[Observation], why: Finished) -> Finished {
+        why
+    }
+
     /// Further trials that are not in flight.
     fn remaining(&self, situation: Situation<'_>) -> Remaining {
         let begun = situation.observations.len() + situation.in_flight.len();

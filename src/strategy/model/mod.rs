@@ -255,14 +255,16 @@ impl Modelled {
         if let Some(guard) = self.guard(observations) {
             return Finished::Whole { then: Box::new(why), guard, never: open.len() };
         }
+        if open.is_empty() {
+            return why;
+        }
         let leader = self.leader(observations).map(|it| it.configuration);
-        let believed = leader.zip(self.belief(&known)).filter(|_| !open.is_empty());
-        let Some((leader, belief)) = believed else { return why };
+        let believed = leader.zip(self.belief(&known));
         Finished::Untried {
             then: Box::new(why),
             never: open.len(),
             of: self.race.task.configurations,
-            doubt: screen::doubt(&belief, leader, &open).min(1.0),
+            doubt: believed.map(|(leader, belief)| screen::doubt(&belief, leader, &open).min(1.0)),
         }
     }
 }
@@ -285,6 +287,10 @@ impl Strategy for Modelled {
         let own = self.in_duels(situation.observations, &members, all);
         let own = Situation { observations: &own, ..situation };
         self.race.opens_pair(&own, trial, start + members.len() as u32)
+    }
+
+    fn stopped(&self, observations: &[Observation], why: Finished) -> Finished {
+        self.remarked(why, observations)
     }
 
     fn remaining(&self, situation: Situation<'_>) -> Remaining {
