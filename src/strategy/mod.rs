@@ -23,7 +23,7 @@ mod spec;
 mod task;
 
 pub use default::{CHOSEN_FROM, DefaultStrategy, MODELLED_FROM};
-pub use expected::{Place, Shown, is_kept};
+pub use expected::{Numbered, Place, Shown, is_kept};
 pub use finished::Finished;
 pub(crate) use finished::probable;
 pub use order::Order;
@@ -141,6 +141,8 @@ pub struct Situation<'a> {
     pub budget_left: Option<Duration>,
     /// Launches that may still be begun, where they are limited.
     pub launches_left: Option<u32>,
+    /// Launches that were counted of the trials so far, where they are: some trials take several.
+    pub launches_made: Option<u32>,
     /// The host that has a free place and asks. `None` with one host, and where it does not
     /// matter which one asks: then nothing waits for another host.
     pub host: Option<&'a str>,
