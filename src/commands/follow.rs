@@ -1,7 +1,6 @@
 //! What follows the strategy's part of a sweep whose grid asks for a confirmation: what `confirm`
 //! would do without arguments, and how both announce it. Launching is the loop's.
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
 
@@ -139,15 +138,9 @@ fn announce(
         progress.warn(warning);
     }
     let launches = launches(record, asked, outlook, left.launches);
-    let done = done(record, asked.number);
+    let done = confirm::settled(record, asked.number);
     progress.confirms(how(record, asked));
     progress.begins_part((launches, launches), done);
-}
-
-/// Trials of a confirmation that are over.
-fn done(record: &SweepRecord, number: u32) -> BTreeSet<u32> {
-    let own = record.launches.iter().filter(|it| it.confirmation == Some(number));
-    own.filter(|it| it.is_over()).map(|it| it.trial).collect()
 }
 
 /// About how many launches a confirmation has in all, of which so many may still be begun.
@@ -158,7 +151,8 @@ pub(super) fn launches(
     left: Option<u32>,
 ) -> u32 {
     let expected = 2 * outlook.expected.map_or(MAX_PAIRS, |it| it.pairs);
-    let allowed = left.map(|left| left.saturating_add(done(record, asked.number).len() as u32));
+    let allowed =
+        left.map(|left| left.saturating_add(confirm::settled(record, asked.number).len() as u32));
     allowed.map_or(expected, |allowed| expected.min(allowed))
 }
 

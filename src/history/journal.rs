@@ -44,10 +44,23 @@ pub const MAX_BYTES: u64 = 1 << 30;
 /// The reason of a session that its budget ended.
 pub const BUDGET_SPENT: &str = "budget spent";
 
+/// Before what a strategy remarks on the end of its budget.
+const REMARK: &str = "; ";
+
 /// Whether that is the reason of a session that its budget ended: of what is said behind a
-/// colon where it was no budget of time.
+/// colon where it was no budget of time, and a strategy's remark behind that.
 pub fn is_budget_spent(reason: &str) -> bool {
-    reason.strip_prefix(BUDGET_SPENT).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+    let goes_on = |rest: &str| rest.starts_with(": ") || rest.starts_with(REMARK);
+    reason.strip_prefix(BUDGET_SPENT).is_some_and(|rest| rest.is_empty() || goes_on(rest))
+}
+
+/// The reason of a session that its budget ended, and what the strategy remarked then; any other
+/// reason is whole.
+pub fn budget_and_remark(reason: &str) -> (&str, Option<&str>) {
+    match reason.split_once(REMARK).filter(|_| is_budget_spent(reason)) {
+        Some((reason, remark)) => (reason, Some(remark)),
+        None => (reason, None),
+    }
 }
 
 /// The reason of a session whose launches a cluster refuses for good, before a colon and its words.

@@ -8,7 +8,7 @@ use crate::gate::GateReport;
 use crate::machine::Machine;
 use crate::metric::{Measurement, Status};
 use crate::server::effective::EffectiveValues;
-use crate::strategy::{Bar, Purpose};
+use crate::strategy::{Bar, Numbered, Purpose};
 
 /// One launch and what it gave.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -79,6 +79,12 @@ pub struct LaunchRecord {
 }
 
 impl LaunchRecord {
+    /// Its trial, as a strategy's duels are found by.
+    pub(crate) fn numbered(&self) -> Numbered<'_> {
+        let is_final = self.purpose == Purpose::Final;
+        Numbered { trial: self.trial, is_final, configuration: &self.configuration }
+    }
+
     /// Whether it has an end that says something: one that was interrupted has none.
     pub fn is_over(&self) -> bool {
         self.outcome.as_ref().is_some_and(LaunchOutcome::is_settled)

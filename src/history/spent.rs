@@ -40,10 +40,16 @@ pub enum Whose {
 /// Launches that were begun, whatever became of them; one that was skipped was not. One that a
 /// cluster took counts where a repeat of it is kept: else it gave nothing, and is made again.
 pub fn launches(record: &SweepRecord, whose: Whose) -> u32 {
-    let lost = |it: &&LaunchRecord| {
-        matches!(it.outcome, Some(LaunchOutcome::Lost { .. })) && !it.has_kept()
-    };
-    begun(record, whose).filter(|it| !lost(it)).count() as u32
+    begun(record, whose).filter(|it| is_counted(it)).count() as u32
+}
+
+/// Whether a launch is counted as one: it was begun, and not lost with all that it gave.
+pub(crate) fn is_counted(launch: &LaunchRecord) -> bool {
+    match launch.outcome {
+        Some(LaunchOutcome::Skipped { .. }) => false,
+        Some(LaunchOutcome::Lost { .. }) => launch.has_kept(),
+        _ => true,
+    }
 }
 
 /// GPU hours: the GPUs of each launch times the hours from its start to its end. One that runs

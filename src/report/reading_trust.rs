@@ -3,6 +3,7 @@
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, glued, plain_sentence};
 use crate::clean::counted;
+use crate::history::journal;
 use crate::results::chosen::Chosen;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
@@ -118,8 +119,13 @@ fn design(trust: &Trust) -> Vec<String> {
 /// is another figure than the one above, where there is one (`has_another`), and may be of another
 /// configuration than the one that is to be `used`.
 fn by_choice(chosen: &Chosen, used: Option<&str>, has_another: bool) -> Vec<String> {
-    let ended = chosen.ended.as_ref().filter(|it| it.complete);
+    let over = chosen.ended.as_ref();
+    let ended = over.filter(|it| it.complete);
     let why = ended.map(|it| format!("Why it ended, by its own reckoning then: {}.", it.reason));
+    let cut = over.and_then(|it| {
+        let (reason, remark) = journal::budget_and_remark(&it.reason);
+        Some(format!("When it ended ({reason}): {}.", remark?))
+    });
     let another = why.is_some() && has_another;
     let another = another.then(|| {
         "The probability under USE is reckoned afterwards, and counts every ranked configuration \
@@ -134,7 +140,8 @@ fn by_choice(chosen: &Chosen, used: Option<&str>, has_another: bool) -> Vec<Stri
          launches."
             .to_owned()
     });
-    std::iter::once(format!("{chosen}.")).chain(why).chain(other).chain(another).collect()
+    let ends = why.into_iter().chain(cut);
+    std::iter::once(format!("{chosen}.")).chain(ends).chain(other).chain(another).collect()
 }
 
 /// Where launches were chosen, more of each are no advice.

@@ -7,17 +7,16 @@ use super::arm::Arm;
 use super::evidence::Evidence;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
-use crate::strategy::{Purpose, is_kept};
+use crate::strategy::{Numbered, Purpose, is_kept};
 
 /// Launches of the last two duels: who has one of them was in the race when it ended.
 const LAST_DUELS: usize = 4;
 
 /// The first trial of the duels, where there is any.
 pub(super) fn first_duel(sweep: &SweepRecord) -> Option<u32> {
-    let finals = sweep.own_launches().filter(|it| it.purpose == Purpose::Final);
-    let trials: BTreeMap<u32, &str> =
-        finals.map(|it| (it.trial, it.configuration.as_str())).collect();
-    sweep.manifest.strategy.first_duel(trials.into_iter())
+    let trials: BTreeMap<u32, Numbered<'_>> =
+        sweep.own_launches().map(|it| (it.trial, it.numbered())).collect();
+    sweep.manifest.strategy.first_duel(trials.into_values())
 }
 
 /// The launches of the last two duels so far; none before any. A model's second block, which is

@@ -18,6 +18,7 @@ use super::evidence::Evidence;
 use super::measured::Measured;
 use super::{number, sheet};
 use crate::clean::counted;
+use crate::history::journal;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{Goal, MetricRef};
 use crate::statistics::Interval;
@@ -138,7 +139,8 @@ pub(super) fn not_again(
 pub(super) fn cut_before_duels(evidence: &Evidence<'_>) -> Option<String> {
     let ended = evidence.sweep.ended.as_ref()?;
     let is_before = is_cut(evidence.sweep) && last_duels(evidence).is_empty();
-    is_before.then(|| ended.reason.clone())
+    // What was remarked then is said once, of all.
+    is_before.then(|| journal::budget_and_remark(&ended.reason).0.to_owned())
 }
 
 /// Whether a sweep ended, and not by its own choice.

@@ -4,7 +4,7 @@
 //! nothing is decided here.
 
 use super::adaptive::{SMALL, SURVIVORS, most_launches, opening_launches};
-use super::model::least_screen;
+use super::model::{LEFT_OUT, least_screen};
 use super::order::Order;
 use super::{AdaptiveStrategy, GridStrategy, ModelStrategy, Remaining, StrategySpec, Task};
 
@@ -217,16 +217,38 @@ impl StrategySpec {
         }
     }
 
-    /// The first trial of the duels, among all trials that are launched to decide between the
-    /// last ones: number and configuration, by their numbers. A model launches those of its
-    /// second block so, too, each once.
-    pub fn first_duel<'a>(&self, mut finals: impl Iterator<Item = (u32, &'a str)>) -> Option<u32> {
-        if !matches!(self, Self::Model(_)) {
-            return finals.next().map(|(trial, _)| trial);
-        }
+    /// The first trial of the duels, among all trials by their numbers. A model launches those of
+    /// its second block to decide, too: it leaves out numbers before the duels. Older sweeps did
+    /// not; there the duels begin about where a configuration is launched so again.
+    pub fn first_duel<'a>(&self, trials: impl Iterator<Item = Numbered<'a>>) -> Option<u32> {
         let mut seen = std::collections::HashSet::new();
-        finals.find(|(_, configuration)| !seen.insert(*configuration)).map(|(trial, _)| trial)
+        let (mut before, mut again) = (None, None);
+        for Numbered { trial, is_final, configuration } in trials {
+            let left_out = before.map_or(0, |before| trial.saturating_sub(before + 1));
+            before = Some(trial);
+            if !is_final {
+                continue;
+            }
+            if !matches!(self, Self::Model(_)) || left_out >= LEFT_OUT {
+                return Some(trial);
+            }
+            if !seen.insert(configuration) {
+                again = again.or(Some(trial));
+            }
+        }
+        again
     }
+}
+
+/// A trial by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbered<'a> {
+    /// Its number.
+    pub trial: u32,
+    /// Whether it is launched to decide between the last ones.
+    pub is_final: bool,
+    /// The configuration's name.
+    pub configuration: &'a str,
 }
 
 #[cfg(test)]
@@ -350,12 +372,23 @@ mod tests {
     }
 
     #[test]
-    fn duels_begin_with_the_first_final_of_a_race_and_behind_a_models_second_block() {
-        let finals = [(16, "a"), (17, "b"), (18, "c"), (19, "b"), (20, "a")];
-        assert_eq!(adaptive(None).first_duel(finals.into_iter()), Some(16));
+    fn duels_begin_with_the_first_final_of_a_race_and_behind_what_a_model_left_out() {
+        let of = |trial, is_final, configuration| Numbered { trial, is_final, configuration };
+        let screen = ["a", "b", "c"].into_iter().zip(13..).map(|(it, trial)| of(trial, false, it));
+        let block = [of(16, true, "a"), of(17, true, "b"), of(18, true, "c")];
+        let first = |spec: &StrategySpec, finals: &[Numbered<'static>]| {
+            spec.first_duel(screen.clone().chain(finals.iter().copied()))
+        };
         let model = StrategySpec::Model(ModelStrategy::default());
-        assert_eq!(model.first_duel(finals.into_iter()), Some(19));
-        assert_eq!(model.first_duel(finals.into_iter().take(3)), None);
+        assert_eq!(first(&adaptive(None), &block), Some(16));
+        assert_eq!(first(&model, &block), None);
+        // The first of the first duel was not in the second block.
+        let duels = [of(40, true, "d"), of(41, true, "a"), of(42, true, "b"), of(43, true, "d")];
+        assert_eq!(first(&model, &[&block[..], &duels].concat()), Some(40));
+        // Nothing of the second block was launched, and one alone instead.
+        assert_eq!(first(&model, &[of(42, true, "a"), of(46, true, "d")]), Some(42));
+        let older = [of(19, true, "b"), of(20, true, "a")];
+        assert_eq!(first(&model, &[&block[..], &older].concat()), Some(19));
     }
 
     proptest! {

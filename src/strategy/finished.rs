@@ -63,9 +63,12 @@ pub enum Finished {
         never: usize,
         /// How many there are.
         of: usize,
-        /// That one of them is more than 5 % better than what is held for the best, at most.
-        doubt: f64,
+        /// That one of them is more than 5 % better than what is held for the best, at most;
+        /// `None` while nothing is believed of them.
+        doubt: Option<f64>,
     },
+    /// The budget ended it, for this reason.
+    Budget(String),
     /// A confirmation ended, for this reason.
     Confirmed(String),
 }
@@ -116,12 +119,18 @@ impl Finished {
                     100.0 * r2.max(0.0)
                 )
             }
-            Self::Untried { then, never, of, doubt } => format!(
-                "{}; {never} of {of} configurations were never launched: one of them is more than \
-                 5% better with probability {} at most, by what the axes do",
-                then.said(name),
-                probable(*doubt)
-            ),
+            Self::Untried { then, never, of, doubt } => {
+                let better = doubt.map_or_else(String::new, |doubt| {
+                    format!(
+                        ": one of them is more than 5% better with probability {} at most, by what \
+                         the axes do",
+                        probable(doubt)
+                    )
+                });
+                let then = then.said(name);
+                format!("{then}; {never} of {of} configurations were never launched{better}")
+            }
+            Self::Budget(reason) => reason.clone(),
             Self::Confirmed(ended) => format!("confirmation: {ended}"),
         }
     }
@@ -161,13 +170,19 @@ mod tests {
         let uncertain = Finished::Uncertain(leader).said(&name);
         assert!(uncertain.starts_with(&format!("{good}: further launches")), "{uncertain}");
         let then = Box::new(Finished::GoodEnough(leader));
-        let untried = Finished::Untried { then, never: 30, of: 48, doubt: 0.071 };
+        let untried = Finished::Untried { then, never: 30, of: 48, doubt: Some(0.071) };
         assert_eq!(
             untried.said(&name),
             format!(
                 "{good}; 30 of 48 configurations were never launched: one of them is more than 5% \
                  better with probability 0.07 at most, by what the axes do"
             )
+        );
+        let then = Box::new(Finished::Budget("budget spent: 3 launches".to_owned()));
+        let cut = Finished::Untried { then, never: 45, of: 48, doubt: None };
+        assert_eq!(
+            cut.said(&name),
+            "budget spent: 3 launches; 45 of 48 configurations were never launched"
         );
     }
 }

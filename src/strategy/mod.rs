@@ -23,7 +23,7 @@ mod spec;
 mod task;
 
 pub use default::{CHOSEN_FROM, DefaultStrategy, MODELLED_FROM};
-pub use expected::{Place, Shown, is_kept};
+pub use expected::{Numbered, Place, Shown, is_kept};
 pub use finished::Finished;
 pub(crate) use finished::probable;
 pub use order::Order;
@@ -141,6 +141,8 @@ pub struct Situation<'a> {
     pub budget_left: Option<Duration>,
     /// Launches that may still be begun, where they are limited.
     pub launches_left: Option<u32>,
+    /// Launches that were counted of the trials so far, where they are: some trials take several.
+    pub launches_made: Option<u32>,
     /// The host that has a free place and asks. `None` with one host, and where it does not
     /// matter which one asks: then nothing waits for another host.
     pub host: Option<&'a str>,
@@ -213,6 +215,11 @@ pub trait Strategy: Send + Sync {
     /// with each other: one alone decides nothing, and needs no last launch of a budget.
     fn opens_pair(&self, _situation: Situation<'_>, _trial: u32) -> bool {
         false
+    }
+
+    /// Why it ended, where something else ended it, with what else is to be known then.
+    fn stopped(&self, _observations: &[Observation], why: Finished) -> Finished {
+        why
     }
 
     /// Further trials that are not in flight.

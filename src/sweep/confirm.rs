@@ -1,10 +1,12 @@
 //! Which confirmation a session works on: a new one, one that is to be continued, or none,
 //! since what was asked for is known. Pure.
 
+use std::collections::BTreeSet;
+
 use super::relaunch;
 use super::scope::Scope;
 use crate::history::confirmation::{Confirmation, ConfirmationRecord};
-use crate::history::record::SweepRecord;
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::strategy::confirm::Ended;
 
 /// What is asked for.
@@ -40,6 +42,15 @@ pub enum Session {
         /// Why it is over.
         ended: Ended,
     },
+}
+
+/// Trials of a confirmation that need no further launch: one that was stopped behind its last
+/// repeat is none.
+pub fn settled(record: &SweepRecord, number: u32) -> BTreeSet<u32> {
+    let own = |it: &LaunchRecord| it.confirmation == Some(number);
+    let undone = relaunch::undone(record, own);
+    let all = record.launches.iter().filter(|it| own(it)).map(|it| it.trial);
+    all.filter(|trial| undone.iter().all(|it| it.number != *trial)).collect()
 }
 
 /// What to do for what is asked. The last confirmation of the same two configurations is
@@ -96,7 +107,6 @@ mod tests {
     use super::super::fakes::manifest;
     use super::*;
     use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
-    use crate::history::record::LaunchRecord;
 
     fn asked(candidate: &str, claim: f64) -> Asked {
         Asked {
@@ -112,6 +122,33 @@ mod tests {
 
     fn record(confirmations: Vec<ConfirmationRecord>) -> SweepRecord {
         SweepRecord { confirmations, ..SweepRecord::new(manifest(3, 1, 1)) }
+    }
+
+    #[test]
+    fn a_trial_that_was_stopped_with_all_its_repeats_is_settled() {
+        let repeat = |repeat: u32| crate::metric::Measurement {
+            workload: "kv-cache".to_owned(),
+            case: manifest(1, 1, 1).workloads[0].cases()[0].clone(),
+            repeat,
+            status: crate::metric::Status::Ok,
+            reason: None,
+            metrics: std::collections::BTreeMap::new(),
+            metric_reasons: crate::metric::MetricReasons::new(),
+        };
+        let stopped = |trial: u32, repeats: u32| LaunchRecord {
+            launch: trial + 1,
+            trial,
+            configuration: "c1".to_owned(),
+            confirmation: Some(1),
+            repeats: Some(2),
+            measurements: (0..=repeats).map(repeat).collect(),
+            outcome: Some(LaunchOutcome::Interrupted),
+            ..LaunchRecord::default()
+        };
+        let mut record = record(Vec::new());
+        record.launches = vec![stopped(0, 2), stopped(1, 1)];
+        assert_eq!(settled(&record, 1), BTreeSet::from([0]));
+        assert_eq!(settled(&record, 2), BTreeSet::new());
     }
 
     /// One with two repeats, which failed three times or was stopped.

@@ -220,6 +220,9 @@ impl Sweep {
         if !matches!(worked, Ok(Ok(_))) {
             self.stop_all(context, &mut running).await;
         }
+        if let Ok(Ok(Ending::BudgetSpent)) = worked {
+            self.remark(context);
+        }
         worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 

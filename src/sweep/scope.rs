@@ -11,7 +11,7 @@ use crate::grid::Limits;
 use crate::history::confirmation::Confirmation;
 use crate::history::journal::{Entry, Line};
 use crate::history::record::{LaunchRecord, SweepRecord};
-use crate::history::spent::Whose;
+use crate::history::spent::{self, Whose};
 use crate::history::steady::Steady;
 use crate::strategy::confirm::{Confirm, Ended};
 use crate::strategy::{Action, InFlight, Observation};
@@ -91,6 +91,13 @@ impl Scope {
             it.trial = it.trial.saturating_sub(first);
         }
         all
+    }
+
+    /// Launches of its trials that are over and count: the strategy's own, and no others that were
+    /// made meanwhile.
+    pub(super) fn launches_made(&self, record: &SweepRecord) -> u32 {
+        let own = record.launches.iter().filter(|it| self.has(it) && it.outcome.is_some());
+        own.filter(|it| spent::is_counted(it)).count() as u32
     }
 
     /// Its trials that run, as its strategy numbers them.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::record::{LaunchRecord, SweepRecord};
-use crate::strategy::{Action, Place, Purpose};
+use crate::strategy::{Action, Numbered, Place, Purpose, is_kept};
 
 /// What a strategy asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,11 @@ impl Trial {
     pub(super) fn partner(&self, record: &SweepRecord) -> Option<u32> {
         match self.purpose {
             Purpose::Confirm => Some(self.number ^ 1),
+            Purpose::Final if self.is_kept(record, self.number) => {
+                // It has no second half, but is compared with what was launched so before it.
+                let before = self.number.checked_sub(4)?;
+                self.is_kept(record, before).then_some(before)
+            }
             Purpose::Final => {
                 let place = self.duel(record)?;
                 Some(self.number - place + (place ^ 1))
@@ -61,16 +66,29 @@ impl Trial {
         }
     }
 
+    /// Whether a trial that decides is there, or this one, and was launched alone for a claim.
+    fn is_kept(&self, record: &SweepRecord, trial: u32) -> bool {
+        let mut own = record.own_launches();
+        let is_there = |number| record.own_launches().any(|it| it.trial == number);
+        let is_final = |it: &LaunchRecord| it.trial == trial && it.purpose == Purpose::Final;
+        (trial == self.number || own.any(is_final)) && is_kept(is_there, trial)
+    }
+
     /// Its place among the trials of duels, itself included.
     fn duel(&self, record: &SweepRecord) -> Option<u32> {
         let manifest = &record.manifest;
-        let launched = record.own_launches().filter(|it| it.purpose == Purpose::Final);
         let own = manifest.configurations.get(self.configuration).map(|it| it.name.as_str());
-        let finals: BTreeMap<u32, &str> = launched
-            .map(|it| (it.trial, it.configuration.as_str()))
-            .chain([(self.number, own.unwrap_or_default())])
+        let own = Numbered {
+            trial: self.number,
+            is_final: self.purpose == Purpose::Final,
+            configuration: own.unwrap_or_default(),
+        };
+        let trials: BTreeMap<u32, Numbered<'_>> = record
+            .own_launches()
+            .map(|it| (it.trial, it.numbered()))
+            .chain([(self.number, own)])
             .collect();
-        let first = manifest.strategy.first_duel(finals.into_iter())?;
+        let first = manifest.strategy.first_duel(trials.into_values())?;
         self.number.checked_sub(first)
     }
 }
@@ -110,5 +128,31 @@ mod tests {
         };
         assert_eq!(rounds(Purpose::Screen, 0..6), [0, 0, 0, 1, 1, 1]);
         assert_eq!(rounds(Purpose::Final, 6..11), [2, 2, 3, 3, 4]);
+    }
+
+    #[test]
+    fn what_is_launched_alone_runs_beside_what_was_launched_so_before_it() {
+        let mut manifest = manifest(3, 1, 1);
+        manifest.strategy = StrategySpec::Adaptive(AdaptiveStrategy::default());
+        let mut record = SweepRecord::new(manifest);
+        let launched = |trial: u32, purpose: Purpose| LaunchRecord {
+            trial,
+            purpose,
+            ..LaunchRecord::default()
+        };
+        record.launches = (0..5).map(|trial| launched(trial, Purpose::Screen)).collect();
+        let partner = |record: &SweepRecord, number: u32| {
+            Trial { number, configuration: 0, purpose: Purpose::Final, repeats: 1 }.partner(record)
+        };
+        // The last of the second block is left out.
+        assert_eq!(partner(&record, 8), None);
+        record.launches.push(launched(8, Purpose::Final));
+        assert_eq!(partner(&record, 12), Some(8));
+        record.launches.push(launched(12, Purpose::Final));
+        assert_eq!(partner(&record, 12), Some(8), "after an interruption, too");
+        assert_eq!(partner(&record, 16), Some(12));
+        // A duel.
+        record.launches.push(launched(14, Purpose::Final));
+        assert_eq!(partner(&record, 15), Some(14));
     }
 }

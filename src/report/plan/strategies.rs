@@ -67,7 +67,12 @@ fn by_how_many(plan: &Plan<'_>) -> Option<String> {
             .collect::<Vec<_>>()
             .join("; ")
     });
-    let notes: Vec<String> = range.into_iter().chain(nothing).collect();
+    let is_modelled = plan.strategies.iter().any(|it| it.is_chosen && it.strategy == "model");
+    let guard = (is_modelled && plan.differences.comparisons > 0).then(|| {
+        "model: where its axes predict; else it launches every configuration first, and shows less"
+            .to_owned()
+    });
+    let notes: Vec<String> = range.into_iter().chain(nothing).chain(guard).collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 

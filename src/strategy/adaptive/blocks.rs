@@ -64,6 +64,9 @@ impl Blocks {
 
     /// Further trials that are known beforehand, without what is out.
     pub(super) fn planned(&self, turn: &Turn<'_>, eligible: &[Eligible]) -> u32 {
+        if turn.last().is_some_and(|last| last >= self.screened()) {
+            return 0;
+        }
         let second = self.planned_second();
         let opening = self.opening.iter().map(|(it, _)| it);
         let all = (0..).zip(opening.chain(&second));

@@ -416,8 +416,12 @@ proptest! {
     }
 
     #[test]
-    fn every_prefix_of_a_history_has_the_same_continuation(world in worlds(), seed in 0..99_u64) {
-        let spec = AdaptiveStrategy { seed, auto: seed % 2 == 0, ..AdaptiveStrategy::default() };
+    fn every_prefix_of_a_history_has_the_same_continuation(
+        world in worlds(), seed in 0..99_u64, more in prop::option::of(0..20_u32),
+    ) {
+        let max_launches = more.map(|more| world.means.len() as u32 + more);
+        let own = AdaptiveStrategy { seed, max_launches, ..AdaptiveStrategy::default() };
+        let spec = AdaptiveStrategy { auto: seed % 2 == 0, ..own };
         let (observations, why) = run(&Adaptive::new(spec.clone(), world.task()), &world);
         for known in (0..=observations.len()).step_by(3).chain([observations.len()]) {
             let rebuilt = Adaptive::new(spec.clone(), world.task());
@@ -433,9 +437,11 @@ proptest! {
 
     #[test]
     fn several_at_once_are_never_the_same_and_it_waits_for_what_it_needs(
-        world in worlds(), places in 1..5_usize, seed in 0..99_u64,
+        world in worlds(), places in 1..5_usize, seed in 0..99_u64, more in prop::option::of(0..20_u32),
     ) {
-        let strategy = adaptive(&world.task());
+        let max_launches = more.map(|more| world.means.len() as u32 + more);
+        let spec = AdaptiveStrategy { max_launches, ..AdaptiveStrategy::default() };
+        let strategy = Adaptive::new(spec, world.task());
         let observations = run_at_once(&strategy, &world, places, seed);
         if places == 1 {
             prop_assert_eq!(order(&observations), order(&run(&strategy, &world).0));

@@ -49,6 +49,10 @@ pub(super) fn least_screen(levels: &[Vec<usize>]) -> usize {
     if kernel.axes() == 0 { levels.len() } else { screen::first_look(&kernel, levels.len()) }
 }
 
+/// How many numbers of trials are left out between the second block, or what was launched after
+/// it, and the duels: by that a journal shows where these begin.
+pub(super) const LEFT_OUT: u32 = SURVIVORS as u32;
+
 /// A screen by a model, then a race.
 #[derive(Clone, Debug)]
 pub struct Modelled {
@@ -170,22 +174,31 @@ impl Modelled {
         let eligible = self.race.eligible(&known);
         let from = last(situation).map_or(0, |last| (last + 1).saturating_sub(start));
         let mut places = (from..).zip(members.iter().skip(from as usize));
+        let is_lost = is_lost(&members, &eligible);
+        let all = is_lost || belief.is_none();
+        let observations = self.in_duels(situation.observations, &members, all);
+        let own = Situation { observations: &observations, ..*situation };
+        let duels = self.duels(start);
         if let Some((place, &configuration)) = places.find(|(_, it)| eligible[**it].is_in()) {
             if situation.in_flight.iter().any(|it| it.configuration == configuration) {
                 return Action::Wait;
             }
-            return self.launch(start + place, configuration, Purpose::Final);
+            let block = || self.launch(start + place, configuration, Purpose::Final);
+            return self.race.instead(&own, duels, configuration).unwrap_or_else(block);
         }
-        let is_lost = is_lost(&members, &eligible);
         // What is believed by all launches costs a fit: it is asked for where it is needed.
         if is_lost && let Some(action) = self.anew(situation, &known) {
             return action;
         }
-        let all = is_lost || belief.is_none();
-        let observations = self.in_duels(situation.observations, &members, all);
-        let own = Situation { observations: &observations, ..*situation };
-        let action = self.race.next(&own, start + members.len() as u32);
+        let action = self.race.next(&own, duels);
         self.with_remark(action, situation.observations)
+    }
+
+    /// The first trial of the duels, where the second block begins with `start`: behind all that
+    /// may be launched before them, each configuration once.
+    fn duels(&self, start: u32) -> u32 {
+        let most = self.race.task.configurations + SURVIVORS;
+        start.saturating_add(u32::try_from(most).unwrap_or(u32::MAX)).saturating_add(LEFT_OUT + 1)
     }
 
     /// What the duels are decided by: `all`, or what these and the baseline gave.
@@ -255,14 +268,16 @@ impl Modelled {
         if let Some(guard) = self.guard(observations) {
             return Finished::Whole { then: Box::new(why), guard, never: open.len() };
         }
+        if open.is_empty() {
+            return why;
+        }
         let leader = self.leader(observations).map(|it| it.configuration);
-        let believed = leader.zip(self.belief(&known)).filter(|_| !open.is_empty());
-        let Some((leader, belief)) = believed else { return why };
+        let believed = leader.zip(self.belief(&known));
         Finished::Untried {
             then: Box::new(why),
             never: open.len(),
             of: self.race.task.configurations,
-            doubt: screen::doubt(&belief, leader, &open).min(1.0),
+            doubt: believed.map(|(leader, belief)| screen::doubt(&belief, leader, &open).min(1.0)),
         }
     }
 }
@@ -284,7 +299,11 @@ impl Strategy for Modelled {
         let all = belief.is_none() || is_lost(&members, &self.race.eligible(&known));
         let own = self.in_duels(situation.observations, &members, all);
         let own = Situation { observations: &own, ..situation };
-        self.race.opens_pair(&own, trial, start + members.len() as u32)
+        self.race.opens_pair(&own, trial, self.duels(start))
+    }
+
+    fn stopped(&self, observations: &[Observation], why: Finished) -> Finished {
+        self.remarked(why, observations)
     }
 
     fn remaining(&self, situation: Situation<'_>) -> Remaining {
@@ -315,16 +334,27 @@ fn is_lost(members: &[usize], eligible: &[Eligible]) -> bool {
 
 /// The first trial after the screen; the greatest number while there is none.
 fn start(observations: &[Observation]) -> u32 {
-    let finals = observations.iter().filter(|it| it.purpose == Purpose::Final);
-    finals.map(|it| it.trial).min().unwrap_or(u32::MAX)
+    after_screen(observations.iter().map(|it| (it.trial, it.purpose))).unwrap_or(u32::MAX)
 }
 
 /// The same, of what runs too; `None` while there is none.
 fn begun(situation: &Situation<'_>) -> Option<u32> {
-    let flying = situation.in_flight.iter().filter(|it| it.purpose == Purpose::Final);
-    let first = flying.map(|it| it.trial).min().unwrap_or(u32::MAX);
-    let first = first.min(start(situation.observations));
-    (first < u32::MAX).then_some(first)
+    let over = situation.observations.iter().map(|it| (it.trial, it.purpose));
+    after_screen(over.chain(situation.in_flight.iter().map(|it| (it.trial, it.purpose))))
+}
+
+/// The trial after the last one of the screen, where any was launched after it: not all of a
+/// second block is, where the budget ends in it.
+fn after_screen(trials: impl Iterator<Item = (u32, Purpose)>) -> Option<u32> {
+    let (mut is_over, mut next) = (false, 0);
+    for (trial, purpose) in trials {
+        if purpose == Purpose::Final {
+            is_over = true;
+        } else {
+            next = next.max(trial + 1);
+        }
+    }
+    is_over.then_some(next)
 }
 
 #[cfg(test)]

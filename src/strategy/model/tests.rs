@@ -6,7 +6,8 @@ use proptest::strategy::Strategy as _;
 use rand::RngExt;
 
 use super::super::{
-    AdaptiveStrategy, InFlight, Limits, ObservedRepeat, Strategy, StrategySpec, TrialOutcome,
+    AdaptiveStrategy, InFlight, Limits, Numbered, ObservedRepeat, Strategy, StrategySpec,
+    TrialOutcome,
 };
 use super::*;
 use crate::metric::Goal;
@@ -185,7 +186,7 @@ fn where_axes_add_up_a_part_of_all_is_launched_and_the_pick_is_good() {
             panic!("{:?}", ran.why)
         };
         assert_eq!((never, of), (48 - launched.len(), 48));
-        assert!((0.0..0.5).contains(&doubt), "{doubt}");
+        assert!(doubt.is_some_and(|it| (0.0..0.5).contains(&it)), "{doubt:?}");
         let leader = strategy.leader(&ran.observations).expect("a leader").configuration;
         near += u32::from(world.regret(leader) < 0.049);
     }
@@ -240,8 +241,7 @@ fn the_first_of_each_duel_opens_a_pair_and_the_second_block_does_not() {
     let strategy = strategy(task_of_48(), 2);
     let ran = world.run(&strategy);
     let begin = start(&ran.observations);
-    let known: Vec<&Observation> = ran.observations.iter().collect();
-    let duels = begin + strategy.finalists(&before(&known, begin)).members.len() as u32;
+    let duels = strategy.duels(begin);
     let mut seen = (0, 0);
     for (at, it) in ran.observations.iter().enumerate() {
         let situation = Situation { observations: &ran.observations[..at], ..Situation::default() };
@@ -377,9 +377,17 @@ proptest! {
     /// It ends, asks for each trial once, launches nothing that is out or that runs, and asks
     /// for the same after each part of its history.
     #[test]
-    fn every_sweep_ends_and_goes_on_the_same_after_any_part((world, task, seed) in sweeps()) {
-        let ran = world.run(&strategy(task.clone(), seed));
-        let again = strategy(task, seed);
+    fn every_sweep_ends_and_goes_on_the_same_after_any_part(
+        (world, task, seed) in sweeps(),
+        more in proptest::option::of(0_u32..16),
+    ) {
+        let max_launches = more.map(|more| task.configurations as u32 / 2 + more);
+        let made = || {
+            let racing = AdaptiveStrategy { seed, max_launches, ..AdaptiveStrategy::default() };
+            Modelled::new(ModelStrategy { racing, predicted: false }, task.clone())
+        };
+        let ran = world.run(&made());
+        let again = made();
         let mut trials = Vec::new();
         for (observations, in_flight, action) in &ran.asked {
             let situation = Situation { observations, in_flight, ..Situation::default() };
@@ -444,10 +452,7 @@ fn a_strategy_that_was_asked_before_answers_as_a_new_one() {
 fn the_last_launches_of_a_limit_are_those_of_a_claim() {
     let world = World::of_48(true, 3);
     let free = world.run(&strategy(task_of_48(), 1)).observations;
-    let names: Vec<String> = free.iter().map(|it| it.configuration.to_string()).collect();
-    let finals = free.iter().zip(&names).filter(|(it, _)| it.purpose == Purpose::Final);
-    let spec = StrategySpec::Model(ModelStrategy::default());
-    let first = spec.first_duel(finals.map(|(it, name)| (it.trial, name.as_str())));
+    let first = first_duel(&free);
     let before = free.iter().filter(|it| Some(it.trial) < first).count() as u32;
     let mut enough = 0;
     for more in 3..8 {
@@ -465,4 +470,68 @@ fn the_last_launches_of_a_limit_are_those_of_a_claim() {
         assert!(ran.observations.len() as u32 <= before + more);
     }
     assert!(enough >= 3, "{enough} of 5 leaders");
+}
+
+/// The first duel as a journal shows it.
+fn first_duel(observations: &[Observation]) -> Option<u32> {
+    let names: Vec<String> = observations.iter().map(|it| it.configuration.to_string()).collect();
+    let trials = observations.iter().zip(&names).map(|(it, name)| Numbered {
+        trial: it.trial,
+        is_final: it.purpose == Purpose::Final,
+        configuration: name,
+    });
+    StrategySpec::Model(ModelStrategy::default()).first_duel(trials)
+}
+
+#[test]
+fn the_first_duel_is_known_by_the_numbers_alone_whoever_is_in_it() {
+    let mut strangers = 0;
+    for seed in 0..8 {
+        // The baseline is far behind, so that it is not in the second block.
+        let mut world = World::of_48(seed % 2 == 0, seed);
+        world.effects[7] += 0.6;
+        let strategy = strategy(task_of_48(), seed);
+        let all = world.run(&strategy).observations;
+        let duels = all.iter().position(|it| it.trial >= strategy.duels(start(&all)));
+        let Some(duels) = duels else { continue };
+        for known in 0..=all.len() {
+            let expected = (known > duels).then(|| all[duels].trial);
+            assert_eq!(first_duel(&all[..known]), expected, "{known} of seed {seed}");
+        }
+        let finals = all[..duels].iter().filter(|it| it.purpose == Purpose::Final);
+        let mut block = finals.map(|it| it.configuration);
+        strangers += usize::from(block.all(|it| it != all[duels].configuration));
+    }
+    // Who was not in the second block opens a first duel now and then.
+    assert!(strangers > 0);
+}
+
+/// As many launches as others have in their second block, and too few for all of it.
+#[test]
+fn a_budget_that_ends_in_the_second_block_leaves_a_claim() {
+    let (mut claimed, mut beside) = (0, 0);
+    for seed in 0..3 {
+        let world = World::of_48(true, seed);
+        let free = world.run(&strategy(task_of_48(), seed));
+        let screened = free.screened().len() as u32;
+        let limited = |more: u32| {
+            let max_launches = Some(screened + more);
+            let racing = AdaptiveStrategy { seed, max_launches, ..AdaptiveStrategy::default() };
+            Modelled::new(ModelStrategy { racing, predicted: false }, task_of_48())
+        };
+        for more in [4, 6] {
+            let strategy = limited(more);
+            let ran = world.run(&strategy);
+            assert_eq!(ran.screened().len() as u32, screened);
+            assert_eq!(ran.observations.len() as u32, screened + more);
+            let of = |arm| ran.observations.iter().filter(|it| it.configuration == arm).count();
+            let has_claim = (0..48).any(|it| it != 7 && of(it) >= 3);
+            claimed += u32::from(of(7) >= 3 && has_claim);
+            let pairs = ran.observations.windows(2);
+            beside += pairs.filter(|it| it[0].configuration == it[1].configuration).count();
+        }
+    }
+    assert!(claimed >= 5, "{claimed} of 6");
+    // Where one lacks two launches and the other none.
+    assert!(beside <= 1, "{beside}");
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::super::context::SweepContext;
 use super::super::part::Left;
 use super::super::scope::Account;
 use super::Sweep;
@@ -12,6 +13,7 @@ use crate::grid::mean_gpus;
 use crate::history::journal::BUDGET_SPENT;
 use crate::history::record::SweepRecord;
 use crate::history::spent;
+use crate::strategy::Finished;
 
 impl Left {
     fn of(record: &SweepRecord, account: Account, worked: Duration) -> Self {
@@ -86,6 +88,15 @@ impl Sweep {
             (false, "time") => BUDGET_SPENT.to_owned(),
             (false, _) => format!("{BUDGET_SPENT}: {what}"),
         }
+    }
+
+    /// Adds to the end of a budget what the strategy knows then: nothing runs any more.
+    pub(super) fn remark(&mut self, context: &SweepContext) {
+        let reason = self.finished.take().unwrap_or_else(|| BUDGET_SPENT.to_owned());
+        let observations = self.scope.observations(&self.record);
+        let why = self.strategy(context).stopped(&observations, Finished::Budget(reason));
+        let configurations = &self.record.manifest.configurations;
+        self.finished = Some(why.said(&|it| configurations[it].name.clone()));
     }
 
     /// Time that all sessions worked so far.

@@ -34,6 +34,7 @@ impl Sweep {
             in_flight: &in_flight,
             budget_left: self.budget_left(),
             launches_left: self.launches_left(),
+            launches_made: Some(self.scope.launches_made(&self.record)),
             host: None,
         });
         (begun.saturating_add(remaining.low), begun.saturating_add(remaining.high))

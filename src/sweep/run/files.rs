@@ -86,6 +86,7 @@ impl Sweep {
             in_flight: &[],
             budget_left: None,
             launches_left: None,
+            launches_made: None,
             host: None,
         };
         let finishes = matches!(self.strategy(context).next(situation), Action::Finish { .. });

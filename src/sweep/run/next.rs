@@ -140,6 +140,7 @@ impl Sweep {
             in_flight: &self.scope.in_flight(&self.record),
             budget_left: self.budget_left(),
             launches_left: self.launches_left(),
+            launches_made: Some(self.scope.launches_made(&self.record)),
             host: None,
         })
     }

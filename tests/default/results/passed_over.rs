@@ -213,12 +213,21 @@ fn a_second_block_that_was_cut_is_no_duel() {
     for (name, value) in [("c2", 101.0), ("c3", 105.0), ("c4", 158.0)] {
         race = race.launched(name, Purpose::Final, &[value * 0.98, value * 1.01, value * 1.01]);
     }
-    let ranking = rank(&race.ended(false, BUDGET_SPENT));
+    let remark = "7 of 12 configurations were never launched";
+    let record = race.ended(false, &format!("{BUDGET_SPENT}: 8 launches; {remark}"));
+    let said = text(&record);
+    assert!(
+        said.contains(&format!("When it ended (budget spent: 8 launches): {remark}.")),
+        "{said}"
+    );
+    let ranking = rank(&record);
     let candidate = &ranking.decision.as_ref().unwrap().candidate;
     assert_eq!((candidate.configuration.as_str(), &candidate.passed_over), ("lucky", &None));
     let row = ranking.rows.iter().find(|row| row.name == "production").unwrap();
     let why = &row.not_again().unwrap().why;
-    assert!(matches!(why, WhyNotAgain::OthersFirst { .. }), "{why:?}");
+    // The remark is of the sweep, and is not said of each configuration.
+    let reason = "budget spent: 8 launches".to_owned();
+    assert_eq!(*why, WhyNotAgain::OthersFirst { reason });
 }
 
 /// The command that is advised may not be refused.

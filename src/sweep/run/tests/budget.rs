@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::grid::Budget;
+use crate::history::journal::is_budget_spent;
+use crate::strategy::{ModelStrategy, StrategySpec};
 
 fn limited(configurations: usize, budget: Budget) -> Setup {
     let mut setup = Setup::new(configurations, 1);
@@ -184,5 +186,35 @@ impl Strategy for Three {
 
     fn trials(&self) -> u32 {
         3
+    }
+}
+
+/// What a model knows at its own end it knows at a budget's end, too.
+#[tokio::test(start_paused = true)]
+async fn a_model_that_a_budget_ends_says_how_many_were_never_launched() {
+    let model = StrategySpec::Model(ModelStrategy::default());
+    let of = |configurations, budget| {
+        let mut setup = limited(configurations, budget);
+        setup.manifest.strategy = model.clone();
+        setup
+    };
+    let timed = || {
+        let mut setup = of(7, Budget::default());
+        setup.manifest.budget_seconds = Some(LAUNCH + 1);
+        setup
+    };
+    let counted = (of(7, launches(2)), "budget spent: 2 launches", 2);
+    for (setup, reason, made) in [counted, (timed(), "budget spent", 1)] {
+        let ran = setup.run().await;
+        assert_eq!(ran.ending(), Ending::BudgetSpent);
+        let end = ran.record.ended.as_ref().expect("an end");
+        // Without axes every configuration is to be launched.
+        let guard = format!(
+            "; every configuration was to be launched, and {} were not any more, since the axes \
+             predicted 0% of the differences between {made} launches",
+            7 - made
+        );
+        assert_eq!(end.reason, format!("{reason}{guard}"));
+        assert!(is_budget_spent(&end.reason));
     }
 }
