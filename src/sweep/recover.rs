@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::docker::cleanup::{self, Labelled};
+use crate::engine::docker::cleanup;
 use crate::engine::docker::owed;
 use crate::engine::leftovers::{productions_down, quoted, short};
 use crate::engine::process::noted::{self, Killed};
