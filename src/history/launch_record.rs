@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::launch::{Behind, LaunchFacts, LaunchOutcome};
+use super::loss;
 use crate::gate::GateReport;
 use crate::machine::Machine;
 use crate::metric::{Measurement, Status};
@@ -93,6 +94,18 @@ impl LaunchRecord {
     /// Whether it finished a kept repeat that can be used.
     pub fn has_kept(&self) -> bool {
         self.measurements.iter().any(|it| it.repeat > 0 && it.status != Status::Void)
+    }
+
+    /// The node that is not used again since this launch was lost there, and why.
+    pub fn refused_node(&self) -> Option<(&str, &str)> {
+        let Some(LaunchOutcome::Lost { loss, message }) = &self.outcome else { return None };
+        match &self.host {
+            Some(host) if loss.is_of_node() => {
+                let why = message.strip_prefix(host.as_str()).and_then(|it| it.strip_prefix(": "));
+                Some((host.as_str(), why.unwrap_or(message)))
+            }
+            _ => loss::refused(message),
+        }
     }
 
     /// Whether a job of a cluster makes it, and has no end yet: it outlives the process that

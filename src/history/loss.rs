@@ -27,7 +27,7 @@ pub enum Loss {
     /// The node has other GPUs, another driver or another version of the engine than those
     /// before: their figures do not mix.
     OtherMachine,
-    /// A loss of a newer version.
+    /// The cluster ended the job, and does not say why; or a loss of a newer version.
     #[serde(other)]
     Unknown,
 }
@@ -45,12 +45,51 @@ impl Loss {
             Self::NoResult => "the job ended without a result",
             Self::NodeUnable => "the node cannot make launches",
             Self::OtherMachine => "the node has other GPUs, another driver or another engine",
-            Self::Unknown => "the cluster ended it",
+            Self::Unknown => "the cluster ended it, and why is not known",
+        }
+    }
+
+    /// Its class in two words, as files write it.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::NodeFailed => "node failed",
+            Self::Preempted => "preempted",
+            Self::TimedOut => "timed out",
+            Self::OutOfMemory => "out of memory",
+            Self::Cancelled => "cancelled",
+            Self::Requeued => "requeued",
+            Self::NoResult => "no result",
+            Self::NodeUnable => "node unable",
+            Self::OtherMachine => "other machine",
+            Self::Unknown => "unknown",
         }
     }
 
     /// Whether the node is not to be used again by the run.
     pub fn is_of_node(self) -> bool {
         matches!(self, Self::NodeUnable | Self::OtherMachine)
+    }
+}
+
+/// The node that is not used again after a loss, and why, where the launch did not begin there: the
+/// message of such a loss begins with its name.
+pub fn refused(message: &str) -> Option<(&str, &str)> {
+    let (node, why) = message.split_once(": ")?;
+    let is_name = !node.is_empty() && !node.contains(char::is_whitespace);
+    is_name.then_some((node, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_not_used_again_is_the_first_word_of_the_message() {
+        let full = refused("n2: the disk is full: /tmp");
+        assert_eq!(full, Some(("n2", "the disk is full: /tmp")));
+        for other in ["", ": x", "the job ended without a result (job 3 on n1); it printed: n2: x"]
+        {
+            assert_eq!(refused(other), None, "{other}");
+        }
     }
 }

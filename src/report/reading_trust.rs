@@ -24,6 +24,7 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     add(trust.replaced.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.gated.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.not_counted.iter().map(|it| format!("{it}.")).collect());
+    add(trust.taken.iter().map(|it| format!("{it}.")).collect());
     // A confirmation says nothing of how its candidate was chosen.
     let choice = reading.choice.as_ref();
     let has_another = choice.is_some_and(|it| it.p_within_5_percent.is_some() && it.of > 1);
@@ -60,6 +61,7 @@ fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
     });
     let (candidate, baseline) = (gain.launches.candidate, gain.launches.baseline);
     let mut sentences = vec![format!("{candidate} + {baseline} launches A B A B{times}.")];
+    sentences.extend(nodes(&gain.nodes));
     let failed = gain.failed.candidate + gain.failed.baseline;
     if failed > 0 {
         sentences.push(format!(
@@ -79,6 +81,22 @@ fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
         sentences.push(format!("It ended before the interval was within {wanted:.0}%."));
     }
     sentences
+}
+
+/// `They ran on the nodes n1 and n2.`
+fn nodes(nodes: &[String]) -> Option<String> {
+    const NAMED: usize = 6;
+    match nodes {
+        [] => None,
+        [one] => Some(format!("They ran on the node {one}.")),
+        [all @ .., last] if all.len() < NAMED => {
+            Some(format!("They ran on the nodes {} and {last}.", all.join(", ")))
+        }
+        all => {
+            let (first, more) = (all[..NAMED].join(", "), all.len() - NAMED);
+            Some(format!("They ran on the nodes {first} and {more} more."))
+        }
+    }
 }
 
 /// `This is confirmation 2 of 2 of this pair; the first gave +3% [-2%, +8%].`

@@ -3,6 +3,7 @@
 //! (`level`), on the launches of one confirmation alone. Bounds are judged by the same launches:
 //! who was chosen since it seemed to keep a bound may break it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -51,6 +52,9 @@ pub struct ConfirmedGain {
     pub launches: OfBoth,
     /// Launches that failed.
     pub failed: OfBoth,
+    /// The nodes of a cluster that they ran on, in order of their names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
     /// When the first launch began.
     pub from: Option<Timestamp>,
     /// When the last one ended.
@@ -184,6 +188,7 @@ fn gain(
         pairs: pairs(&arms),
         launches,
         failed: both(&failures),
+        nodes: nodes(sweep, all()),
         from: all().filter_map(|it| it.started_at).min(),
         until: all().filter_map(|it| it.ended_at).max(),
         complete: confirmation.ended.is_some_and(Ended::is_final),
@@ -195,6 +200,19 @@ fn gain(
         unfit: gate_failed(sweep, &known_arm(sweep, &arms[0], number))
             .or_else(|| fails.then_some(Unfit::Failing)),
     })
+}
+
+/// The nodes on which launches gave something, where they are a cluster's.
+fn nodes<'a: 'b, 'b>(
+    sweep: &SweepRecord,
+    launches: impl Iterator<Item = &'b &'a LaunchRecord>,
+) -> Vec<String> {
+    if sweep.manifest.hosts.is_none() {
+        return Vec::new();
+    }
+    let all: BTreeSet<&String> =
+        launches.filter(|it| it.has_kept()).filter_map(|it| it.host.as_ref()).collect();
+    all.into_iter().cloned().collect()
 }
 
 /// The first arm with all its launches up to this confirmation: one answer that a gate refuses

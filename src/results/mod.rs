@@ -55,6 +55,7 @@ pub mod records;
 mod remark;
 mod sheet;
 mod shift;
+pub mod taken;
 pub mod telemetry;
 mod undecided;
 pub mod under_load;

@@ -17,6 +17,7 @@ use super::missing::MissingMetric;
 use super::not_again::{Dropped, NotAgain};
 use super::not_counted::{NotCounted, Unswept};
 use super::remark::Remark;
+use super::taken::Taken;
 use super::verdict::RankingVerdict;
 use super::witness::WitnessReport;
 use crate::configuration::Flags;
@@ -56,6 +57,8 @@ pub struct Ranking {
     pub confirmed: Vec<ConfirmedGain>,
     /// Launches of earlier blocks, which no figure is made of.
     pub not_counted: Vec<NotCounted>,
+    /// Launches that a cluster took; `None` where it took none.
+    pub taken: Option<Taken>,
     /// Whether a launch was measured after the last one that the environment did not allow.
     pub environment_works: bool,
     /// Containers that serve production in place of what the sweep stopped.

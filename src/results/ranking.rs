@@ -44,6 +44,7 @@ use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
 pub use super::remark::Remark;
 use super::sheet::{self, Read};
+use super::taken::taken;
 use super::undecided;
 use super::verdict;
 pub use super::verdict::{NothingRanked, RankingVerdict};
@@ -135,6 +136,7 @@ fn rank_with(sweep: &SweepRecord, metrics: Vec<MetricRef>) -> Ranking {
         decision,
         confirmed: confirmed(sweep, &bounded),
         not_counted: not_counted(sweep),
+        taken: taken(sweep),
         replaced: sweep.replaced.clone(),
         environment_works: environment_works(sweep),
         unswept: unswept(sweep),

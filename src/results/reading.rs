@@ -18,6 +18,7 @@ use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
 use super::not_counted::{NotCounted, Unswept};
 use super::remark::Remark;
+use super::taken::Taken;
 use super::witness::WitnessReport;
 use crate::configuration::Stack;
 use crate::history::extent::Extent;
@@ -418,6 +419,9 @@ pub struct Trust {
     pub time_effect: bool,
     /// Launches of earlier blocks, which were measured with something else.
     pub not_counted: Vec<NotCounted>,
+    /// Launches that a cluster took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
     /// Containers that serve production in place of what the sweep stopped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,

@@ -3,7 +3,7 @@
 //! same way again and again, either the configuration is the reason after all, or nothing works,
 //! and the sweep stops. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::SweepError;
@@ -65,6 +65,8 @@ pub(super) struct InARow {
     begun: u32,
     /// The same of the last one that somebody cancelled.
     cancelled: u32,
+    /// Nodes that were refused meanwhile: what they take counts once for each.
+    refused: BTreeSet<String>,
 }
 
 impl InARow {
@@ -83,7 +85,11 @@ impl InARow {
         match &ended.outcome {
             Some(LaunchOutcome::Lost { loss, message }) if !ended.has_kept() => {
                 let begun = record.launches.iter().map(|it| it.launch).max().unwrap_or(launch);
-                self.lost(*loss, launch, begun, message)
+                let refused = ended.refused_node().map(|(node, _)| node);
+                // What the cluster does to one is no matter of nodes.
+                let is_of_node = refused.is_some() || loss.is_of_node();
+                let goes_on = is_of_node && self.goes_on(record, ended, refused);
+                self.lost(*loss, launch, begun, message, goes_on)
             }
             Some(LaunchOutcome::Interrupted | LaunchOutcome::Skipped { .. }) | None => {
                 Ok(Duration::ZERO)
@@ -95,12 +101,31 @@ impl InARow {
         }
     }
 
+    /// Whether the sweep goes on although a node took a launch: it is not used again, and either
+    /// did so before, or another one makes a launch, or made one since this one began.
+    fn goes_on(
+        &mut self,
+        record: &SweepRecord,
+        lost: &LaunchRecord,
+        refused: Option<&str>,
+    ) -> bool {
+        let is_new = refused.is_none_or(|node| self.refused.insert(node.to_owned()));
+        let is_fine = |it: &&LaunchRecord| {
+            it.machine.is_some() && it.host.as_ref().is_some_and(|it| !self.refused.contains(it))
+        };
+        let makes =
+            |it: &LaunchRecord| it.runs_on() || (it.has_kept() && it.ended_at >= lost.started_at);
+        !is_new || record.launches.iter().filter(is_fine).any(makes)
+    }
+
+    /// `goes_on`: whether it is only a node's, and others make launches.
     fn lost(
         &mut self,
         loss: Loss,
         launch: u32,
         begun: u32,
         message: &str,
+        goes_on: bool,
     ) -> Result<Duration, SweepError> {
         // Who cancels all that is in flight does it once.
         if loss == Loss::Cancelled && launch <= self.cancelled {
@@ -108,6 +133,9 @@ impl InARow {
         }
         if loss == Loss::Cancelled {
             self.cancelled = begun;
+        }
+        if goes_on {
+            return Ok(Duration::ZERO);
         }
         if matches!(loss, Loss::NoResult | Loss::NodeUnable | Loss::Cancelled) {
             self.hopeless += 1;

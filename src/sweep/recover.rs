@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::docker::cleanup::{self, Labelled};
+use crate::engine::docker::cleanup;
 use crate::engine::docker::owed;
 use crate::engine::leftovers::{productions_down, quoted, short};
 use crate::engine::process::noted::{self, Killed};
@@ -314,7 +314,12 @@ fn at_work(recovery: &mut Recovery, folder: &Path, holder: Option<&Holder>) {
 async fn living(state: &StateFolder, case: &Case) -> Liveness {
     let (state, run) = (state.clone(), case.run_id.clone());
     let known: Vec<Holder> = case.debts.iter().map(|debt| debt.holder.clone()).collect();
-    let containers: Vec<Labelled> = case.containers.iter().map(|(_, seen)| seen.clone()).collect();
+    let mut containers = Vec::new();
+    for (_, seen) in &case.containers {
+        if !jobs::is_orphan(seen, &Commands).await {
+            containers.push(seen.clone());
+        }
+    }
     let folder = case.existing().cloned();
     aside(move || {
         let run = run.as_deref();

@@ -147,6 +147,7 @@ pub(super) fn bare_ranking(
         decision: Some(Decision { candidate, claim }),
         confirmed: Vec::new(),
         not_counted: Vec::new(),
+        taken: None,
         environment_works: true,
         replaced: Vec::new(),
         unswept: None,

@@ -449,6 +449,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         launched_once: once as u32,
         time_effect: machine.is_some(),
         not_counted: ranking.not_counted.clone(),
+        taken: ranking.taken.clone(),
         replaced: ranking.replaced.clone(),
         gated: ranking.gated.clone(),
         missing: ranking.missing.clone(),

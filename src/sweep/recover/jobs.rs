@@ -8,8 +8,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Recovery;
+use crate::engine::docker::cleanup::Labelled;
 use crate::history::folder::Folder;
 use crate::history::record::SweepRecord;
+use crate::ownership::Holder;
+use crate::ownership::holder::Presence;
 use crate::sweep::hosts::slurm::tool::{Tool, done};
 use crate::sweep::hosts::slurm::{own, request};
 
@@ -67,7 +70,64 @@ pub(super) async fn cancel(record: &SweepRecord, tool: &dyn Tool, recovery: &mut
     }
 }
 
+/// Whether a container's job is over, where its process cannot be looked for here: it has a number
+/// of another namespace. Without an answer of the cluster it is held for alive, and so is another
+/// user's, whose jobs may be hidden.
+pub(super) async fn is_orphan(seen: &Labelled, tool: &dyn Tool) -> bool {
+    let (Some(job), Some(holder), Some(run)) = (&seen.job, &seen.holder, &seen.run_id) else {
+        return false;
+    };
+    let user = Holder::this().user;
+    let may_see = user == "root" || user == holder.user;
+    may_see
+        && holder.presence() == Presence::Unknown
+        && own::is_over(tool, &job.id, run).await == Some(true)
+}
+
 /// Whether the cluster's commands are not on this machine.
 fn is_not_there(why: &str) -> bool {
     why.contains("cannot be run")
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::ownership::OfJob;
+    use crate::sweep::hosts::slurm::tool::{Answer, ToolError};
+
+    /// A cluster with one job, of the run `0123`.
+    struct Knows(&'static str);
+
+    #[async_trait]
+    impl Tool for Knows {
+        async fn run(&self, words: &[String]) -> Result<Answer, ToolError> {
+            assert_eq!(words[0], "squeue");
+            let out = format!("7|{}|n1|0|0|None|vllm-grid:0123:4|\n", self.0);
+            Ok(Answer { code: Some(0), out, ..Answer::default() })
+        }
+    }
+
+    fn container(namespace: &str) -> Labelled {
+        let holder = Holder { pid_namespace: namespace.to_owned(), ..Holder::this() };
+        Labelled {
+            run_id: Some("0123".to_owned()),
+            holder: Some(holder),
+            job: Some(OfJob { id: "7".to_owned(), node: "n1".to_owned() }),
+            ..Labelled::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_container_whose_process_cannot_be_looked_for_is_judged_by_its_job() {
+        let elsewhere = container("pid:[1]");
+        assert!(is_orphan(&elsewhere, &Knows("CANCELLED")).await);
+        assert!(!is_orphan(&elsewhere, &Knows("RUNNING")).await);
+        // Its process is here, and alive: the job's state may be late.
+        let here = container(&Holder::this().pid_namespace);
+        assert!(!is_orphan(&here, &Knows("CANCELLED")).await);
+        let of_nobody = Labelled { job: None, ..elsewhere };
+        assert!(!is_orphan(&of_nobody, &Knows("CANCELLED")).await);
+    }
 }

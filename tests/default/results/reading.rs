@@ -177,6 +177,7 @@ pub(crate) fn gain(candidate: &str, ratio: f64, low: f64, high: f64) -> Confirme
         pairs: 7,
         launches: OfBoth { candidate: 7, baseline: 7 },
         failed: OfBoth::default(),
+        nodes: Vec::new(),
         from: time("2026-11-28T02:10:00Z"),
         until: time("2026-11-28T04:35:00Z"),
         shown: low > 1.0,

@@ -59,6 +59,9 @@ struct State {
     loses_answer: bool,
     /// The command that takes a minute.
     slow: Option<&'static str>,
+    /// Nodes that have what is asked for, where others lack it: what may run on none of them is
+    /// refused.
+    fit: Option<Vec<String>>,
     /// Whether the queue forgets a job once it is over, and accounts are kept.
     forgets: bool,
     /// All that was run.
@@ -131,6 +134,12 @@ impl FakeSlurm {
     /// A command takes a minute from now on.
     pub(crate) fn is_slow(&self, command: &'static str) {
         self.with(|state| state.slow = Some(command));
+    }
+
+    /// Only these nodes have what is asked for.
+    pub(crate) fn fits_only(&self, nodes: &[&str]) {
+        let nodes = nodes.iter().map(|&it| it.to_owned()).collect();
+        self.with(|state| state.fit = Some(nodes));
     }
 
     /// The cluster lost a job, and its number is somebody else's now, who waits with it.
@@ -255,7 +264,10 @@ impl FakeSlurm {
                 .collect();
             for id in waiting {
                 let (exclude, only) = (&state.jobs[&id].exclude, &state.jobs[&id].only);
-                let fits = |it: &String| !exclude.contains(it) && (only.is_empty() || only == it);
+                let has = |it: &String| state.fit.as_ref().is_none_or(|fit| fit.contains(it));
+                let fits = |it: &String| {
+                    has(it) && !exclude.contains(it) && (only.is_empty() || only == it)
+                };
                 let allowed: Vec<String> = state
                     .nodes
                     .iter()
@@ -322,8 +334,14 @@ impl FakeSlurm {
             let value = words.iter().find_map(|it| it.strip_prefix(name)?.strip_prefix('='));
             value.unwrap_or_default().to_owned()
         };
-        let exclude =
+        let exclude: Vec<String> =
             of("--exclude").split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect();
+        let only = of("--nodelist");
+        let fit = self.with(|state| state.fit.clone());
+        let may = |it: &String| !exclude.contains(it) && (only.is_empty() || only == *it);
+        if fit.is_some_and(|fit| !fit.iter().any(may)) {
+            return Self::refusal("Requested node configuration is not available");
+        }
         let job = FakeJob {
             state: "PENDING",
             reason: "JobHeldUser".to_owned(),
@@ -331,7 +349,7 @@ impl FakeSlurm {
             restarts: 0,
             comment: of("--comment"),
             exclude,
-            only: of("--nodelist"),
+            only,
             folder: of("--chdir").into(),
             held: words.iter().any(|it| it == "--hold"),
             ask: CancellationToken::new(),
@@ -423,7 +441,10 @@ impl Tool for FakeSlurm {
                 let id: u32 = of("JobId=").parse().expect("an id");
                 self.with(|state| {
                     let job = state.jobs.get_mut(&id).expect("a job");
-                    (job.exclude, job.only) = (nodes, String::new());
+                    job.exclude = nodes;
+                    if words.iter().any(|it| it == "ReqNodeList=") {
+                        job.only = String::new();
+                    }
                 });
                 self.schedule();
                 answer(0, String::new(), "")

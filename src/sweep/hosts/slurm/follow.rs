@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
 use super::super::job::{Began, End, Files, Line, Reader};
 use super::super::{Made, Making, SweepError};
 use super::cluster::Cluster;
-use super::loss::{cannot_start, never_starts};
+use super::loss::{cannot_start, lacks_nodes, never_starts};
+use super::nodes::Placed;
 use super::reading::Job;
 use super::request::{self, GRACE};
 use super::state::{Ended, State};
@@ -21,7 +23,10 @@ use crate::history::launch::LaunchOutcome;
 use crate::history::loss::Loss;
 use crate::ownership::aside;
 
+mod asks;
 mod lost;
+
+use asks::{Repeated, answered};
 
 /// How often what the node wrote is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -34,8 +39,6 @@ const UNSEEN: Duration = Duration::from_secs(30);
 /// How much sooner than it was asked to a cluster may ask for an end because of a limit of time:
 /// Slurm looks every 30 s. Of a job of 60 s it was asked 30 s before the end, and not 15.
 const EARLY: u64 = 35;
-/// How often a cluster is asked again for what it may not have heard.
-const AGAIN: Duration = Duration::from_secs(10);
 /// For how long what a job wrote is waited for after a stop.
 const LATE_AT_STOP: Duration = Duration::from_secs(10);
 /// For how long a node may say nothing while its job runs.
@@ -49,6 +52,8 @@ struct Following<'a> {
     making: &'a Making<'a>,
     emit: Emit,
     job: String,
+    /// Where it may run, by what the cluster was asked for last.
+    placed: Placed,
     files: Files,
     reader: Reader,
     /// Entries that the journal has already.
@@ -66,6 +71,8 @@ struct Following<'a> {
     asked: Option<Instant>,
     ending: Repeated,
     cancelled: bool,
+    /// Such a request that has no answer yet: what the node writes is read meanwhile.
+    asking: Option<BoxFuture<'a, ()>>,
     /// What the node said last of being alive, and when that was new.
     beat: (String, Instant),
     /// Since when the cluster says that it runs.
@@ -78,6 +85,10 @@ struct Following<'a> {
     requeued: bool,
     /// That it may run where its configuration ran already, as the other nodes are down.
     goes_anywhere: Repeated,
+    /// That it may not run on nodes that were refused since it was submitted.
+    keeps_off: Repeated,
+    /// When it was let on nodes that it was kept off, as the others lack what it asks for.
+    widened: Option<Instant>,
     /// What the cluster says of it, in words.
     said: String,
     /// The node, as the cluster has it.
@@ -88,30 +99,13 @@ struct Following<'a> {
     release: Repeated,
 }
 
-/// What a cluster is asked for until it does it: it may not have heard it.
-#[derive(Debug, Default)]
-struct Repeated {
-    is_done: bool,
-    last: Option<Instant>,
-}
-
-impl Repeated {
-    /// Whether it is to be asked for now, which then it is.
-    fn is_due(&mut self) -> bool {
-        let is_due = !self.is_done && self.last.is_none_or(|at| at.elapsed() >= AGAIN);
-        if is_due {
-            self.last = Some(Instant::now());
-        }
-        is_due
-    }
-}
-
 impl Cluster {
     /// Follows a job until its launch is over.
     pub(super) async fn follow(
         &self,
         making: &Making<'_>,
         job: String,
+        placed: Placed,
     ) -> Result<Made, SweepError> {
         let taken_up = making.taken_up.as_ref();
         let folder = Self::folder_of(making);
@@ -120,6 +114,7 @@ impl Cluster {
             making,
             emit: making.emit.of_launch(making.order.launch.launch),
             job,
+            placed,
             files: Files::of(&folder),
             reader: Reader::of(&folder),
             skip: taken_up.map_or(0, |it| it.entries),
@@ -131,12 +126,15 @@ impl Cluster {
             asked: None,
             ending: Repeated::default(),
             cancelled: false,
+            asking: None,
             beat: (String::new(), Instant::now()),
             runs: None,
             heard: None,
             unread: None,
             requeued: false,
             goes_anywhere: Repeated::default(),
+            keeps_off: Repeated::default(),
+            widened: None,
             said: String::new(),
             node: None,
             foreign: false,
@@ -152,7 +150,7 @@ enum Step {
     Made(Made),
 }
 
-impl Following<'_> {
+impl<'a> Following<'a> {
     async fn run(mut self) -> Result<Made, SweepError> {
         loop {
             let seen = self.cluster.watch.look().await;
@@ -160,17 +158,22 @@ impl Following<'_> {
                 return Ok(made);
             }
             if self.making.cancel.is_cancelled() || self.asked.is_some() {
-                self.end().await;
+                self.end();
             }
             if let Step::Made(made) = self.state(&seen).await? {
                 return Ok(made);
             }
             // A stop is acted upon at once; after that, at the usual pace.
             let is_asked = self.asked.is_some();
-            tokio::select! {
-                biased;
-                () = self.making.cancel.cancelled(), if !is_asked => {}
-                () = sleep(LOOK) => {}
+            let next = sleep(LOOK);
+            tokio::pin!(next);
+            while !next.is_elapsed() {
+                tokio::select! {
+                    biased;
+                    () = self.making.cancel.cancelled(), if !is_asked => break,
+                    () = answered(&mut self.asking) => self.asking = None,
+                    () = &mut next => {}
+                }
             }
         }
     }
@@ -278,27 +281,6 @@ impl Following<'_> {
         }
     }
 
-    /// Ends the job: one that waits is cancelled, one that runs is asked to end, and cancelled
-    /// where it does not.
-    async fn end(&mut self) {
-        let asked = *self.asked.get_or_insert_with(Instant::now);
-        // Again and again: the cluster may not have heard it.
-        if self.over.is_some() || !self.ending.is_due() {
-            return;
-        }
-        if self.host.is_some() && asked.elapsed() <= ENDS_WITHIN {
-            if self.cluster.is_ours(&self.job).await {
-                let _ = self.cluster.tool.run(&request::ask_to_end(&self.job)).await;
-            }
-            return;
-        }
-        // It may have started a moment ago: a cancelled batch script gets a SIGTERM as well.
-        if self.host.is_some() && !std::mem::replace(&mut self.cancelled, true) {
-            self.emit.warn(format!("job {} does not end: it is cancelled", self.job));
-        }
-        self.cluster.cancel(&self.job).await;
-    }
-
     /// What follows from what the cluster says of the job.
     async fn state(&mut self, seen: &Seen) -> Result<Step, SweepError> {
         if let Some((since, ended)) = self.over {
@@ -363,7 +345,9 @@ impl Following<'_> {
                     self.over = Some((Instant::now(), Some(Ended::NodeFailed)));
                     return Ok(Step::GoesOn);
                 }
-                if let Some(advice) = never_starts(&reason).filter(|_| self.asked.is_none()) {
+                let is_widened = lacks_nodes(&reason) && self.is_widened(&reason).await;
+                let never = never_starts(&reason).filter(|_| !is_widened && self.asked.is_none());
+                if let Some(advice) = never {
                     let asked = request::asked(&self.cluster.block);
                     return Err(SweepError::Refused(format!(
                         "job {} of launch {launch} never starts ({reason}): {advice}. It asks for: \
@@ -371,14 +355,7 @@ impl Following<'_> {
                         self.job
                     )));
                 }
-                // Where the grid chooses nodes, none was kept off by us, and its choice stays.
-                let chosen = self.cluster.block.chooses_nodes();
-                let is_short = is_short_of_nodes(&reason) && !chosen;
-                if is_short && self.goes_anywhere.is_due() {
-                    let refused: Vec<String> = self.cluster.nodes().refused().cloned().collect();
-                    let words = request::exclude_only(&self.cluster.block, &self.job, &refused);
-                    self.goes_anywhere.is_done = self.does(&words).await;
-                }
+                self.moves(&reason).await;
                 self.says(match reason.as_str() {
                     "" | "JobHeldUser" => "submitted".to_owned(),
                     reason => format!("waits for a node ({reason})"),
@@ -405,11 +382,6 @@ impl Following<'_> {
     /// Whether its node has said nothing for too long, by which it should run.
     fn is_silent(&self) -> bool {
         self.runs.is_some_and(|since| since.max(self.beat.1).elapsed() > SILENT)
-    }
-
-    /// Whether the cluster did what was asked.
-    async fn does(&self, words: &[String]) -> bool {
-        self.cluster.tool.run(words).await.is_ok_and(|answer| answer.is_done())
     }
 
     /// A phase in words, once.
@@ -451,9 +423,4 @@ impl Following<'_> {
         };
         Ok(Made { outcome, happened: Some(at) })
     }
-}
-
-/// Whether a job waits for nodes that are not there.
-fn is_short_of_nodes(reason: &str) -> bool {
-    reason.contains("DOWN, DRAINED") || reason.starts_with("ReqNodeNotAvail")
 }

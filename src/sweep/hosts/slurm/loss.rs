@@ -36,6 +36,11 @@ pub fn never_starts(reason: &str) -> Option<&'static str> {
         .then_some("ask the cluster's administrator why jobs fail to be launched"))
 }
 
+/// Whether a job waits since none of the nodes that it may run on has what it asks for.
+pub fn lacks_nodes(reason: &str) -> bool {
+    ["PartitionConfig", "PartitionNodeLimit", "BadConstraints"].contains(&reason)
+}
+
 /// What to do where one job asks for more than a QOS or an account allows.
 const TOO_MUCH: &str =
     "lower `time` or what `gres` asks for, or name another QOS or account in `options`";

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::configuration::{Configuration, Stack};
-use crate::history::launch::LaunchOutcome;
 use crate::history::record::SweepRecord;
 use crate::machine::Machine;
 use crate::sweep::launch::TrialOrder;
@@ -54,27 +53,22 @@ impl Nodes {
         let mut nodes = Self::default();
         let configurations = &record.manifest.configurations;
         for launch in &record.launches {
+            if let Some((host, why)) = launch.refused_node() {
+                nodes.refuse(host, why);
+                nodes.earlier.insert(host.to_owned());
+                continue;
+            }
             let (Some(machine), Some(host)) = (&launch.machine, &launch.host) else { continue };
-            match &launch.outcome {
-                Some(LaunchOutcome::Lost { loss, message }) if loss.is_of_node() => {
-                    // It is named where it is listed.
-                    let why = message.strip_prefix(&format!("{host}: ")).unwrap_or(message);
-                    nodes.refuse(host, why);
-                    nodes.earlier.insert(host.clone());
-                }
-                _ => {
-                    nodes.has(&launch.configuration, host);
-                    if launch.measurements.is_empty() {
-                        continue;
-                    }
-                    nodes.machine.get_or_insert_with(|| First::of(host, (**machine).clone()));
-                    let version = launch.facts.as_ref().and_then(|it| it.engine_version.as_ref());
-                    let known = configurations.iter().find(|it| it.name == launch.configuration);
-                    if let Some((version, known)) = version.zip(known) {
-                        let first = || First::of(host, version.clone());
-                        nodes.engines.entry(known.stack.clone()).or_insert_with(first);
-                    }
-                }
+            nodes.has(&launch.configuration, host);
+            if launch.measurements.is_empty() {
+                continue;
+            }
+            nodes.machine.get_or_insert_with(|| First::of(host, (**machine).clone()));
+            let version = launch.facts.as_ref().and_then(|it| it.engine_version.as_ref());
+            let known = configurations.iter().find(|it| it.name == launch.configuration);
+            if let Some((version, known)) = version.zip(known) {
+                let first = || First::of(host, version.clone());
+                nodes.engines.entry(known.stack.clone()).or_insert_with(first);
             }
         }
         nodes
@@ -172,6 +166,32 @@ impl Nodes {
         Ok(all.into_iter().collect())
     }
 
+    /// The same with no node kept off but those that are not used again; `None` where no other one
+    /// was.
+    pub fn wider(&self, placed: &Placed) -> Option<Placed> {
+        let is_spread = |it: &String| !self.refused.contains_key(it);
+        if placed.only.is_none() && !placed.exclude.iter().any(is_spread) {
+            return None;
+        }
+        Some(Placed { only: None, exclude: self.refused.keys().cloned().collect() })
+    }
+
+    /// The same for a job that waits since then, where a node was refused meanwhile; `None` where
+    /// none was.
+    pub fn narrower(&self, placed: &Placed) -> Option<Placed> {
+        if self.refused.keys().all(|it| placed.exclude.contains(it)) {
+            return None;
+        }
+        let only = placed.only.clone().filter(|it| !self.refused.contains_key(it));
+        let all: BTreeSet<&String> = placed.exclude.iter().chain(self.refused.keys()).collect();
+        Some(Placed { only, exclude: all.into_iter().cloned().collect() })
+    }
+
+    /// Whether a node is not used again.
+    pub fn is_refused(&self, host: &str) -> bool {
+        self.refused.contains_key(host)
+    }
+
     /// Nodes that are not used again.
     pub fn refused(&self) -> impl Iterator<Item = &String> {
         self.refused.keys()
@@ -187,7 +207,7 @@ mod tests {
     use super::*;
     use crate::engine::LaunchOrder;
     use crate::gate::GateOrder;
-    use crate::history::launch::LaunchFacts;
+    use crate::history::launch::{LaunchFacts, LaunchOutcome};
     use crate::history::loss::Loss;
     use crate::history::record::LaunchRecord;
     use crate::metric::{Measurement, MetricReasons, Status};
@@ -267,6 +287,55 @@ mod tests {
         nodes.refuse("n1", "another driver");
         let none = nodes.exclude("b", &all);
         assert_eq!(none, Err("n1: another driver; n2: its disk is full".to_owned()));
+    }
+
+    #[test]
+    fn a_job_that_waits_is_kept_off_nodes_that_were_refused_meanwhile() {
+        let mut nodes = Nodes::default();
+        let placed = |only: Option<&str>, exclude: &[&str]| Placed {
+            only: only.map(str::to_owned),
+            exclude: up(exclude),
+        };
+        assert_eq!(nodes.narrower(&placed(None, &["n1"])), None);
+        nodes.refuse("n2", "its disk is full");
+        assert_eq!(nodes.narrower(&placed(None, &["n1"])), Some(placed(None, &["n1", "n2"])));
+        assert_eq!(nodes.narrower(&placed(None, &["n1", "n2"])), None);
+        // Otherwise it would wait for good.
+        assert_eq!(nodes.narrower(&placed(Some("n2"), &[])), Some(placed(None, &["n2"])));
+        assert_eq!(nodes.narrower(&placed(Some("n1"), &[])), Some(placed(Some("n1"), &["n2"])));
+    }
+
+    #[test]
+    fn what_is_only_for_spreading_can_be_left_out_and_refused_nodes_cannot() {
+        let mut nodes = Nodes::default();
+        nodes.refuse("n2", "its disk is full");
+        let of = |only: Option<&str>, exclude: &[&str]| {
+            let only = only.map(str::to_owned);
+            nodes.wider(&Placed { only, exclude: up(exclude) })
+        };
+        let bare = Some(Placed { only: None, exclude: up(&["n2"]) });
+        assert_eq!(of(None, &["n1", "n2"]), bare);
+        assert_eq!(of(Some("n1"), &["n2"]), bare);
+        assert_eq!(of(None, &["n2"]), None);
+        assert_eq!(of(None, &[]), None);
+    }
+
+    #[test]
+    fn a_node_on_which_no_launch_began_is_refused_in_the_next_session_too() {
+        let mut record = SweepRecord::new(manifest(1, 1, 1));
+        let lost = |loss, message: &str| LaunchRecord {
+            configuration: "c0".to_owned(),
+            outcome: Some(LaunchOutcome::Lost { loss, message: message.to_owned() }),
+            ..LaunchRecord::default()
+        };
+        record.launches = vec![
+            lost(Loss::NodeUnable, "n1: the disk is full"),
+            lost(Loss::NoResult, "n2: the job ended without a result (job 2 on n2)"),
+            lost(Loss::NoResult, "the job ended without a result (job 3 on n3)"),
+        ];
+        let again = Nodes::of(&record);
+        let left = again.exclude("c0", &up(&["n1", "n2", "n3"]));
+        assert_eq!(left, Ok(up(&["n1", "n2"])));
     }
 
     fn measurement() -> Measurement {

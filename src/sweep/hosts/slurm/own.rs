@@ -30,8 +30,64 @@ pub async fn living(tool: &dyn Tool, run_id: &str) -> Result<Vec<(String, u32)>,
     Ok(lives.map(|(id, launch, _)| (id, launch)).collect())
 }
 
+/// Whether a job of a run is over; `None` where the cluster does not say. The queue forgets no
+/// job that waits or runs, and a number that is another job's now is no job of the run.
+pub async fn is_over(tool: &dyn Tool, job: &str, run_id: &str) -> Option<bool> {
+    let answer = tool.run(&request::state_of(job)).await.ok()?;
+    if !answer.is_done() {
+        return answer.why().contains("Invalid job id").then_some(true);
+    }
+    let known = jobs(&answer.out).remove(job);
+    Some(known.is_none_or(|it| {
+        let is_ours = it.ours.as_ref().is_some_and(|(run, _)| run == run_id);
+        !is_ours || matches!(it.state, State::Ended(_))
+    }))
+}
+
 /// How a job ended by the cluster's accounts; `None` where there are none, or they do not know it.
 pub async fn ended(tool: &dyn Tool, job: &str) -> Option<Ended> {
     let answer = done(tool, &request::accounted(job)).await.ok()?;
     accounted(&answer.out, job)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::super::tool::{Answer, ToolError};
+    use super::*;
+
+    struct Says(Result<Answer, ToolError>);
+
+    #[async_trait]
+    impl Tool for Says {
+        async fn run(&self, words: &[String]) -> Result<Answer, ToolError> {
+            assert!(words.contains(&"--jobs=7".to_owned()), "{words:?}");
+            self.0.clone()
+        }
+    }
+
+    async fn over(code: i32, out: &str, err: &str) -> Option<bool> {
+        let answer = Answer { code: Some(code), out: out.to_owned(), err: err.to_owned() };
+        is_over(&Says(Ok(answer)), "7", "0123").await
+    }
+
+    #[tokio::test]
+    async fn a_job_is_over_by_its_state_or_where_the_queue_does_not_know_it_as_ours() {
+        for state in ["RUNNING", "COMPLETING", "PENDING", "SOMETHING_NEW"] {
+            let line = format!("7|{state}|n1|0|0|None|vllm-grid:0123:4|\n");
+            assert_eq!(over(0, &line, "").await, Some(false), "{state}");
+        }
+        let ended = "7|CANCELLED|n1|0|0|None|vllm-grid:0123:4|\n";
+        assert_eq!(over(0, ended, "").await, Some(true));
+        let others = "7|RUNNING|n1|0|0|None|vllm-grid:4567:4|\n";
+        assert_eq!(over(0, others, "").await, Some(true));
+        assert_eq!(over(0, "", "").await, Some(true));
+        let unknown = "slurm_load_jobs error: Invalid job id specified";
+        assert_eq!(over(1, "", unknown).await, Some(true));
+        let down = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)";
+        assert_eq!(over(1, "", down).await, None);
+        let none = ToolError::NotRun { command: "squeue".to_owned(), why: "no".to_owned() };
+        assert_eq!(is_over(&Says(Err(none)), "7", "0123").await, None);
+    }
 }

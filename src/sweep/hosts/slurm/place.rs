@@ -5,6 +5,7 @@ use async_trait::async_trait;
 
 use super::super::{Hosts, Made, Making, SweepError};
 use super::cluster::Cluster;
+use super::nodes::Placed;
 use super::own;
 use super::submit::Submitted;
 use crate::event::Emit;
@@ -40,17 +41,17 @@ impl Hosts for Cluster {
     }
 
     async fn make(&self, making: Making<'_>) -> Result<Made, SweepError> {
-        let job = match &making.taken_up {
+        let (job, placed) = match &making.taken_up {
             Some(taken_up) => {
                 self.jobs().known.insert(taken_up.job.clone());
-                taken_up.job.clone()
+                (taken_up.job.clone(), Placed::default())
             }
             None => match self.submit(&making).await? {
-                Submitted::Job(job) => job,
+                Submitted::Job(job, placed) => (job, placed),
                 Submitted::Stopped => return Ok(LaunchOutcome::Interrupted.into()),
             },
         };
-        let made = self.follow(&making, job.clone()).await;
+        let made = self.follow(&making, job.clone(), placed).await;
         if made.is_err() {
             // Nobody follows it any more.
             self.cancel(&job).await;

@@ -130,17 +130,25 @@ fn excluded(block: &SlurmBlock, nodes: &[String]) -> Option<String> {
 }
 
 /// `scontrol update`: a job that waits must not run on these nodes and those that the grid
-/// excludes, and may on all others, also where it was to run on one of them alone.
-pub fn exclude_only(block: &SlurmBlock, job: &str, nodes: &[String]) -> Vec<String> {
+/// excludes; where `anywhere`, it may on all others, also where it was to run on one alone.
+pub fn exclude(block: &SlurmBlock, job: &str, nodes: &[String], anywhere: bool) -> Vec<String> {
     let nodes = excluded(block, nodes).unwrap_or_default();
     let (job, nodes) = (format!("JobId={job}"), format!("ExcNodeList={nodes}"));
-    words(&["scontrol", "update", &job, &nodes, "ReqNodeList="])
+    let mut all = words(&["scontrol", "update", &job, &nodes]);
+    all.extend(anywhere.then(|| "ReqNodeList=".to_owned()));
+    all
 }
 
 /// `squeue` of all jobs of this user, those that ended a moment ago among them: one call for all.
 pub fn states() -> Vec<String> {
     let format = format!("--Format={FIELDS}");
     words(&["squeue", "--me", "--all", "--noheader", "--states=all", &format])
+}
+
+/// The same of one job, whoever's it is.
+pub fn state_of(job: &str) -> Vec<String> {
+    let (job, format) = (format!("--jobs={job}"), format!("--Format={FIELDS}"));
+    words(&["squeue", "--all", "--noheader", "--states=all", &job, &format])
 }
 
 /// `scancel` that asks the launch itself to end, in good order.
@@ -232,8 +240,9 @@ mod tests {
         let excludes: Vec<&String> =
             words.iter().filter(|it| it.starts_with("--exclude")).collect();
         assert_eq!(excludes, ["--exclude=n[7-9],n1,n3"], "sbatch takes the last one only");
-        assert_eq!(exclude_only(&own, "7", &["n1".to_owned()])[3], "ExcNodeList=n[7-9],n1");
-        assert_eq!(exclude_only(&block, "7", &[])[3], "ExcNodeList=");
+        let anywhere = exclude(&own, "7", &["n1".to_owned()], true);
+        assert_eq!(anywhere[3..], ["ExcNodeList=n[7-9],n1", "ReqNodeList="]);
+        assert_eq!(exclude(&block, "7", &[], false)[3..], ["ExcNodeList="]);
         let bare = SlurmBlock {
             partition: None,
             gres: None,

@@ -31,6 +31,8 @@ const AGAIN: [u64; 5] = [5, 10, 20, 40, 60];
 const NODES_EVERY: Duration = Duration::from_secs(30);
 /// Seconds before each look for jobs that a session left without knowing them.
 const LAST_LOOKS: [u64; 4] = [0, 5, 10, 20];
+/// How long each of them may take: the session's end waits for it.
+const LOOKS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What an attempt at a submission came to.
 enum Attempt {
@@ -45,13 +47,15 @@ enum Attempt {
 const SLOW: Duration = Duration::from_secs(5);
 /// For how long a submission is waited for once a stop was asked for.
 const SOON: Duration = Duration::from_secs(3);
+/// For how long counts what the cluster said of a job's number, where it does not answer now.
+const LATELY: Duration = Duration::from_mins(5);
 /// Seconds before each attempt to see whose job it is that is to be cancelled.
 const SURE: [u64; 3] = [0, 2, 5];
 
 /// What a submission came to.
 pub(super) enum Submitted {
-    /// The job with this id may start.
-    Job(String),
+    /// The job with this id may start there.
+    Job(String, Placed),
     /// A stop was asked for before it could.
     Stopped,
 }
@@ -66,7 +70,7 @@ impl Cluster {
             () = making.cancel.cancelled() => return Ok(Submitted::Stopped),
         };
         self.write(making)?;
-        let Some(job) = self.accepted(making, &placed).await? else {
+        let Some((job, placed)) = self.accepted(making, placed).await? else {
             return Ok(Submitted::Stopped);
         };
         self.jobs().known.insert(job.clone());
@@ -76,7 +80,7 @@ impl Cluster {
             return Ok(Submitted::Stopped);
         }
         if self.release(making, &job).await? {
-            return Ok(Submitted::Job(job));
+            return Ok(Submitted::Job(job, placed));
         }
         self.cancel_new(&job).await;
         Ok(Submitted::Stopped)
@@ -111,8 +115,40 @@ impl Cluster {
         Ok(())
     }
 
-    /// The id of the job, once the cluster has accepted it; `None` where a stop was asked for.
+    /// The id of the job, once the cluster has accepted it, and where it may run; `None` where a
+    /// stop was asked for. What keeps it off nodes only to spread configurations is left out where
+    /// the cluster refuses it so: the other nodes may lack what it asks for.
     async fn accepted(
+        &self,
+        making: &Making<'_>,
+        placed: Placed,
+    ) -> Result<Option<(String, Placed)>, SweepError> {
+        let first = self.accepted_so(making, &placed).await;
+        let why = match first {
+            Err(SweepError::Refused(why)) => why,
+            other => return other.map(|job| job.map(|job| (job, placed))),
+        };
+        let wider = self.nodes().wider(&placed);
+        let Some(wider) = wider else { return Err(SweepError::Refused(why)) };
+        let job = self.accepted_so(making, &wider).await?;
+        let reason = why.split(". Asked by: ").next().unwrap_or_default();
+        self.says_wider(&making.emit.of_launch(making.order.launch.launch), reason);
+        Ok(job.map(|job| (job, wider)))
+    }
+
+    /// Says, once for a reason, that launches are not spread as they should be.
+    pub(super) fn says_wider(&self, emit: &Emit, reason: &str) {
+        let said = format!(
+            "the cluster has no other node for this launch ({reason}): it may run where its \
+             configuration ran before"
+        );
+        if self.is_new(&said) {
+            emit.warn(said);
+        }
+    }
+
+    /// The same with the nodes that are asked for.
+    async fn accepted_so(
         &self,
         making: &Making<'_>,
         placed: &Placed,
@@ -261,7 +297,10 @@ impl Cluster {
 
     /// Jobs that wait or run and are not followed, with their launches, and whether they are known.
     async fn rest(&self) -> Result<Vec<(String, u32, bool)>, String> {
-        let all = own::all(&*self.tool, &self.run_id).await?;
+        let asked = timeout(LOOKS_WITHIN, own::all(&*self.tool, &self.run_id)).await;
+        let all = asked.unwrap_or_else(|_| {
+            Err(format!("squeue did not answer within {} s", LOOKS_WITHIN.as_secs()))
+        })?;
         let jobs = self.jobs();
         let goes_on = |state| !matches!(state, State::Ended(_) | State::Ending);
         let rest = all.into_iter().filter(|(_, _, job)| goes_on(job.state));
@@ -276,7 +315,18 @@ impl Cluster {
     async fn release(&self, making: &Making<'_>, job: &str) -> Result<bool, SweepError> {
         let mut attempts = 0;
         loop {
-            let answer = self.tool.run(&request::release(job)).await;
+            let words = request::release(job);
+            let release = self.tool.run(&words);
+            tokio::pin!(release);
+            let answer = tokio::select! {
+                biased;
+                answer = &mut release => answer,
+                // A stop does not wait for a cluster that hangs.
+                () = making.cancel.cancelled() => match timeout(SOON, release).await {
+                    Ok(answer) => answer,
+                    Err(_) => return Ok(false),
+                },
+            };
             let is_silent = matches!(answer, Err(ToolError::Silent { .. }));
             let why = match answer {
                 Ok(answer) if answer.is_done() => return Ok(true),
@@ -350,12 +400,18 @@ impl Cluster {
     }
 
     /// Whether the cluster knows a job by this number as one of the run's: a cluster that lost
-    /// its memory gives numbers again.
+    /// its memory gives numbers again. One that hangs is not waited for: what it said a moment ago
+    /// counts.
     pub(super) async fn is_ours(&self, job: &str) -> bool {
         for wait in SURE {
             sleep(Duration::from_secs(wait)).await;
-            if let Ok(all) = own::all(&*self.tool, &self.run_id).await {
+            if let Ok(Ok(all)) = timeout(SOON, own::all(&*self.tool, &self.run_id)).await {
                 return all.iter().any(|it| it.0 == job);
+            }
+            let seen = self.watch.look().await;
+            if seen.at.is_some_and(|at| at.elapsed() < LATELY) {
+                let ours = seen.jobs.get(job).and_then(|it| it.ours.as_ref());
+                return ours.is_some_and(|(run, _)| *run == self.run_id);
             }
         }
         false

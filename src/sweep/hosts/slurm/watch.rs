@@ -1,13 +1,13 @@
 //! The states of all jobs of the run by one question every few seconds, however many are in
 //! flight. A question that fails leaves what was known; for how long that has been so is known,
-//! too.
+//! too. Nobody waits for one that hangs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use super::reading::{Job, jobs};
 use super::request;
@@ -15,6 +15,11 @@ use super::tool::{Tool, ToolError};
 
 /// Least time between two questions.
 pub const EVERY: Duration = Duration::from_secs(5);
+/// For how long an answer is waited for by who looks: it may come later, and what nodes write is
+/// read meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// For how long a question may be without an answer until that is a problem.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// What is known of all jobs.
 #[derive(Clone, Debug, Default)]
@@ -27,10 +32,20 @@ pub struct Seen {
     pub problem: Option<String>,
 }
 
+/// What is known, and the questions for it.
+#[derive(Default)]
+struct Known {
+    seen: Seen,
+    /// When it was asked last, and whether that has no answer yet.
+    asked: Option<Instant>,
+    is_open: bool,
+}
+
 /// Asks for the states of jobs.
 pub struct Watch {
     tool: Arc<dyn Tool>,
-    seen: Mutex<(Seen, Option<Instant>)>,
+    known: Arc<Mutex<Known>>,
+    answered: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Watch {
@@ -42,46 +57,79 @@ impl std::fmt::Debug for Watch {
 impl Watch {
     /// Asks by this tool.
     pub fn new(tool: Arc<dyn Tool>) -> Self {
-        Self { tool, seen: Mutex::default() }
+        Self { tool, known: Arc::default(), answered: Arc::default() }
     }
 
     /// What is known now: asked for anew where the last question was long enough ago. Whoever
-    /// else asks meanwhile waits for the same answer.
+    /// else asks meanwhile waits for the same answer, and none of them for long.
     pub async fn look(&self) -> Seen {
-        let mut held = self.seen.lock().await;
-        let (seen, asked) = &mut *held;
-        if asked.is_some_and(|at| at.elapsed() < EVERY) {
-            return seen.clone();
-        }
-        let answer = self.tool.run(&request::states()).await;
-        *asked = Some(Instant::now());
-        match answer {
-            Ok(answer) if answer.is_done() => {
-                *seen = Seen {
-                    jobs: Arc::new(jobs(&answer.out)),
-                    at: Some(Instant::now()),
-                    problem: None,
-                };
+        let answer = self.answered.notified();
+        tokio::pin!(answer);
+        // An answer between the look and the wait is not missed.
+        answer.as_mut().enable();
+        let (is_open, is_due) = {
+            let mut known = held(&self.known);
+            let is_due = !known.is_open && known.asked.is_none_or(|at| at.elapsed() >= EVERY);
+            if is_due {
+                (known.asked, known.is_open) = (Some(Instant::now()), true);
             }
-            Ok(answer) => seen.problem = Some(format!("squeue: {}", answer.why())),
-            Err(error @ (ToolError::NotRun { .. } | ToolError::Silent { .. })) => {
-                seen.problem = Some(error.to_string());
-            }
+            (known.is_open, is_due)
+        };
+        if is_due {
+            self.ask();
         }
-        seen.clone()
+        if is_open {
+            let _late = timeout(PATIENCE, answer).await;
+        }
+        let known = held(&self.known);
+        let mut seen = known.seen.clone();
+        let since = known.asked.filter(|at| known.is_open && at.elapsed() >= SLOW);
+        if let Some(since) = since {
+            let seconds = SLOW.as_secs() * (since.elapsed().as_secs() / SLOW.as_secs());
+            seen.problem = Some(format!("squeue: no answer for {seconds} s"));
+        }
+        seen
     }
+
+    /// Asks, beside whatever else is done.
+    fn ask(&self) {
+        let (tool, known) = (Arc::clone(&self.tool), Arc::clone(&self.known));
+        let answered = Arc::clone(&self.answered);
+        tokio::spawn(async move {
+            let answer = tool.run(&request::states()).await;
+            let mut known = held(&known);
+            (known.asked, known.is_open) = (Some(Instant::now()), false);
+            match answer {
+                Ok(answer) if answer.is_done() => {
+                    known.seen = Seen {
+                        jobs: Arc::new(jobs(&answer.out)),
+                        at: Some(Instant::now()),
+                        problem: None,
+                    };
+                }
+                Ok(answer) => known.seen.problem = Some(format!("squeue: {}", answer.why())),
+                Err(error @ (ToolError::NotRun { .. } | ToolError::Silent { .. })) => {
+                    known.seen.problem = Some(error.to_string());
+                }
+            }
+            drop(known);
+            answered.notify_waiters();
+        });
+    }
+}
+
+fn held(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex as Plain;
-
     use async_trait::async_trait;
 
     use super::super::tool::Answer;
     use super::*;
 
-    struct Scripted(Plain<Vec<Answer>>);
+    struct Scripted(Mutex<Vec<Answer>>);
 
     #[async_trait]
     impl Tool for Scripted {
@@ -95,7 +143,7 @@ mod tests {
         let done = |out: &str| Answer { code: Some(0), out: out.to_owned(), ..Answer::default() };
         let failed = Answer { code: Some(1), err: "down".to_owned(), ..Answer::default() };
         let answers = vec![done("7|RUNNING|n1|0|0|None|(null)|\n"), failed, done("")];
-        let watch = Watch::new(Arc::new(Scripted(Plain::new(answers))));
+        let watch = Watch::new(Arc::new(Scripted(Mutex::new(answers))));
         let (a, b) = tokio::join!(watch.look(), watch.look());
         assert_eq!((a.jobs.len(), b.jobs.len()), (1, 1));
         tokio::time::advance(EVERY).await;
@@ -105,5 +153,32 @@ mod tests {
         tokio::time::advance(EVERY).await;
         let last = watch.look().await;
         assert_eq!((last.jobs.len(), last.problem), (0, None));
+    }
+
+    /// Answers after so many seconds.
+    struct Slow(u64);
+
+    #[async_trait]
+    impl Tool for Slow {
+        async fn run(&self, _: &[String]) -> Result<Answer, ToolError> {
+            tokio::time::sleep(Duration::from_secs(self.0)).await;
+            let out = "7|RUNNING|n1|0|0|None|(null)|\n".to_owned();
+            Ok(Answer { code: Some(0), out, ..Answer::default() })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_question_that_hangs_and_its_answer_counts_when_it_comes() {
+        let watch = Watch::new(Arc::new(Slow(30)));
+        let begun = Instant::now();
+        let first = watch.look().await;
+        assert_eq!((begun.elapsed(), first.at, first.problem), (PATIENCE, None, None));
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let late = watch.look().await;
+        assert_eq!(late.problem.as_deref(), Some("squeue: no answer for 20 s"));
+        assert_eq!(begun.elapsed(), Duration::from_secs(22));
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        let there = watch.look().await;
+        assert_eq!((there.jobs.len(), there.problem), (1, None));
     }
 }

@@ -13,6 +13,7 @@ use crate::sweep::hosts::slurm::cluster::{Cluster, Setting};
 use crate::sweep::hosts::slurm::fake::FakeSlurm;
 
 mod nodes;
+mod silent;
 mod submissions;
 
 /// A set-up and the cluster that its launches run on.

@@ -5,7 +5,7 @@ use super::super::loss;
 use super::super::own;
 use super::super::request;
 use super::super::state::{Ended, State};
-use super::{EARLY, ENDS_WITHIN, Following, LINES, LOOK};
+use super::{EARLY, ENDS_WITHIN, Following, LINES, LOOK, SILENT};
 use crate::history::launch::LaunchOutcome;
 use crate::history::loss::Loss;
 use crate::input;
@@ -19,31 +19,48 @@ impl Following<'_> {
         if let Some(made) = self.ended_by_us() {
             return made;
         }
-        let until = Instant::now() + ENDS_WITHIN;
-        let ended = loop {
-            let seen = self.cluster.watch.look().await;
-            match seen.jobs.get(&self.job).map(|job| job.state) {
-                Some(State::Ended(ended)) => break Some(ended),
-                None if seen.problem.is_none() => break None,
-                _ if Instant::now() > until => break None,
-                _ => sleep(LOOK).await,
-            }
+        let making = self.making;
+        let ended = tokio::select! {
+            biased;
+            ended = self.state_at_end() => ended,
+            () = making.cancel.cancelled() => return LaunchOutcome::Interrupted.into(),
         };
-        let loss = match loss::of(self.accounted(ended).await) {
+        let loss = match self.accounted(ended).await.map(|it| loss::of(Some(it))) {
             // It left when it was asked to: why is not in its state.
-            Loss::NoResult if self.is_at_limit(at) => Loss::TimedOut,
-            Loss::NoResult => Loss::Cancelled,
-            loss => loss,
+            None | Some(Loss::NoResult) if self.is_at_limit(at) => Loss::TimedOut,
+            Some(Loss::NoResult) => Loss::Cancelled,
+            Some(loss) => loss,
+            None => Loss::Unknown,
         };
         // While nobody followed it, that was a person's stop, or `recover`.
-        if loss == Loss::Cancelled && self.making.taken_up.is_some() {
+        if matches!(loss, Loss::Cancelled | Loss::Unknown) && self.making.taken_up.is_some() {
             return LaunchOutcome::Interrupted.into();
         }
         self.lost_by(loss, None)
     }
 
+    /// How the job ended by the cluster, which may not answer: then for long, as nothing else says
+    /// whether a job of a higher priority took the node.
+    async fn state_at_end(&mut self) -> Option<Ended> {
+        let since = Instant::now();
+        loop {
+            let seen = self.cluster.watch.look().await;
+            let is_new = seen.problem.is_none() && seen.at.is_some_and(|at| at >= since);
+            match seen.jobs.get(&self.job).map(|job| job.state) {
+                Some(State::Ended(ended)) => return Some(ended),
+                None if is_new => return None,
+                _ => {}
+            }
+            let within = if is_new { ENDS_WITHIN } else { SILENT };
+            if since.elapsed() > within {
+                return None;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
     /// How the job ended: as the queue said, or else by the cluster's accounts.
-    pub(super) async fn accounted(&self, ended: Option<Ended>) -> Option<Ended> {
+    pub(super) async fn accounted(&mut self, ended: Option<Ended>) -> Option<Ended> {
         match ended {
             None if self.foreign => None,
             None => own::ended(&*self.cluster.tool, &self.job).await,
@@ -99,6 +116,13 @@ impl Following<'_> {
         let place = host.map_or_else(String::new, |host| format!(" on {host}"));
         let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
         let message = format!("{} (job {}{place}){printed}", loss.as_str(), self.job);
+        let message = match &self.node {
+            // One that is not used again begins the message: see `history::loss::refused`.
+            Some(node) if self.host.is_none() && self.cluster.nodes().is_refused(node) => {
+                format!("{node}: {message}")
+            }
+            _ => message,
+        };
         LaunchOutcome::Lost { loss, message }.into()
     }
 

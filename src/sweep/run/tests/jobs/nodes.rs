@@ -115,3 +115,92 @@ async fn a_pair_whose_first_launch_is_lost_before_it_is_placed_ends_up_on_one_no
     measured_once(&ran, 2);
     one_node(&ran);
 }
+
+/// Nodes on which no launch can begin.
+fn lacks_program(slurm: FakeSlurm, bad: &'static [&'static str]) -> FakeSlurm {
+    slurm.starts(|host| !bad.contains(&host))
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_cannot_launch_are_kept_out_while_another_one_measures() {
+    let bad = &["n1", "n2", "n3"];
+    let (setup, slurm) = on(&["n1", "n2", "n3", "n4"], Setup::new(4, 1));
+    let slurm = lacks_program(slurm, bad);
+    let ran = with(setup, &slurm, 4).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    let lost = losses(&ran);
+    assert!(lost.len() >= 3 && lost.iter().all(|it| *it == Loss::NoResult), "{lost:?}");
+    let measured = ran.record.launches.iter().filter(|it| !it.measurements.is_empty());
+    assert!(measured.clone().all(|it| it.host.as_deref() == Some("n4")), "{:?}", hosts(&ran));
+    // Those that nothing else was asked of are not asked again, nor in another session.
+    let lost = ran.record.launches.iter().filter_map(|it| match &it.outcome {
+        Some(LaunchOutcome::Lost { message, .. }) => crate::history::loss::refused(message),
+        _ => None,
+    });
+    let refused: BTreeSet<&str> = lost.map(|(node, _)| node).collect();
+    assert_eq!(refused, bad.iter().copied().collect());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_node_makes_launches_the_third_loss_ends_the_sweep() {
+    let (setup, slurm) = on(&["n1", "n2", "n3", "n4"], Setup::new(4, 1));
+    let slurm = lacks_program(slurm, &["n1", "n2", "n3", "n4"]);
+    let ran = with(setup, &slurm, 1).run().await;
+    let Err(SweepError::Stopped { message, environment: true, .. }) = &ran.ending else {
+        panic!("{:?}", ran.ending)
+    };
+    assert!(message.starts_with("3 launches in a row were lost"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_is_kept_off_a_node_that_is_refused_meanwhile() {
+    let (setup, slurm) = on(&["n1", "n2"], Setup::new(4, 1));
+    let slurm = slurm.machines(|host| Machine {
+        driver: Some(if host == "n2" { "560" } else { "550" }.to_owned()),
+        ..Machine::default()
+    });
+    after(1, &slurm, |it| it.takes_jobs("n2", true));
+    slurm.takes_jobs("n2", false);
+    // Four jobs at once for two nodes: those that wait were submitted before n2 was refused.
+    let ran = with(setup, &slurm, 4).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    // One may start there before the cluster hears of it, and not both that waited.
+    let lost = losses(&ran);
+    assert!((1..=2).contains(&lost.len()), "{lost:?}");
+    let updates = slurm.ran("scontrol update");
+    assert!(updates.iter().any(|it| it.ends_with("ExcNodeList=n2")), "{updates:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_only_some_nodes_have_what_is_asked_for_launches_go_there_and_that_is_said() {
+    let (setup, slurm) = on(&["n1", "n2", "n3"], Setup::new(2, 3));
+    slurm.fits_only(&["n1", "n2"]);
+    let ran = with(setup, &slurm, 2).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 6);
+    let warned: Vec<String> =
+        ran.seen.lock().expect("no panic").iter().filter_map(submissions::warning).collect();
+    let said = warned.iter().filter(|it| it.contains("has no other node for this launch"));
+    assert_eq!(said.count(), 1, "once: {warned:?}");
+    // Both of them had both configurations, before one was used twice.
+    let mut had = hosts(&ran);
+    had.sort();
+    had.dedup();
+    let pairs = [("c0", "n1"), ("c0", "n2"), ("c1", "n1"), ("c1", "n2")];
+    assert_eq!(had, pairs.map(|(a, b)| (a.to_owned(), b.to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_no_node_fits_is_refused_with_what_was_asked_for() {
+    let (setup, slurm) = on(&["n1"], Setup::new(1, 1));
+    slurm.fits_only(&["n9"]);
+    slurm.takes_jobs("n9", false);
+    let (setup, slurm) = (with(setup, &slurm, 1), slurm);
+    slurm.answers("sbatch", FakeSlurm::refusal("Requested node configuration is not available"));
+    let ran = setup.run().await;
+    let Err(SweepError::Refused(message)) = &ran.ending else { panic!("{:?}", ran.ending) };
+    assert!(message.contains("Requested node configuration"), "{message}");
+    assert_eq!(slurm.ran("sbatch").len(), 1, "no node was kept off by us");
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::history::journal;
 
-fn warning(event: &Event) -> Option<String> {
+pub(super) fn warning(event: &Event) -> Option<String> {
     match event {
         Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) => Some(text.clone()),
         _ => None,

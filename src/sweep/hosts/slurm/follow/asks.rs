@@ -1,0 +1,122 @@
+//! What a cluster is asked for while a job is followed: to end it, and where it may run. What its
+//! node writes is read meanwhile.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::super::cluster::Cluster;
+use super::super::nodes::Placed;
+use super::super::request;
+use super::{ENDS_WITHIN, Following};
+
+/// How often a cluster is asked again for what it may not have heard.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How long a cluster may take to look again at a job that may run elsewhere now.
+const SETTLES: Duration = Duration::from_mins(2);
+
+/// What a cluster is asked for until it does it: it may not have heard it.
+#[derive(Debug, Default)]
+pub(super) struct Repeated {
+    pub(super) is_done: bool,
+    last: Option<Instant>,
+}
+
+impl Repeated {
+    /// Whether it is to be asked for now, which then it is.
+    pub(super) fn is_due(&mut self) -> bool {
+        let is_due = !self.is_done && self.last.is_none_or(|at| at.elapsed() >= AGAIN);
+        if is_due {
+            self.last = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+/// Ends when the cluster has answered, where it was asked for something.
+pub(super) async fn answered(asking: &mut Option<BoxFuture<'_, ()>>) {
+    match asking {
+        Some(asking) => asking.await,
+        None => std::future::pending().await,
+    }
+}
+
+impl<'a> Following<'a> {
+    /// Ends the job: one that waits is cancelled, one that runs is asked to end, and cancelled
+    /// where it does not.
+    pub(super) fn end(&mut self) {
+        let asked = *self.asked.get_or_insert_with(Instant::now);
+        // Again and again: the cluster may not have heard it.
+        if self.over.is_some() || self.asking.is_some() || !self.ending.is_due() {
+            return;
+        }
+        let (cluster, job): (&'a Cluster, String) = (self.cluster, self.job.clone());
+        if self.host.is_some() && asked.elapsed() <= ENDS_WITHIN {
+            self.asking = Some(Box::pin(async move {
+                if cluster.is_ours(&job).await {
+                    let _ = cluster.tool.run(&request::ask_to_end(&job)).await;
+                }
+            }));
+            return;
+        }
+        // It may have started a moment ago: a cancelled batch script gets a SIGTERM as well.
+        if self.host.is_some() && !std::mem::replace(&mut self.cancelled, true) {
+            self.emit.warn(format!("job {} does not end: it is cancelled", self.job));
+        }
+        self.asking = Some(Box::pin(async move { cluster.cancel(&job).await }));
+    }
+
+    /// Whether a job that waits since no node has what it asks for was let on nodes that it was kept
+    /// off only to spread configurations, and the cluster is still to look at it.
+    pub(super) async fn is_widened(&mut self, reason: &str) -> bool {
+        let wider = self.cluster.nodes().wider(&self.placed);
+        if let Some(wider) = wider
+            && self.places(wider, true).await
+        {
+            self.cluster.says_wider(&self.emit, reason);
+            self.widened = Some(Instant::now());
+        }
+        self.widened.is_some_and(|at| at.elapsed() < SETTLES)
+    }
+
+    /// Where a job that waits may run follows what nodes do meanwhile: where the others are down, on
+    /// those that had its configuration, and not on those that were refused.
+    pub(super) async fn moves(&mut self, reason: &str) {
+        // Where the grid chooses nodes, none was kept off by us, and its choice stays.
+        let chosen = self.cluster.block.chooses_nodes();
+        if is_short_of_nodes(reason) && !chosen && self.goes_anywhere.is_due() {
+            let exclude = self.cluster.nodes().refused().cloned().collect();
+            let placed = Placed { only: None, exclude };
+            self.goes_anywhere.is_done = self.places(placed, true).await;
+        }
+        let narrower = self.cluster.nodes().narrower(&self.placed);
+        if let Some(placed) = narrower
+            && self.keeps_off.is_due()
+        {
+            let anywhere = placed.only.is_none() && self.placed.only.is_some();
+            self.places(placed, anywhere).await;
+        }
+    }
+
+    /// Whether the cluster changed where the job may run, which is known then.
+    async fn places(&mut self, placed: Placed, anywhere: bool) -> bool {
+        let Self { cluster, job, .. } = self;
+        let words = request::exclude(&cluster.block, job, &placed.exclude, anywhere);
+        let is_done = self.does(&words).await;
+        if is_done {
+            self.placed = placed;
+        }
+        is_done
+    }
+
+    /// Whether the cluster did what was asked.
+    pub(super) async fn does(&mut self, words: &[String]) -> bool {
+        self.cluster.tool.run(words).await.is_ok_and(|answer| answer.is_done())
+    }
+}
+
+/// Whether a job waits for nodes that are not there.
+fn is_short_of_nodes(reason: &str) -> bool {
+    reason.contains("DOWN, DRAINED") || reason.starts_with("ReqNodeNotAvail")
+}
