@@ -23,7 +23,7 @@ pub fn counted<N: Copy + PartialEq + From<u8> + fmt::Display>(count: N, one: &st
 }
 
 /// `launch` of one, `launches` of any other number: the name alone, where a range is before it.
-pub fn plural<N: PartialEq + From<u8>>(count: N, one: &str) -> String {
+pub fn plural<N: Copy + PartialEq + From<u8>>(count: N, one: &str) -> String {
     let ending = match one {
         _ if count == N::from(1) => "",
         _ if one.ends_with("ch") || one.ends_with('s') => "es",
