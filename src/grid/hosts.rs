@@ -87,6 +87,11 @@ impl SlurmBlock {
         self.options.iter().any(|it| CHOOSING.iter().any(|start| it.starts_with(start)))
     }
 
+    /// Whether `options` list nodes that a launch is to run on.
+    pub fn lists_nodes(&self) -> bool {
+        self.options.iter().any(|it| it.starts_with("--nodelist="))
+    }
+
     /// The other words of `options`.
     pub fn other_options(&self) -> impl Iterator<Item = &String> {
         self.options.iter().filter(|it| !it.starts_with(EXCLUDE))

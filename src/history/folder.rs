@@ -383,9 +383,10 @@ impl Folder {
     }
 
     /// Removes temporary files that a killed process left in the run folder; gives how many.
-    /// Only what this program writes under such names is removed.
-    pub fn remove_leftovers(&self) -> usize {
-        leftovers::remove(&self.0)
+    /// Only what this program writes under such names is removed. In the folders of the launches
+    /// `living` nodes are writing now.
+    pub fn remove_leftovers(&self, living: &[PathBuf]) -> usize {
+        leftovers::remove(&self.0, living)
     }
 
     /// The same of one launch, whose folder it is.

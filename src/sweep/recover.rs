@@ -242,11 +242,13 @@ async fn clean_up<'a>(
         let noted = case.debts.iter().map(|debt| debt.note_again(state));
         recovery.problems.extend(noted.filter_map(|it| Some(it.err()?.to_string())));
     }
-    if let Some(record) = case.existing().and_then(|it| jobs::run_on_cluster(it)) {
+    let left = jobs::Left::of(case);
+    let is_on_cluster = left.is_some();
+    if let Some(left) = left {
         // Its processes are of nodes, and end with their jobs. Containers do not: those of this
         // machine's daemon are removed once no job is left.
         let before = recovery.problems.len();
-        jobs::cancel(&record, &Commands, recovery).await;
+        jobs::cancel(&left, &Commands, recovery).await;
         if recovery.problems.len() == before {
             remove_containers(case, recovery).await;
         }
@@ -255,8 +257,12 @@ async fn clean_up<'a>(
         kill_processes(case, recovery).await;
     }
     let removed = recovery.problems.len() == before;
-    if let Some(folder) = case.existing().and_then(|it| Folder::existing(it).ok()) {
-        folder.remove_leftovers();
+    // What a job that goes on is writing is not to be removed.
+    let is_quiet = removed || !is_on_cluster;
+    if let Some(folder) = case.existing().and_then(|it| Folder::existing(it).ok())
+        && is_quiet
+    {
+        folder.remove_leftovers(&[]);
     }
     let claimant = case
         .run_id

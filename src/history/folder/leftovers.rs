@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 /// How the names of files end that are written whole or not at all.
 const ENDINGS: &[&str] = &[".json", ".yaml", ".csv", ".parquet", ".html", ".md"];
 
-/// Removes them from the run folder, its launches and their records; gives how many.
-pub(super) fn remove(run: &Path) -> usize {
+/// Removes them from the run folder, its launches and their records; gives how many. A launch of
+/// `living` is made elsewhere now: its files are being written.
+pub(super) fn remove(run: &Path, living: &[PathBuf]) -> usize {
     let mut removed = in_folder(run);
-    for launch in folders(&run.join("launches")) {
-        removed += remove_of_launch(&launch);
+    for launch in folders(&run.join("launches")).iter().filter(|it| !living.contains(it)) {
+        removed += remove_of_launch(launch);
     }
     removed
 }

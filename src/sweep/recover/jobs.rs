@@ -2,17 +2,17 @@
 //! that it submitted and could not journal. Each is ended by its id, and only where its comment
 //! says that it is the run's.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::Recovery;
+use super::case::Case;
 use crate::engine::docker::cleanup::Labelled;
 use crate::history::folder::Folder;
 use crate::history::record::SweepRecord;
-use crate::ownership::Holder;
 use crate::ownership::holder::Presence;
+use crate::ownership::{Holder, Owed};
 use crate::sweep::hosts::slurm::tool::{Tool, done};
 use crate::sweep::hosts::slurm::{own, request};
 
@@ -21,29 +21,48 @@ const ENDS_WITHIN: Duration = Duration::from_mins(2);
 /// How often they are looked at meanwhile.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// The run in a folder, where its launches are jobs of a cluster.
-pub(super) fn run_on_cluster(folder: &Path) -> Option<SweepRecord> {
-    let folder = Folder::existing(folder).ok()?;
-    folder.manifest().ok().filter(|it| it.hosts.is_some())?;
-    folder.record().ok()
+/// A run whose launches are jobs of a cluster.
+pub(super) struct Left {
+    run_id: String,
+    /// Its name, or where it was.
+    name: String,
+    /// What its journal says of it: a folder may have been moved, and a journal may be damaged.
+    record: Option<SweepRecord>,
+}
+
+impl Left {
+    /// By its folder, or by what it owes where that cannot be read; `None` of a run of one host.
+    pub(super) fn of(case: &Case) -> Option<Self> {
+        let folder = case.existing().and_then(|it| Folder::existing(it).ok());
+        if let Some(manifest) = folder.as_ref().and_then(|it| it.manifest().ok()) {
+            manifest.hosts.as_ref()?;
+            let record = folder.and_then(|it| it.record().ok());
+            return Some(Self { run_id: manifest.run_id(), name: manifest.sweep, record });
+        }
+        let owes = case.debts.iter().any(|debt| matches!(debt.owed, Owed::Jobs));
+        let run_id = case.run_id.clone().filter(|_| owes)?;
+        Some(Self { run_id, name: case.folder().display().to_string(), record: None })
+    }
+
+    /// Whether a job of it may be left, as far as its journal says; without one that is not known.
+    fn may_be(&self) -> bool {
+        let Some(record) = &self.record else { return true };
+        record.all_launches().any(|(_, launch)| launch.runs_on())
+    }
 }
 
 /// Ends what is left of a run's jobs, and waits until they are over.
-pub(super) async fn cancel(record: &SweepRecord, tool: &dyn Tool, recovery: &mut Recovery) {
-    let run_id = record.manifest.run_id();
+pub(super) async fn cancel(run: &Left, tool: &dyn Tool, recovery: &mut Recovery) {
+    let run_id = &run.run_id;
     let problem = |what: String| {
-        format!(
-            "jobs of the run {}: {what}; by hand: `scancel` of those in its journal",
-            record.manifest.sweep
-        )
+        format!("jobs of the run {}: {what}; by hand: `scancel` of those in its journal", run.name)
     };
-    let left = match own::living(tool, &run_id).await {
+    let left = match own::living(tool, run_id).await {
         Ok(left) => left,
         Err(why) => {
             // Without an open launch there is none, as far as the journal knows; but a submission
             // that got no answer is not in it. Where there is no cluster, there is nobody to ask.
-            let mut all = record.all_launches();
-            if all.any(|(_, launch)| launch.runs_on()) || !is_not_there(&why) {
+            if run.may_be() || !is_not_there(&why) {
                 recovery.problems.push(problem(why));
             }
             return;
@@ -57,7 +76,7 @@ pub(super) async fn cancel(record: &SweepRecord, tool: &dyn Tool, recovery: &mut
     }
     let until = Instant::now() + ENDS_WITHIN;
     while !left.is_empty() {
-        match own::living(tool, &run_id).await {
+        match own::living(tool, run_id).await {
             Ok(now) if now.is_empty() => return,
             Ok(now) if Instant::now() > until => {
                 let ids: Vec<String> = now.into_iter().map(|it| it.0).collect();

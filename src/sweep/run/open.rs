@@ -157,7 +157,11 @@ impl Sweep {
         journal.keep_reserve()?;
         let notes = journal.notes().iter().cloned().chain(folder.missing(&launches, &record));
         let notes = notes.chain(beside).collect();
-        folder.remove_leftovers();
+        let runs_on =
+            |number: u32| record.all_launches().any(|(_, it)| it.launch == number && it.runs_on());
+        let living = launches.iter().filter(|(number, _)| runs_on(*number));
+        let living: Vec<_> = living.map(|(_, name)| folder.launches_path().join(name)).collect();
+        folder.remove_leftovers(&living);
         let paths = launches.iter().map(|(_, name)| folder.launches_path().join(name));
         let largest = paths.map(|path| disk::taken(&path)).max().unwrap_or(0);
         Ok(Self {

@@ -3,17 +3,45 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Files;
 
 /// How often a node says that it is alive.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 
+/// For how long the thread may be late: more is a process that was stopped, as a cluster does that
+/// suspends jobs, or a machine that runs nothing.
+const LATE: Duration = Duration::from_secs(10);
+
+/// For how long the process stood still since it was asked last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Still(Arc<AtomicU64>);
+
+impl Still {
+    fn add(&self, late: Duration) {
+        if late >= LATE {
+            let late = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+            self.0.fetch_max(late, Ordering::Relaxed);
+        }
+    }
+
+    /// Why what ends now was not measured throughout; `None` where it was.
+    pub(super) fn take(&self) -> Option<String> {
+        let late = self.0.swap(0, Ordering::Relaxed);
+        let seconds = late as f64 / 1e3;
+        (late > 0)
+            .then(|| format!("this process stood still for {seconds:.0} s: was its job suspended?"))
+    }
+}
+
 /// Says it until this is dropped.
 #[derive(Debug)]
 pub(super) struct Beat {
+    still: Still,
     _ends: Option<Sender<()>>,
 }
 
@@ -22,18 +50,28 @@ impl Beat {
     /// lines themselves are what counts.
     pub(super) fn begin(folder: &Path, every: Duration) -> Self {
         let (files, (ends, ended)) = (Files::of(folder), channel::<()>());
+        let still = Still::default();
+        let noted = still.clone();
         let beat = move || {
             loop {
                 // What cannot be written is tried again.
                 let _ = write(&files);
+                let slept = Instant::now();
                 match ended.recv_timeout(every) {
-                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Timeout) => {
+                        noted.add(slept.elapsed().saturating_sub(every));
+                    }
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
         };
         let thread = std::thread::Builder::new().name("heartbeat".to_owned()).spawn(beat);
-        Self { _ends: thread.is_ok().then_some(ends) }
+        Self { still, _ends: thread.is_ok().then_some(ends) }
+    }
+
+    /// What it sees of the process.
+    pub(super) fn still(&self) -> Still {
+        self.still.clone()
     }
 }
 
@@ -53,6 +91,18 @@ mod tests {
 
     fn read(folder: &Path) -> Option<jiff::Timestamp> {
         std::fs::read_to_string(Files::of(folder).heartbeat()).ok()?.parse().ok()
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_is_noted_once() {
+        let still = Still::default();
+        still.add(Duration::from_secs(2));
+        assert_eq!(still.take(), None, "a busy machine");
+        still.add(Duration::from_secs(180));
+        still.add(Duration::from_secs(12));
+        let said = still.take().expect("it stood still");
+        assert!(said.contains("180 s"), "{said}");
+        assert_eq!(still.take(), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::beat::{Beat, EVERY};
+use super::beat::{Beat, EVERY, Still};
 use super::{Began, End, FORMAT, Files, JobOrder, Line, Writer, spoken};
 use crate::configuration::Configuration;
 use crate::engine::Engine;
@@ -154,7 +154,7 @@ pub struct Taken {
     start: Start,
     writer: Arc<Writer>,
     clock: Steady,
-    _beat: Beat,
+    beat: Beat,
 }
 
 impl Taken {
@@ -177,7 +177,7 @@ impl Taken {
         writer.keep_reserve();
         let beat = Beat::begin(folder, EVERY);
         let writer = Arc::new(writer);
-        Ok(Self { order, start, writer, clock: Steady::begin(), _beat: beat })
+        Ok(Self { order, start, writer, clock: Steady::begin(), beat })
     }
 
     /// The order.
@@ -228,7 +228,7 @@ impl Taken {
         measure: &dyn Measure,
         cancel: &CancellationToken,
     ) -> Result<End, OrderError> {
-        let sink = Lines::new(&self.writer, &self.clock);
+        let sink = Lines::new(&self.writer, &self.clock, self.beat.still());
         let (emit, order) = (emit(&self.writer), &self.order.order);
         let launched = launch::run_in_folder(order, engine, measure, &sink, &emit, cancel);
         let ended = AssertUnwindSafe(launched).catch_unwind().await;
@@ -344,22 +344,26 @@ struct Lines {
     writer: Arc<Writer>,
     clock: Steady,
     last: Mutex<Reading>,
+    /// What the clocks do not say: they go on while a process is stopped.
+    still: Still,
     /// Why an entry could not be written.
     refused: Mutex<Option<String>>,
 }
 
 impl Lines {
-    fn new(writer: &Arc<Writer>, clock: &Steady) -> Self {
+    fn new(writer: &Arc<Writer>, clock: &Steady, still: Still) -> Self {
         let (writer, clock) = (Arc::clone(writer), clock.clone());
         let last = Mutex::new(Clock::system().read());
-        Self { writer, clock, last, refused: Mutex::default() }
+        Self { writer, clock, last, still, refused: Mutex::default() }
     }
 
-    /// Why the clocks say that the node did not run throughout what ends now.
+    /// Why the node did not run throughout what ends now.
     fn slept(&self) -> Option<String> {
         let now = Clock::system().read();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        now.disturbed_since(&std::mem::replace(&mut *last, now))
+        let slept = now.disturbed_since(&std::mem::replace(&mut *last, now));
+        let still = self.still.take();
+        slept.or(still)
     }
 
     fn refused(&self) -> Option<String> {

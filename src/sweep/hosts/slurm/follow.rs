@@ -41,6 +41,8 @@ const UNSEEN: Duration = Duration::from_secs(30);
 const EARLY: u64 = 35;
 /// For how long what a job wrote is waited for after a stop.
 const LATE_AT_STOP: Duration = Duration::from_secs(10);
+/// For how long a stop waits for a cluster that does not answer, where no node began the launch.
+const ASKED: Duration = Duration::from_secs(15);
 /// For how long a node may say nothing while its job runs.
 const SILENT: Duration = Duration::from_mins(10);
 /// Last lines of a job's own output that explain why it gave nothing.
@@ -89,6 +91,7 @@ struct Following<'a> {
     keeps_off: Repeated,
     /// When it was let on nodes that it was kept off, as the others lack what it asks for.
     widened: Option<Instant>,
+    widening: Repeated,
     /// What the cluster says of it, in words.
     said: String,
     /// The node, as the cluster has it.
@@ -135,6 +138,7 @@ impl Cluster {
             goes_anywhere: Repeated::default(),
             keeps_off: Repeated::default(),
             widened: None,
+            widening: Repeated::default(),
             said: String::new(),
             node: None,
             foreign: false,
@@ -300,10 +304,21 @@ impl<'a> Following<'a> {
         }
         if let Some(problem) = &seen.problem {
             self.says(format!("the cluster does not answer: {problem}"));
+            // A stop does not wait for it for long: what is left is cancelled when the session ends,
+            // by the next one, or by `recover`.
+            let waits = if self.host.is_some() { ENDS_WITHIN + LATE_AT_STOP } else { ASKED };
+            if self.asked.is_some_and(|at| at.elapsed() > waits)
+                && let Some(made) = self.ended_by_us()
+            {
+                self.cluster.dooms(&self.job);
+                return Ok(Step::Made(made));
+            }
             return Ok(Step::GoesOn);
         }
         match seen.jobs.get(&self.job) {
             None if seen.at.is_some_and(|at| at > self.since + UNSEEN) => {
+                // A cluster that lost it may know it again.
+                self.cluster.dooms(&self.job);
                 self.over = Some((Instant::now(), None));
             }
             None => {}
@@ -369,6 +384,10 @@ impl<'a> Following<'a> {
                 }
                 self.cluster.cancel(&self.job).await;
                 self.over = Some((Instant::now(), Some(Ended::NodeFailed)));
+            }
+            State::Boots => {
+                let node = job.node.clone().unwrap_or_else(|| "a node".to_owned());
+                self.says(format!("waits until {node} is up"));
             }
             State::Runs | State::Ending | State::Unknown if self.host.is_none() => {
                 let node = job.node.clone().unwrap_or_else(|| "a node".to_owned());

@@ -6,6 +6,8 @@
 pub enum State {
     /// It waits to be started, held or not.
     Waits,
+    /// It has a node that is not up yet.
+    Boots,
     /// It runs, or its node is prepared for it.
     Runs,
     /// It is being ended, or is stopped for a time: it holds its node.
@@ -43,9 +45,9 @@ impl State {
         match word {
             "PENDING" | "PD" | "REQUEUED" | "RQ" | "REQUEUE_HOLD" | "RH" | "REQUEUE_FED" | "RF"
             | "RESV_DEL_HOLD" | "RD" | "SPECIAL_EXIT" | "SE" => Self::Waits,
-            "RUNNING" | "R" | "CONFIGURING" | "CF" | "RESIZING" | "RS" | "SIGNALING" | "SI" => {
-                Self::Runs
-            }
+            "RUNNING" | "R" | "RESIZING" | "RS" | "SIGNALING" | "SI" => Self::Runs,
+            // Its node is booting, which may take longer than a launch may be silent.
+            "CONFIGURING" | "CF" => Self::Boots,
             "COMPLETING" | "CG" | "SUSPENDED" | "S" | "STOPPED" | "ST" | "STAGE_OUT" | "SO" => {
                 Self::Ending
             }
@@ -71,7 +73,7 @@ mod tests {
             ("PENDING", State::Waits),
             ("PD", State::Waits),
             ("REQUEUE_HOLD", State::Waits),
-            ("CONFIGURING", State::Runs),
+            ("CONFIGURING", State::Boots),
             ("COMPLETING", State::Ending),
             ("SUSPENDED", State::Ending),
             ("CANCELLED by 1000", State::Ended(Ended::Cancelled)),

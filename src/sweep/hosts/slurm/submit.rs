@@ -253,7 +253,9 @@ impl Cluster {
     /// The job of ours for a launch, by its comment: only where a submission gave no answer.
     async fn by_comment(&self, launch: u32) -> Result<Option<String>, String> {
         let all = own::all(&*self.tool, &self.run_id).await?;
-        Ok(all.into_iter().find(|it| it.1 == launch).map(|it| it.0))
+        // A refused submission may leave a record, too.
+        let mut living = all.into_iter().filter(|it| !matches!(it.2.state, State::Ended(_)));
+        Ok(living.find(|it| it.1 == launch).map(|it| it.0))
     }
 
     /// At a session's end no job is followed any more: what a submission without an answer left is
@@ -385,9 +387,14 @@ impl Cluster {
         up
     }
 
+    /// Notes a job that is not followed any more and may go on: it is cancelled at the session's end.
+    pub(super) fn dooms(&self, job: &str) {
+        self.jobs().doomed.insert(job.to_owned());
+    }
+
     /// Cancels a job that may be over; what the cluster answers is seen in its state.
     pub(super) async fn cancel(&self, job: &str) {
-        self.jobs().doomed.insert(job.to_owned());
+        self.dooms(job);
         if self.is_ours(job).await {
             self.cancel_new(job).await;
         }
@@ -395,7 +402,7 @@ impl Cluster {
 
     /// Cancels a job whose number was learned a moment ago.
     async fn cancel_new(&self, job: &str) {
-        self.jobs().doomed.insert(job.to_owned());
+        self.dooms(job);
         let _ = self.tool.run(&request::cancel(job)).await;
     }
 

@@ -70,12 +70,23 @@ impl<'a> Following<'a> {
     /// Whether a job that waits since no node has what it asks for was let on nodes that it was kept
     /// off only to spread configurations, and the cluster is still to look at it.
     pub(super) async fn is_widened(&mut self, reason: &str) -> bool {
-        let wider = self.cluster.nodes().wider(&self.placed);
+        // What an earlier session kept it off is not known here.
+        let of_earlier = self.making.taken_up.is_some() && self.widened.is_none();
+        let wider = {
+            let nodes = self.cluster.nodes();
+            let exclude = || nodes.refused().cloned().collect();
+            let all = || Placed { only: None, exclude: exclude() };
+            nodes.wider(&self.placed).or_else(|| of_earlier.then(all))
+        };
         if let Some(wider) = wider
-            && self.places(wider, true).await
+            && self.widening.is_due()
         {
-            self.cluster.says_wider(&self.emit, reason);
-            self.widened = Some(Instant::now());
+            // The cluster may not have heard it: it is asked again.
+            self.widened.get_or_insert_with(Instant::now);
+            if self.places(wider, true).await {
+                self.cluster.says_wider(&self.emit, reason);
+                self.widened = Some(Instant::now());
+            }
         }
         self.widened.is_some_and(|at| at.elapsed() < SETTLES)
     }
@@ -102,6 +113,8 @@ impl<'a> Following<'a> {
     /// Whether the cluster changed where the job may run, which is known then.
     async fn places(&mut self, placed: Placed, anywhere: bool) -> bool {
         let Self { cluster, job, .. } = self;
+        // The nodes that a grid lists stay its choice.
+        let anywhere = anywhere && !cluster.block.lists_nodes();
         let words = request::exclude(&cluster.block, job, &placed.exclude, anywhere);
         let is_done = self.does(&words).await;
         if is_done {
