@@ -27,12 +27,12 @@ impl StrategySpec {
     /// fails is launched less often.
     pub fn expected_launches(&self, task: &Task) -> Remaining {
         match self {
-            Self::Grid(spec) => {
-                let all = spec.launches.saturating_mul(self.first_block(task));
-                Remaining { low: all, high: all }
+            Self::Grid(_) => Remaining { low: self.most(task), high: self.most(task) },
+            Self::Adaptive(_) | Self::Model(_) => {
+                let high = self.most(task);
+                let low = self.fewest(task).saturating_add(self.second(task).low);
+                Remaining { low: low.min(high), high }
             }
-            Self::Adaptive(spec) => spec.expected(task, self.first_block(task)),
-            Self::Model(spec) => spec.racing.expected(task, screen(task)),
         }
     }
 
@@ -50,7 +50,7 @@ impl StrategySpec {
         // A block is over before what follows from it is launched.
         let of = |all: u32| {
             let first = first.min(all);
-            let second = second(task).low.min(all - first);
+            let second = self.second(task).low.min(all - first);
             shared(first) + shared(second) + (all - first - second)
         };
         Remaining { low: of(low), high: of(high) }
@@ -92,6 +92,17 @@ impl StrategySpec {
         Shown { of_best, further: launches.saturating_sub(arms) }
     }
 
+    /// The same at the least, by the fewest of so many launches by which the two best ones can be
+    /// compared: it is not known whether the axes of a `model` predict, and where they do not,
+    /// every configuration is launched first.
+    pub fn surely_shown_after(&self, launches: u32, task: &Task) -> Shown {
+        let whole = || self.first_block(task).saturating_add(self.second(task).high);
+        if matches!(self, Self::Model(_)) && launches < whole().saturating_add(2 * (CLAIMED - 2)) {
+            return Shown { of_best: launches.min(1), further: 0 };
+        }
+        self.shown_after(launches.min(self.launches_to_claim(task)), task)
+    }
+
     /// Launches after which a claim can be made at all: so many that the two best ones have
     /// what a claim needs, or all where there is no such number.
     pub fn launches_to_claim(&self, task: &Task) -> u32 {
@@ -110,7 +121,31 @@ impl StrategySpec {
 
     /// Launches before the duels: a second block has as many as it can have.
     fn blocks(&self, task: &Task) -> u32 {
-        self.fewest(task).saturating_add(second(task).high)
+        self.fewest(task).saturating_add(self.second(task).high)
+    }
+
+    /// Launches of the second block: of everything, or of those that may still be the best. What
+    /// gave no value before is not foreseen.
+    fn second(&self, task: &Task) -> Remaining {
+        let all = u32::try_from(task.configurations).unwrap_or(u32::MAX);
+        let low = least_second(task.configurations);
+        match self {
+            Self::Grid(_) => Remaining { low: 0, high: 0 },
+            Self::Adaptive(_) if all < 2 => Remaining { low, high: all },
+            Self::Adaptive(_) if task.configurations <= SMALL => Remaining { low: all, high: all },
+            Self::Adaptive(_) | Self::Model(_) => {
+                Remaining { low, high: all.min(SURVIVORS as u32) }
+            }
+        }
+    }
+
+    /// Launches at most.
+    fn most(&self, task: &Task) -> u32 {
+        match self {
+            Self::Grid(spec) => spec.launches.saturating_mul(self.first_block(task)),
+            Self::Adaptive(spec) => spec.most(task),
+            Self::Model(spec) => spec.racing.most(task),
+        }
     }
 
     /// The same without a greatest number of launches that is less than it must have.
@@ -150,23 +185,11 @@ impl AdaptiveStrategy {
         let by_default = || most_launches(task.configurations, task.baseline.is_some());
         self.max_launches.unwrap_or_else(by_default)
     }
-
-    /// With a first part of so many launches.
-    fn expected(&self, task: &Task, first: u32) -> Remaining {
-        let high = self.most(task);
-        // One configuration needs no second launch.
-        let second = if task.configurations < 2 { 0 } else { second(task).low };
-        Remaining { low: first.saturating_add(second).min(high), high }
-    }
 }
 
-/// Launches of the second block: of everything, or of those that may still be the best.
-fn second(task: &Task) -> Remaining {
-    if task.configurations <= SMALL {
-        let all = task.configurations as u32;
-        return Remaining { low: all, high: all };
-    }
-    Remaining { low: 1, high: SURVIVORS as u32 }
+/// Launches of a second block of the best ones at the least: one configuration needs none.
+pub(super) fn least_second(configurations: usize) -> u32 {
+    u32::from(configurations > 1)
 }
 
 /// Launches of the screen of a model at the least; where it predicts poorly it has everything.
@@ -338,6 +361,24 @@ mod tests {
         };
         assert_eq!([25, 26].map(|it| claims(&adaptive(None), it)), [false, true]);
         assert!(claims(&StrategySpec::Grid(GridStrategy::default()), 26));
+    }
+
+    #[test]
+    fn launches_that_a_whole_screen_may_take_show_nothing_for_sure() {
+        let levels = (0..48).map(|it| vec![it % 2, it / 2 % 2, it / 4 % 3, it / 12]).collect();
+        let task = Task { levels, ..Task::plain(48, Some(0)) };
+        let model = StrategySpec::Model(ModelStrategy::default());
+        let claims = |launches| {
+            let shown =
+                [model.surely_shown_after(launches, &task), model.shown_after(launches, &task)];
+            shown.map(|it| model.claims_by(it))
+        };
+        // Where the axes predict, the screen may end after 14.
+        assert_eq!(model.fewest(&task), 14);
+        assert_eq!(claims(23), [false, false]);
+        assert_eq!([24, 40, 57].map(claims), [[false, true]; 3]);
+        assert_eq!(claims(48 + 8 + 2), [true, true]);
+        assert!(adaptive(None).surely_shown_after(40, &Task::plain(12, Some(0))).of_best == 3);
     }
 
     #[test]

@@ -158,9 +158,8 @@ impl PlannedStrategy {
         let begun = self
             .begun_within_budget
             .map_or((most, most), |it| (count(it.least).min(most), count(it.most).min(most)));
-        let fewest = self.spec.launches_to_claim(&self.sizes).min(begun.0);
-        let after = |launches| self.spec.shown_after(launches, &self.sizes);
-        (after(fewest), after(begun.1))
+        let surely = self.spec.surely_shown_after(begun.0, &self.sizes);
+        (surely, self.spec.shown_after(begun.1, &self.sizes))
     }
 }
 

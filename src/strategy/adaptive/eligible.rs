@@ -40,6 +40,8 @@ pub(crate) struct Judged {
     pub(crate) eligible: Vec<Eligible>,
     /// The probability that it keeps all bounds: 0 of what fails, 1 where nothing is known.
     pub(crate) keeps: Vec<f64>,
+    /// Whether it is out because it fails, is skipped or gives no value.
+    pub(crate) fails: Vec<bool>,
 }
 
 impl Judged {
@@ -48,6 +50,7 @@ impl Judged {
         let mut judged = Self {
             eligible: vec![Eligible::Yes; task.configurations],
             keeps: vec![1.0; task.configurations],
+            fails: (0..task.configurations).map(|it| is_failing(observations, it)).collect(),
         };
         for index in 0..task.constraints.len() {
             let bounded = Bounded::new(task, index, observations);
@@ -56,12 +59,17 @@ impl Judged {
                 *keeps *= bounded.keeps(configuration).unwrap_or(1.0);
             }
         }
-        let failing = (0..task.configurations).filter(|it| is_failing(observations, *it));
-        for configuration in failing {
+        for configuration in (0..task.configurations).filter(|it| judged.fails[*it]) {
             judged.eligible[configuration] = Eligible::No;
             judged.keeps[configuration] = 0.0;
         }
         judged
+    }
+
+    /// The baseline, while it gives values: whatever is claimed is over it. Where it breaks a
+    /// bound it is out, and is launched all the same until a claim can be made.
+    pub(crate) fn reference(&self, task: &Task) -> Option<usize> {
+        task.baseline.filter(|it| !self.fails[*it])
     }
 }
 

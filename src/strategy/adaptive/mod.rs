@@ -88,7 +88,11 @@ impl Strategy for Adaptive {
         let begun = (situation.observations.len() + situation.in_flight.len()) as u32;
         let high = self.trials().saturating_sub(begun);
         let known: Vec<&Observation> = situation.observations.iter().collect();
-        let planned = self.blocks.planned(&Turn::of(&situation), &self.race.eligible(&known));
+        let (turn, eligible) = (Turn::of(&situation), self.race.eligible(&known));
+        let is_opening = !self.blocks.opening(&turn, &eligible).is_empty();
+        // Of a second block that is not known yet there is the best one at the least.
+        let second = u32::from(is_opening && !self.blocks.is_small());
+        let planned = self.blocks.planned(&turn, &eligible) + second;
         if planned > 0 || !situation.in_flight.is_empty() {
             return Remaining { low: planned.min(high), high };
         }

@@ -165,8 +165,9 @@ impl Race {
         let earlier = before(known, first);
         let Decision::Launch(a, Some(b)) = self.decide(&earlier) else { return None };
         let other = if launched == a { b } else { a };
-        let is_in = self.eligible(known)[other].is_in();
-        is_in.then(|| self.launch(first + 1, other, &earlier))
+        let judged = Judged::of(&self.task, known);
+        let goes_on = judged.eligible[other].is_in() || judged.reference(&self.task) == Some(other);
+        goes_on.then(|| self.launch(first + 1, other, &earlier))
     }
 
     fn launch(&self, trial: u32, configuration: usize, earlier: &[&Observation]) -> Action {
@@ -202,23 +203,23 @@ impl Race {
         };
         let leader = standing.leader;
         let is_sure = eligible[leader] == Eligible::Yes || standing.has_enough(leader);
-        let Some(challenger) = standing.challenger() else {
-            return if is_sure && !self.is_doubted(&standing) {
-                Decision::Finish(Finished::OnlyOne { configuration: leader })
-            } else {
-                Decision::Launch(leader, None)
-            };
-        };
+        let challenger = standing.challenger();
         if let Some(decision) = self.lacks(&standing, challenger) {
             return decision;
         }
         // What is claimed afterwards is of the leader, over the baseline.
-        let baseline = self.task.baseline.filter(|it| *it != leader && eligible[*it].is_in());
-        let baseline = baseline.filter(|it| !standing.has_enough(*it));
-        match (is_sure && standing.has_enough(leader), baseline) {
-            (false, None) => Decision::Launch(leader, Some(challenger)),
+        let reference = judged.reference(&self.task).filter(|it| *it != leader);
+        let baseline = reference.filter(|it| !standing.has_enough(*it));
+        // Without another one nothing is claimed of the leader.
+        let is_claimed = challenger.or(reference).is_some();
+        let is_known = is_sure && (standing.has_enough(leader) || !is_claimed);
+        match (is_known, baseline) {
+            (false, None) => Decision::Launch(leader, challenger),
             (false, baseline) => Decision::Launch(leader, baseline),
             (true, Some(baseline)) => Decision::Launch(baseline, None),
+            (true, None) if challenger.is_none() => {
+                Decision::Finish(Finished::OnlyOne { configuration: leader })
+            }
             (true, None) if standing.probability < self.spec.probability => {
                 Decision::Finish(Finished::Uncertain(standing.held()))
             }
@@ -236,14 +237,14 @@ impl Race {
 
     /// What is launched while the leader is not known well enough; `None` where it is, and where
     /// no further launch makes it so. What is out stays so: it lowers what is said in the end.
-    fn lacks(&self, standing: &Standing, challenger: usize) -> Option<Decision> {
+    fn lacks(&self, standing: &Standing, challenger: Option<usize>) -> Option<Decision> {
         let Doubt { breaks, rivals, .. } = standing.doubt;
         let leader = standing.leader;
         if self.is_doubted(standing) {
             let alone = breaks > rivals;
-            return Some(Decision::Launch(leader, (!alone).then_some(challenger)));
+            return Some(Decision::Launch(leader, challenger.filter(|_| !alone)));
         }
         let is_open = rivals > 1.0 - self.spec.probability;
-        is_open.then_some(Decision::Launch(leader, Some(challenger)))
+        is_open.then_some(Decision::Launch(leader, challenger))
     }
 }

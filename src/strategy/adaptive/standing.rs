@@ -78,7 +78,7 @@ pub(crate) struct Standing {
 impl Standing {
     /// That of these observations; `None` while none that is in the race has a value.
     pub(crate) fn of(task: &Task, observations: &[&Observation], judged: &Judged) -> Option<Self> {
-        let Judged { eligible, keeps } = judged;
+        let Judged { eligible, keeps, .. } = judged;
         let launches = Launches::of(task, observations);
         let counts = launches.counts(task.configurations);
         let (arms, far) = fitted(&launches, &counts, eligible, keeps);

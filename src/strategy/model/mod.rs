@@ -11,8 +11,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::adaptive::bar::bar;
 use super::adaptive::eligible::Eligible;
+use super::adaptive::observed::Launches;
 use super::adaptive::race::Race;
 use super::adaptive::{SURVIVORS, before, last};
+use super::expected::least_second;
 use super::{
     Action, Bar, Finished, ModelStrategy, Observation, Purpose, Remaining, Situation, Strategy,
     Task, order,
@@ -45,8 +47,11 @@ const BEHIND: f64 = 3.0;
 /// Launches of a screen at the least, by each configuration's levels: all of them where no axis
 /// joins any.
 pub(super) fn least_screen(levels: &[Vec<usize>]) -> usize {
-    let kernel = Kernel::new(levels);
-    if kernel.axes() == 0 { levels.len() } else { screen::first_look(&kernel, levels.len()) }
+    least(&Kernel::new(levels), levels.len())
+}
+
+fn least(kernel: &Kernel, configurations: usize) -> usize {
+    if kernel.axes() == 0 { configurations } else { screen::first_look(kernel, configurations) }
 }
 
 /// How many numbers of trials are left out between the second block, or what was launched after
@@ -66,9 +71,12 @@ pub struct Modelled {
     memo: Arc<Memo>,
 }
 
-/// Those of a second block, in its order.
+/// Those of a second block.
 struct Finalists {
+    /// All of them, in its order.
     members: Vec<usize>,
+    /// Those of them that may be the best; the others gave no value in the screen.
+    near: Vec<usize>,
     /// What they were chosen by; `None` where every configuration was launched.
     belief: Option<Process>,
 }
@@ -107,13 +115,12 @@ impl Modelled {
             }
             known
         } else {
-            let Finalists { members, belief } = self.finalists(&before(&known, begin));
-            let is_lost = is_lost(&members, &self.race.eligible(&known));
+            let finalists = self.finalists(&before(&known, begin));
+            let is_open = finalists.is_open(&self.race.eligible(&known));
             let runs = |it: &&Observation| {
-                is_lost
-                    || belief.is_none()
+                is_open
                     || it.purpose == Purpose::Final
-                    || members.contains(&it.configuration)
+                    || finalists.members.contains(&it.configuration)
             };
             known.into_iter().filter(runs).collect()
         };
@@ -144,50 +151,56 @@ impl Modelled {
         }
     }
 
-    /// Those that may be the best by the screen.
+    /// Those that may be the best by the screen, and those that gave no value in it: one launch
+    /// without says nothing of them.
     fn finalists(&self, screened: &[&Observation]) -> Finalists {
         let belief = match self.reading(screened) {
             Reading::Seen => self.belief(screened),
             Reading::Whole(_) | Reading::Open => None,
         };
-        let mut members = if let Some(belief) = &belief {
-            self.field(screened, &[]).survivors(belief)
+        let field = self.field(screened, &[]);
+        let near = if let Some(belief) = &belief {
+            field.survivors(belief)
         } else {
             let standing = self.race.standing(screened);
             standing.map(|it| it.near(SURVIVORS)).unwrap_or_default()
         };
+        let values = Launches::of(&self.race.task, screened).counts(self.race.task.configurations);
+        let lost = |it: &usize| values[*it] == 0 && !field.open.contains(it);
+        let mut members = near.clone();
+        members.extend(field.allowed.iter().copied().filter(lost));
         members.sort_unstable();
+        members.dedup();
+        let place = |of: usize| members.iter().position(|it| *it == of);
         let last = screened.iter().max_by_key(|it| it.trial).map(|it| it.configuration);
-        let last = last.and_then(|last| members.iter().position(|it| *it == last));
+        // Whatever is claimed is over the baseline: without a value it is needed most.
+        let opening = self.race.task.baseline.filter(lost).and_then(place);
         let mut random = ChaCha8Rng::seed_from_u64(self.race.spec.seed);
         random.set_stream(1);
-        let places = order::shuffled(members.len(), last, None, &mut random);
+        let places = order::shuffled(members.len(), last.and_then(place), opening, &mut random);
         let members = places.into_iter().map(|place| members[place]).collect();
-        Finalists { members, belief }
+        Finalists { members, near, belief }
     }
 
     /// The second block, from the trial `start` on, and the duels.
     fn race(&self, situation: &Situation<'_>, start: u32) -> Action {
         let known: Vec<&Observation> = situation.observations.iter().collect();
-        let screened = before(&known, start);
-        let Finalists { members, belief } = self.finalists(&screened);
+        let finalists = self.finalists(&before(&known, start));
         let eligible = self.race.eligible(&known);
-        let from = last(situation).map_or(0, |last| (last + 1).saturating_sub(start));
-        let mut places = (from..).zip(members.iter().skip(from as usize));
-        let is_lost = is_lost(&members, &eligible);
-        let all = is_lost || belief.is_none();
-        let observations = self.in_duels(situation.observations, &members, all);
+        let observations = self.in_duels(situation.observations, &finalists, &eligible);
         let own = Situation { observations: &observations, ..*situation };
         let duels = self.duels(start);
-        if let Some((place, &configuration)) = places.find(|(_, it)| eligible[**it].is_in()) {
-            if situation.in_flight.iter().any(|it| it.configuration == configuration) {
-                return Action::Wait;
-            }
-            let block = || self.launch(start + place, configuration, Purpose::Final);
+        if let Some(configuration) =
+            next_of(&finalists.members, situation, (start, duels), &eligible)
+        {
+            let trial = last(situation).map_or(start, |last| last + 1);
+            let block = || self.launch(trial, configuration, Purpose::Final);
             return self.race.instead(&own, duels, configuration).unwrap_or_else(block);
         }
         // What is believed by all launches costs a fit: it is asked for where it is needed.
-        if is_lost && let Some(action) = self.anew(situation, &known) {
+        if finalists.is_lost(&eligible)
+            && let Some(action) = self.anew(situation, &known)
+        {
             return action;
         }
         let action = self.race.next(&own, duels);
@@ -201,15 +214,18 @@ impl Modelled {
         start.saturating_add(u32::try_from(most).unwrap_or(u32::MAX)).saturating_add(LEFT_OUT + 1)
     }
 
-    /// What the duels are decided by: `all`, or what these and the baseline gave.
+    /// What the duels are decided by: all, or what the last ones and the baseline gave.
     fn in_duels(
         &self,
         observations: &[Observation],
-        members: &[usize],
-        all: bool,
+        finalists: &Finalists,
+        eligible: &[Eligible],
     ) -> Vec<Observation> {
+        let is_open = finalists.is_open(eligible);
         // What was launched once and is believed to be behind is no rival.
-        let runs = |c: usize| all || members.contains(&c) || self.race.task.baseline == Some(c);
+        let runs = |c: usize| {
+            is_open || finalists.members.contains(&c) || self.race.task.baseline == Some(c)
+        };
         // What was launched as one of the last is never hidden: its number is taken.
         let counts = |it: &&Observation| it.purpose == Purpose::Final || runs(it.configuration);
         observations.iter().filter(counts).cloned().collect()
@@ -295,9 +311,8 @@ impl Strategy for Modelled {
     fn opens_pair(&self, situation: Situation<'_>, trial: u32) -> bool {
         let Some(start) = begun(&situation) else { return false };
         let known: Vec<&Observation> = situation.observations.iter().collect();
-        let Finalists { members, belief } = self.finalists(&before(&known, start));
-        let all = belief.is_none() || is_lost(&members, &self.race.eligible(&known));
-        let own = self.in_duels(situation.observations, &members, all);
+        let finalists = self.finalists(&before(&known, start));
+        let own = self.in_duels(situation.observations, &finalists, &self.race.eligible(&known));
         let own = Situation { observations: &own, ..situation };
         self.race.opens_pair(&own, trial, self.duels(start))
     }
@@ -309,9 +324,11 @@ impl Strategy for Modelled {
     fn remaining(&self, situation: Situation<'_>) -> Remaining {
         let over = (situation.observations.len() + situation.in_flight.len()) as u32;
         let high = self.trials().saturating_sub(over);
-        let screen = screen::first_look(&self.kernel, self.race.task.configurations) as u32;
+        let configurations = self.race.task.configurations;
+        let screen = least(&self.kernel, configurations) as u32;
         if begun(&situation).is_none() && over < screen {
-            return Remaining { low: (screen - over).min(high), high };
+            let second = least_second(configurations);
+            return Remaining { low: (screen - over + second).min(high), high };
         }
         match self.next(situation) {
             Action::Finish { .. } => Remaining { low: 0, high: 0 },
@@ -327,9 +344,33 @@ impl Strategy for Modelled {
     }
 }
 
-/// Whether none of the last ones is left.
-fn is_lost(members: &[usize], eligible: &[Eligible]) -> bool {
-    members.iter().all(|it| !eligible[*it].is_in())
+impl Finalists {
+    /// Whether none of those that may be the best is left.
+    fn is_lost(&self, eligible: &[Eligible]) -> bool {
+        self.near.iter().all(|it| !eligible[*it].is_in())
+    }
+
+    /// Whether every configuration that was launched is in the race, and not only these.
+    fn is_open(&self, eligible: &[Eligible]) -> bool {
+        self.belief.is_none() || self.is_lost(eligible)
+    }
+}
+
+/// The next one of a second block, which has the trials from `start` up to the `duels`; `None`
+/// where it is over.
+fn next_of(
+    members: &[usize],
+    situation: &Situation<'_>,
+    (start, duels): (u32, u32),
+    eligible: &[Eligible],
+) -> Option<usize> {
+    if last(situation).is_some_and(|last| last >= duels) {
+        return None;
+    }
+    let over = situation.observations.iter().map(|it| (it.trial, it.configuration));
+    let flying = situation.in_flight.iter().map(|it| (it.trial, it.configuration));
+    let begun: Vec<usize> = over.chain(flying).filter(|it| it.0 >= start).map(|it| it.1).collect();
+    members.iter().copied().find(|it| eligible[*it].is_in() && !begun.contains(it))
 }
 
 /// The first trial after the screen; the greatest number while there is none.

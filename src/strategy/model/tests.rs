@@ -39,6 +39,10 @@ struct World {
     effects: Vec<f64>,
     /// Those that fail.
     failing: Vec<usize>,
+    /// Those that give no value in the screen.
+    spoiled: Vec<usize>,
+    /// Those that give no value.
+    silent: Vec<usize>,
     /// Of each configuration the value that is bounded.
     bounded: Vec<f64>,
     seed: u64,
@@ -48,7 +52,9 @@ struct World {
 impl World {
     fn new(effects: Vec<f64>, seed: u64) -> Self {
         let bounded = vec![1.0; effects.len()];
-        Self { effects, failing: Vec::new(), bounded, seed, places: 1 }
+        let none = Vec::new;
+        let (failing, spoiled, silent) = (none(), none(), none());
+        Self { effects, failing, spoiled, silent, bounded, seed, places: 1 }
     }
 
     /// Effects of 48 configurations: of axes that add up, the first one without an effect, or
@@ -73,6 +79,9 @@ impl World {
         random.set_stream(1 + u64::from(flying.trial));
         let launch = self.effects[flying.configuration] + 0.02 * normal(&mut random);
         let fails = self.failing.contains(&flying.configuration);
+        let is_silent = self.silent.contains(&flying.configuration);
+        let is_spoiled = self.spoiled.contains(&flying.configuration);
+        let gives = !fails && !is_silent && !(is_spoiled && flying.purpose == Purpose::Screen);
         let start = flying.started_at.unwrap_or_default();
         let at = |repeat: u32| start + SignedDuration::from_secs(150 + 45 * i64::from(repeat));
         let values = (1..=repeats).map(|repeat| ObservedRepeat {
@@ -89,9 +98,13 @@ impl World {
             host: flying.host.clone(),
             started_at: flying.started_at,
             duration: Duration::from_secs(150 + 45 * u64::from(repeats)),
-            repeat_seconds: (!fails).then_some(45.0),
-            outcome: if fails { TrialOutcome::Infeasible } else { TrialOutcome::Measured },
-            repeats: if fails { Vec::new() } else { values.collect() },
+            repeat_seconds: gives.then_some(45.0),
+            outcome: match (fails, gives) {
+                (true, _) => TrialOutcome::Infeasible,
+                (false, false) => TrialOutcome::Failed,
+                (false, true) => TrialOutcome::Measured,
+            },
+            repeats: if gives { values.collect() } else { Vec::new() },
         }
     }
 
@@ -286,6 +299,62 @@ fn where_the_best_ones_break_a_bound_the_others_are_launched_until_one_keeps_it(
     }
 }
 
+/// One launch without a value says nothing: the second block has another one of each of those.
+#[test]
+fn what_gave_no_value_in_the_screen_is_launched_again_in_the_second_block() {
+    for (structured, seed) in [(true, 2), (true, 5), (false, 3)] {
+        let mut world = World::of_48(structured, seed);
+        let own = strategy(task_of_48(), seed);
+        let opening = world.run(&own).screened();
+        // More than a second block has of those that may be the best; the baseline is one.
+        world.spoiled = opening.into_iter().take(11).collect();
+        let ran = world.run(&own);
+        let all = &ran.observations;
+        let begin = start(all);
+        let block: Vec<usize> = all
+            .iter()
+            .filter(|it| (begin..own.duels(begin)).contains(&it.trial))
+            .map(|it| it.configuration)
+            .collect();
+        assert_eq!(block.first(), Some(&7), "the baseline opens: {block:?}");
+        let again = |it: &usize| block.contains(it);
+        assert!(world.spoiled.iter().all(again), "{block:?}");
+        let others = block.iter().filter(|it| !world.spoiled.contains(it)).count();
+        assert!((1..=SURVIVORS).contains(&others), "{block:?}");
+        let of =
+            |arm| all.iter().filter(move |it| it.configuration == arm && !it.repeats.is_empty());
+        assert!(of(7).count() >= 3, "{} of the baseline", of(7).count());
+        let first = all.iter().map(|it| it.trial).find(|it| *it >= own.duels(begin));
+        assert_eq!(first_duel(all), first);
+    }
+}
+
+#[test]
+fn what_gives_no_value_twice_in_a_row_is_out() {
+    let mut world = World::of_48(true, 2);
+    world.silent = vec![7, 20, 33];
+    let own = strategy(task_of_48(), 2);
+    let ran = world.run(&own);
+    for arm in [7, 20, 33] {
+        let launches: Vec<&Observation> =
+            ran.observations.iter().filter(|it| it.configuration == arm).collect();
+        let screened = launches.iter().any(|it| it.purpose == Purpose::Screen);
+        let expected = if screened { 2 } else { 0 };
+        assert_eq!(launches.len(), expected, "{arm}");
+    }
+    assert!(own.leader(&ran.observations).is_some());
+}
+
+#[test]
+fn what_is_left_at_the_beginning_is_what_a_plan_expects() {
+    for of in [&LEVELS[..], &[3, 4], &[5]] {
+        let task = Task { levels: levels(of), ..Task::plain(of.iter().product(), Some(0)) };
+        let spec = StrategySpec::Model(ModelStrategy::default());
+        let planned = spec.expected_launches(&task);
+        assert_eq!(spec.build(&task).remaining(Situation::default()), planned, "{of:?}");
+    }
+}
+
 #[test]
 fn a_screen_has_at_least_what_is_launched_before_its_first_look() {
     let least = least_screen(&levels(&LEVELS));
@@ -351,15 +420,15 @@ fn sweeps() -> impl proptest::strategy::Strategy<Value = (World, Task, u64)> {
         Just(vec![2, 3, 3]),
         Just(vec![5])
     ];
-    let failing = proptest::collection::vec(0_usize..18, 0..3);
-    let broken = proptest::collection::vec(0_usize..18, 0..3);
-    (shapes, any::<u64>(), failing, broken, 1_usize..4, any::<bool>()).prop_map(
-        |(shape, seed, failing, broken, places, based)| {
+    let some = || proptest::collection::vec(0_usize..18, 0..3);
+    let lost = (some(), some(), proptest::collection::vec(0_usize..18, 0..12));
+    (shapes, any::<u64>(), lost, 1_usize..4, any::<bool>()).prop_map(
+        |(shape, seed, (failing, broken, spoiled), places, based)| {
             let levels = levels(&shape);
             let count = levels.len();
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let effects = (0..count).map(|_| 0.2 * normal(&mut random)).collect();
-            let mut world = World { failing, places, ..World::new(effects, seed) };
+            let mut world = World { failing, spoiled, places, ..World::new(effects, seed) };
             for it in broken.into_iter().filter(|it| *it < count) {
                 world.bounded[it] = 9.0;
             }

@@ -5,7 +5,7 @@
 //! that a journal shows that nothing else belongs to it.
 
 use super::super::super::{Observation, Situation, TrialOutcome, is_kept};
-use super::super::eligible::ENOUGH;
+use super::super::eligible::{ENOUGH, Judged};
 use super::super::standing::{Rival, Standing};
 use super::Race;
 
@@ -49,9 +49,9 @@ impl Lacking {
     /// `None` where launches are not few, and while nothing has a value.
     fn of(race: &Race, situation: &Situation<'_>, observations: &[&Observation]) -> Option<Self> {
         let left = situation.launches_left? as usize;
-        let standing = race.standing(observations)?;
-        let eligible = race.eligible(observations);
-        let baseline = race.task.baseline.filter(|it| eligible[*it].is_in());
+        let judged = Judged::of(&race.task, observations);
+        let standing = Standing::of(&race.task, observations, &judged)?;
+        let baseline = judged.reference(&race.task);
         let flying = situation.in_flight.iter().map(|it| it.configuration).collect();
         Some(Self { standing, baseline, flying, left })
     }

@@ -55,8 +55,8 @@ fn run(world: &World, limit: Limit, seed: u64) -> Vec<Observation> {
             break;
         }
         assert!(observations.iter().all(|it| it.trial < trial), "{trial} again");
-        let known: Vec<&Observation> = observations.iter().collect();
-        assert!(strategy.race.eligible(&known)[configuration].is_in(), "{configuration} is out");
+        let may = may_be_launched(&strategy, &observations, configuration, purpose);
+        assert!(may, "{configuration} is out");
         let observed = world.observe(trial, configuration, repeats);
         observations.push(Observation { purpose, ..observed });
     }
@@ -146,9 +146,22 @@ fn what_is_launched_alone_opens_no_pair_and_has_no_second_half() {
 }
 
 #[test]
-fn a_baseline_that_is_out_is_launched_no_more_for_a_claim() {
-    let mut world = World::of(&[90.0, 100.0, 101.0, 102.0]);
+fn a_baseline_that_breaks_a_bound_is_launched_for_a_claim_and_one_that_fails_is_not() {
+    let mut world = World::of(&[90.0, 100.0, 130.0, 131.0]);
     world.bounded = vec![2.0, 0.5, 0.5, 0.5];
+    for launches in 5..14 {
+        for limit in [Limit::Budget(launches), Limit::Most(launches), Limit::Time(launches)] {
+            let observations = run(&world, limit, 3);
+            let of = counts(&observations);
+            // From the first block on, a claim needs two more of each.
+            let is_enough = launches >= 4 + 4;
+            assert_eq!(of[&0] == 3 && of[&1] >= 3, is_enough, "{limit:?} {of:?}");
+            assert!(of[&0] <= 3, "{limit:?} {of:?}");
+            let leader = limited(&world, limit, 3).leader(&observations).expect("a leader");
+            assert_ne!(leader.configuration, 0);
+        }
+    }
+    world.broken = BTreeSet::from([0]);
     for launches in 5..14 {
         let observations = run(&world, Limit::Budget(launches), 3);
         assert_eq!(counts(&observations)[&0], 1, "{:?}", order(&observations));
