@@ -49,7 +49,6 @@ impl Strategy for Adaptive {
         let turn = Turn::of(&situation);
         let eligible = self.race.eligible(&known);
         let (mut pending, mut first) = (self.blocks.opening(&turn, &eligible), 0);
-        let mut duels = None;
         if pending.is_empty() {
             if !self.blocks.is_small() && self.blocks.is_opening(&situation) {
                 return Action::Wait;
@@ -59,19 +58,11 @@ impl Strategy for Adaptive {
             if pending.is_empty() {
                 return self.race.next(&self.race.limited(situation), second.end());
             }
-            duels = Some(second.end());
         }
         let Some((trial, configuration, purpose)) = turn.take(&pending, first) else {
             return Action::Wait;
         };
-        let instead =
-            |start| self.race.instead(&self.race.limited(situation), start, configuration);
-        duels.and_then(instead).unwrap_or(Action::Launch {
-            trial,
-            configuration,
-            purpose,
-            repeats: self.race.spec.repeats,
-        })
+        Action::Launch { trial, configuration, purpose, repeats: self.race.spec.repeats }
     }
 
     fn trials(&self) -> u32 {

@@ -123,22 +123,6 @@ impl Race {
         }
     }
 
-    /// What is launched alone instead of this launch of the second block, where the budget ends in
-    /// it; the duels' first trial is `start`. The block is over then.
-    pub(crate) fn instead(
-        &self,
-        situation: &Situation<'_>,
-        start: u32,
-        configuration: usize,
-    ) -> Option<Action> {
-        let known: Vec<&Observation> = situation.observations.iter().collect();
-        let alone = kept::in_block(self, situation, &known, configuration)?;
-        // What runs may make another one lead.
-        let is_idle = situation.in_flight.is_empty();
-        let launch = || self.launch(kept::number(start), alone, &known);
-        Some(if is_idle { launch() } else { Action::Wait })
-    }
-
     /// Whether a trial of the duels, of which `start` is the first, is the first of a pair.
     pub(crate) fn opens_pair(&self, situation: &Situation<'_>, trial: u32, start: u32) -> bool {
         let known: Vec<&Observation> = situation.observations.iter().collect();

@@ -194,8 +194,7 @@ impl Modelled {
             next_of(&finalists.members, situation, (start, duels), &eligible)
         {
             let trial = last(situation).map_or(start, |last| last + 1);
-            let block = || self.launch(trial, configuration, Purpose::Final);
-            return self.race.instead(&own, duels, configuration).unwrap_or_else(block);
+            return self.launch(trial, configuration, Purpose::Final);
         }
         // What is believed by all launches costs a fit: it is asked for where it is needed.
         if finalists.is_lost(&eligible)

@@ -574,33 +574,3 @@ fn the_first_duel_is_known_by_the_numbers_alone_whoever_is_in_it() {
     // Who was not in the second block opens a first duel now and then.
     assert!(strangers > 0);
 }
-
-/// As many launches as others have in their second block, and too few for all of it.
-#[test]
-fn a_budget_that_ends_in_the_second_block_leaves_a_claim() {
-    let (mut claimed, mut beside) = (0, 0);
-    for seed in 0..3 {
-        let world = World::of_48(true, seed);
-        let free = world.run(&strategy(task_of_48(), seed));
-        let screened = free.screened().len() as u32;
-        let limited = |more: u32| {
-            let max_launches = Some(screened + more);
-            let racing = AdaptiveStrategy { seed, max_launches, ..AdaptiveStrategy::default() };
-            Modelled::new(ModelStrategy { racing, predicted: false }, task_of_48())
-        };
-        for more in [4, 6] {
-            let strategy = limited(more);
-            let ran = world.run(&strategy);
-            assert_eq!(ran.screened().len() as u32, screened);
-            assert_eq!(ran.observations.len() as u32, screened + more);
-            let of = |arm| ran.observations.iter().filter(|it| it.configuration == arm).count();
-            let has_claim = (0..48).any(|it| it != 7 && of(it) >= 3);
-            claimed += u32::from(of(7) >= 3 && has_claim);
-            let pairs = ran.observations.windows(2);
-            beside += pairs.filter(|it| it[0].configuration == it[1].configuration).count();
-        }
-    }
-    assert!(claimed >= 5, "{claimed} of 6");
-    // Where one lacks two launches and the other none.
-    assert!(beside <= 1, "{beside}");
-}

@@ -1,8 +1,8 @@
 //! The last launches of a sweep whose launches are limited: a claim is of the leader, over the
 //! baseline, and needs some launches of each. Where no more are left than they lack, they are
-//! launched, one at a time, instead of another duel, or of what is left of the second block. What
-//! is launched so has a number of the duels, and leaves out a pair of numbers before its own: by
-//! that a journal shows that nothing else belongs to it.
+//! launched, one at a time, instead of another duel; not in the blocks: what has been launched once
+//! is no leader to claim anything of. What is launched so leaves out a pair of numbers before its
+//! own: by that a journal shows that nothing else belongs to it.
 
 use super::super::super::{Observation, Situation, TrialOutcome, is_kept};
 use super::super::eligible::{ENOUGH, Judged};
@@ -121,17 +121,6 @@ pub(super) fn next(
     let lacking = Lacking::of(race, situation, observations)?;
     let claimed = lacking.claimed().unwrap_or(lacking.standing.leader);
     lacking.next(claimed, decided, ran(observations))
-}
-
-/// The same instead of a launch of the second block, where launches are left for a claim.
-pub(super) fn in_block(
-    race: &Race,
-    situation: &Situation<'_>,
-    observations: &[&Observation],
-    decided: usize,
-) -> Option<usize> {
-    let lacking = Lacking::of(race, situation, observations)?;
-    lacking.next(lacking.claimed()?, (decided, None), ran(observations))
 }
 
 /// What ran last.
