@@ -6,17 +6,8 @@ use std::io::Write as _;
 use super::{ProgressView, clean, lines, secrets, wrapped};
 
 impl ProgressView {
-    /// A line of our own: it is broken between words where it is too long.
+    /// A line: it is broken between words where it is too long, a message of others, too.
     pub(super) fn say(&mut self, text: &str) {
-        self.write(text, Some(lines::WIDTH));
-    }
-
-    /// A line with a message of others: only a terminal breaks it, and between words.
-    pub(super) fn line(&mut self, text: &str) {
-        self.write(text, None);
-    }
-
-    fn write(&mut self, text: &str, width: Option<usize>) {
         let text = clean::lines(text);
         let text = secrets().mask(&text);
         if let Some(columns) = (self.columns)() {
@@ -35,10 +26,7 @@ impl ProgressView {
         };
         let indent = " ".repeat(time.len() + 2);
         let text = format!("{time}{text}");
-        let text = match width {
-            Some(width) => wrapped(&text, width, &indent),
-            None => text,
-        };
+        let text = wrapped(&text, lines::WIDTH, &indent);
         // A reader that went away does not end the sweep.
         let _ = writeln!(self.out, "{text}");
     }
