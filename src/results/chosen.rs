@@ -41,19 +41,24 @@ pub struct Chosen {
 
 impl Chosen {
     /// Whether the sweep ended before the probability was reached that was asked for; where none
-    /// is known, whether it ended before anything had launches enough.
+    /// is known, whether it was not allowed more launches, or ended before anything had enough.
     pub fn is_short(&self) -> bool {
         let is_reached = match self.probability {
             Some(reached) => reached >= self.asked,
-            None => self.in_claims > 0,
+            None => self.in_claims > 0 && !self.is_stopped(),
         };
         self.ended.is_some() && !is_reached
+    }
+
+    /// Whether it was not allowed more launches.
+    fn is_stopped(&self) -> bool {
+        self.spent || self.ended.as_ref().is_some_and(|it| !it.complete)
     }
 
     /// Whether it is short since it was not allowed more launches: with more, it would have gone
     /// on.
     pub fn is_cut(&self) -> bool {
-        self.is_short() && (self.spent || self.ended.as_ref().is_some_and(|it| !it.complete))
+        self.is_short() && self.is_stopped()
     }
 }
 
