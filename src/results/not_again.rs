@@ -191,8 +191,10 @@ fn dropped(evidence: &Evidence<'_>) -> Vec<Option<Dropped>> {
             let is_of_others = final_phase == 0 && phases.last() > 0 && selects;
             return if is_of_others {
                 Some(at(first, phases.last_of(0)?))
-            } else if final_phase == 1 && is_whole {
-                Some(at(After::SecondBlock, phases.last_of(1)?))
+            } else if final_phase > 0 {
+                // In the middle of a block they were still in the race.
+                let block = phases.last_of(final_phase).filter(|_| is_whole)?;
+                Some(at(After::SecondBlock, block))
             } else {
                 after_own(arm)
             };
@@ -291,7 +293,8 @@ fn behind(
     let objective = until.objective.as_ref()?;
     let sought = &evidence.sweep.manifest.objective;
     let is_last = until.further.is_empty();
-    let further = if is_last { &[last_leader] } else { until.further.as_slice() };
+    let own = [last_leader];
+    let further: &[usize] = if is_last { &own } else { &until.further };
     let known = further.iter().filter(|it| **it != index && order.contains(it));
     let known = known.filter_map(|it| Some((*it, objective.estimate(*it)?.mean)));
     // Any could have led, and each of the others been behind it.
