@@ -191,7 +191,7 @@ impl Progress {
             bars.overall.finish_and_clear();
         }
         if let Some(first) = first {
-            view.say(first);
+            view.last(first);
             return;
         }
         let left =

@@ -8,6 +8,15 @@ use super::{ProgressView, clean, lines, secrets, wrapped};
 impl ProgressView {
     /// A line: it is broken between words where it is too long, a message of others, too.
     pub(super) fn say(&mut self, text: &str) {
+        self.write(text, Some(lines::WIDTH));
+    }
+
+    /// The line that says what a run ended with: a log has it as one, for who looks for it.
+    pub(super) fn last(&mut self, text: &str) {
+        self.write(text, None);
+    }
+
+    fn write(&mut self, text: &str, width: Option<usize>) {
         let text = clean::lines(text);
         let text = secrets().mask(&text);
         if let Some(columns) = (self.columns)() {
@@ -26,7 +35,10 @@ impl ProgressView {
         };
         let indent = " ".repeat(time.len() + 2);
         let text = format!("{time}{text}");
-        let text = wrapped(&text, lines::WIDTH, &indent);
+        let text = match width {
+            Some(width) => wrapped(&text, width, &indent),
+            None => text,
+        };
         // A reader that went away does not end the sweep.
         let _ = writeln!(self.out, "{text}");
     }
