@@ -130,3 +130,28 @@ impl fmt::Display for Chosen {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without ratios no probability is known: an end by the number of launches is one all the
+    /// same, and an end of its own will is none.
+    #[test]
+    fn an_end_by_the_launches_that_are_allowed_is_known_without_a_probability() {
+        let ended = |complete, spent| Chosen {
+            strategy: "adaptive",
+            claimed_from: CLAIMED_FROM,
+            in_claims: 4,
+            unclaimed: 0,
+            probability: None,
+            asked: 0.9,
+            ended: Some(SweepEnd { complete, reason: String::new() }),
+            spent,
+        };
+        assert!(ended(true, true).is_cut() && ended(false, false).is_cut());
+        assert!(!ended(true, false).is_short());
+        let sure = Chosen { probability: Some(0.95), ..ended(true, true) };
+        assert!(!sure.is_short() && !sure.is_cut());
+    }
+}
