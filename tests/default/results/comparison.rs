@@ -80,7 +80,7 @@ fn bounds_and_datasets_that_a_sweep_does_not_have_are_none() {
         max: Some(500.0),
     });
     let text = render(&compared(&[bounded, other]), 120);
-    assert!(text.contains("- bounds: A kv_cache.ttft_resent_ms: at most 500; B none"), "{text}");
+    assert!(text.contains("- bounds: A kv_cache.ttft_resent_ms: at most 500 ms; B none"), "{text}");
     assert!(!text.contains("(not recorded)"), "{text}");
 }
 
@@ -350,7 +350,7 @@ fn what_differs_is_found() {
         ("engine version", [Some("0.33.0"), Some("0.34.0")]),
         ("image", [None, Some("sha256:feed")]),
         ("seed", [Some("1"), Some("2")]),
-        ("datasets", [None, Some("chats.json 01234567")]),
+        ("datasets", [Some("none"), Some("chats.json 01234567")]),
         ("kv-cache.warmup", [Some("1"), Some("2")]),
         ("workload conversation", [None, Some("measured")]),
         ("effective.dtype", [Some("\"bfloat16\""), Some("\"float16\"")]),
