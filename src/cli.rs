@@ -209,9 +209,9 @@ pub(crate) struct ConfirmArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) baseline: Option<String>,
     /// Difference to be seen: launches end when the gain's 95 % interval is half of it to
-    /// either side
-    #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = percent)]
-    pub(crate) claim: f64,
+    /// either side (default: that of `confirm` in the grid, or 10%)
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) claim: Option<f64>,
     /// Launch nothing more after this time (default: until the claim is reached, or after 40 pairs)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) budget: Option<u64>,

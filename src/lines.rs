@@ -1,6 +1,5 @@
-//! Lines for a person: broken between words, at a terminal's width, or in a log at 80 columns. A log
-//! keeps messages of others on one line, so that they can be searched. What is printed, and where,
-//! is decided elsewhere.
+//! Lines for a person: broken between words, at a terminal's width, or in a log at 80 columns. What
+//! is printed, and where, is decided elsewhere.
 
 use std::io::IsTerminal as _;
 

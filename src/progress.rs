@@ -149,7 +149,7 @@ impl Progress {
 
     /// Something that a person should read, in one line.
     pub(crate) fn warn(&self, text: &str) {
-        self.view().line(&format!("warning: {text}"));
+        self.view().say(&format!("warning: {text}"));
     }
 
     /// It is a confirmation.
@@ -191,7 +191,7 @@ impl Progress {
             bars.overall.finish_and_clear();
         }
         if let Some(first) = first {
-            view.line(first);
+            view.last(first);
             return;
         }
         let left =
@@ -311,16 +311,16 @@ impl ProgressView {
     fn on_notice(&mut self, notice: Notice) {
         match notice.kind {
             NoticeKind::Phase(phase) => self.phase(notice.launch, phase),
-            NoticeKind::Warning(text) => self.line(&format!("warning: {text}")),
+            NoticeKind::Warning(text) => self.say(&format!("warning: {text}")),
             NoticeKind::RepeatFinished(measurement) => self.repeat(notice.launch, &measurement),
             NoticeKind::Waits { window, until } => {
                 let here = (self.clock)().time_zone().clone();
                 let until = until.to_zoned_datetime(here).strftime("%a %H:%M").to_string();
-                self.line(&format!(
+                self.say(&format!(
                     "outside the window {window}: the next launch begins at {until}"
                 ));
             }
-            NoticeKind::Interrupted => self.line("stopping: what was measured is kept"),
+            NoticeKind::Interrupted => self.say("stopping: what was measured is kept"),
             // Said where it matters: by the guard's warnings, and at the process's end.
             NoticeKind::ProductionDown { .. } | NoticeKind::ProductionUp { .. } => {}
         }
@@ -422,10 +422,10 @@ impl ProgressView {
         let prefix = self.prefix(Some(launch));
         if let Some(reason) = &report.reason {
             let (gate, verdict) = (report.gate, report.verdict);
-            self.line(&format!("{prefix}the gate `{gate}` is {verdict}: {reason}"));
+            self.say(&format!("{prefix}the gate `{gate}` is {verdict}: {reason}"));
         }
         for finding in report.findings.iter().filter(|it| it.effect == Effect::AsBaseline) {
-            self.line(&format!("{prefix}`{}`: {finding}", report.gate));
+            self.say(&format!("{prefix}`{}`: {finding}", report.gate));
         }
     }
 
@@ -454,10 +454,7 @@ impl ProgressView {
         let since = self.running.get(&launch).map(|launch| launch.since);
         let seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         let text = format!("{}{how} ({seconds:.1} s)", self.prefix(launch));
-        match outcome {
-            LaunchOutcome::Failed(_) | LaunchOutcome::Skipped { .. } => self.line(&text),
-            _ => self.say(&text),
-        }
+        self.say(&text);
         self.running.remove(&launch);
         if let (Some(bars), Some(sweep)) = (&self.bars, &self.sweep) {
             bars.overall.set_position(sweep.trials.count());

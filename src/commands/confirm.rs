@@ -40,11 +40,12 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
         !args.again && [it.asked.candidate.as_str(), it.asked.baseline.as_str()] == names
     });
     let repeats = known.map(|it| it.asked.repeats);
-    let outlook = confirmable::outlook(&record, names, args.claim, repeats);
+    let claim = args.claim.unwrap_or_else(|| record.manifest.usual_claim());
+    let outlook = confirmable::outlook(&record, names, claim, repeats);
     let asked = Asked {
         candidate: pair.candidate.clone(),
         baseline: pair.baseline.clone(),
-        claim: args.claim,
+        claim,
         repeats: outlook.repeats,
         budget_seconds: args.budget,
         again: args.again,
@@ -53,7 +54,7 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
     let session = confirm::session(&counted, &asked);
     let (confirmation, is_new) = match session {
         Session::Over { number, ended } => {
-            let options = follow::options(&record, &pair.candidate, &pair.baseline, args.claim);
+            let options = follow::options(&record, &pair.candidate, &pair.baseline, claim);
             let again = format!("vllm-grid confirm {}{options} --again", quoted(&args.run));
             return over(&ranking, number, ended, &again);
         }

@@ -10,7 +10,7 @@ use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::results::confirmable::{self, Outlook, Pair, Refusal, RepeatsFrom};
 use vllm_grid::results::ranking::{self, Ranking};
-use vllm_grid::strategy::confirm::{CLAIM, MAX_PAIRS};
+use vllm_grid::strategy::confirm::MAX_PAIRS;
 use vllm_grid::sweep::confirm::{self, Asked, Session};
 use vllm_grid::sweep::part::{Decide, Left, Next};
 
@@ -214,7 +214,7 @@ pub(super) fn options(record: &SweepRecord, candidate: &str, baseline: &str, cla
     let is_default = record.manifest.baseline.as_deref() == Some(baseline);
     let word = shell_words::quote;
     let other = if is_default { String::new() } else { format!(" --baseline {}", word(baseline)) };
-    let claim = if (claim - CLAIM).abs() < 1e-9 {
+    let claim = if (claim - record.manifest.usual_claim()).abs() < 1e-9 {
         String::new()
     } else {
         format!(" --claim {}%", (claim * 10_000.0).round() / 100.0)

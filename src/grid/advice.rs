@@ -12,7 +12,6 @@ use super::{Grid, hosts, inert_flags, plan, some, unmeasured};
 
 use crate::clean::counted;
 use crate::configuration::Configuration;
-use crate::metric::Scale;
 use crate::strategy::confirm::FIRST_LOOK;
 use crate::workload::MIN_OF_AN_HOUR;
 
@@ -149,17 +148,7 @@ fn budget(grid: &Grid, findings: &mut Findings) {
 fn confirmation(grid: &Grid, findings: &mut Findings) {
     let Some(confirm) = grid.confirm else { return };
     let place = grid.places.confirm.as_ref();
-    let counted = grid.objective.metric.known().map(|it| it.scale);
-    let none = if grid.baseline.is_none() {
-        Some("`confirm` compares with a baseline, and the grid names none: name a `baseline`")
-    } else if grid.configurations.len() == 1 {
-        Some("`confirm` compares with the baseline, and there is no other configuration")
-    } else if matches!(counted, Some(Scale::Events | Scale::Share(_))) {
-        Some("`confirm` needs a ratio, and the objective is a share or a count: it has none")
-    } else {
-        None
-    };
-    if let Some(none) = none {
+    if let Some(none) = grid.nothing_to_confirm() {
         let kept = if grid.limits().is_empty() { "" } else { "; its share of the budget is kept" };
         findings.warning_of_budget(place, format!("{none}; nothing will be confirmed{kept}"));
         return;

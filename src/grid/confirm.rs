@@ -4,10 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Grid;
 use super::budget::Budget;
 use super::error::Findings;
 use super::fields::Fields;
 use super::node::{Content, Node, Span};
+use crate::metric::{MetricRef, Scale};
 use crate::strategy::confirm::CLAIM;
 
 /// Options of `confirm`.
@@ -26,6 +28,37 @@ pub struct Confirm {
     pub claim: f64,
     /// Fraction of each part of the budget that is kept for it.
     pub share: f64,
+}
+
+/// Why a sweep has nothing to confirm, as far as its grid says so; `None` where it may have.
+pub fn nothing_to_confirm(
+    baseline: Option<&str>,
+    configurations: usize,
+    objective: &MetricRef,
+) -> Option<&'static str> {
+    if baseline.is_none() {
+        Some("`confirm` compares with a baseline, and the grid names none: name a `baseline`")
+    } else if configurations == 1 {
+        Some("`confirm` compares with the baseline, and there is no other configuration")
+    } else if !has_ratio(objective) {
+        Some("`confirm` needs a ratio, and the objective is a share or a count: it has none")
+    } else {
+        None
+    }
+}
+
+impl Grid {
+    /// The same of this grid.
+    pub(super) fn nothing_to_confirm(&self) -> Option<&'static str> {
+        let (baseline, count) = (self.baseline.as_deref(), self.configurations.len());
+        nothing_to_confirm(baseline, count, &self.objective.metric)
+    }
+}
+
+/// Whether configurations may be compared by the ratio of a metric.
+pub(super) fn has_ratio(metric: &MetricRef) -> bool {
+    let scale = metric.known().map(|it| it.scale);
+    !matches!(scale, Some(Scale::Events | Scale::Share(_)))
 }
 
 impl Default for Confirm {

@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use budget::{Budget, Part as BudgetPart};
-pub use confirm::{Confirm, Limits};
+pub use confirm::{Confirm, Limits, nothing_to_confirm};
 pub use duration::read as duration_seconds;
 pub use error::{GridError, GridErrors};
 pub use estimate::mean_gpus;

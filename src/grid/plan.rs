@@ -22,7 +22,7 @@ mod confirmation;
 mod strategies;
 
 pub use cluster::{AtOnce, PlannedCluster, SeenPartition};
-pub use confirmation::PlannedConfirmation;
+pub use confirmation::{PlannedConfirmation, ToShow};
 pub use strategies::{CanShow, Differences, PlannedStrategy, Range, by_default};
 
 /// Version of the plan's JSON form.

@@ -137,6 +137,16 @@ fn repeats(fields: &Fields<'_>, default: (u32, bool), findings: &mut Findings) -
     if fields.get("repeats").is_some_and(|(_, node)| is_auto(node)) {
         return (default.0, true);
     }
+    if let Some((_, node)) = fields.get("repeats")
+        && matches!(node.content, Content::Text(_))
+    {
+        let message = format!(
+            "`repeats` must be a whole number, 1 to {MOST}, or `auto`, not {}",
+            node.describe()
+        );
+        findings.error(&node.span, message);
+        return default;
+    }
     count(fields, "repeats", MOST, findings).map_or(default, |fixed| (fixed, false))
 }
 

@@ -7,12 +7,25 @@ use super::confirmation::ConfirmationRecord;
 use super::launch::LaunchOutcome;
 use super::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::configuration::Configuration;
-use crate::grid::Limits;
+use crate::grid::{Limits, nothing_to_confirm};
+use crate::strategy::confirm::CLAIM;
 
 impl Manifest {
     /// The whole budget.
     pub fn limits(&self) -> Limits {
         Limits { seconds: self.budget_seconds, besides: self.budget }
+    }
+
+    /// Whether the sweep may go on with a confirmation.
+    pub fn may_confirm(&self) -> bool {
+        let (baseline, metric) = (self.baseline.as_deref(), &self.objective.metric);
+        let none = || nothing_to_confirm(baseline, self.configurations.len(), metric);
+        self.confirm.is_some() && none().is_none()
+    }
+
+    /// The claim of a confirmation for which no other one is asked.
+    pub fn usual_claim(&self) -> f64 {
+        self.confirm.map_or(CLAIM, |it| it.claim)
     }
 
     /// What of the budget the strategy may spend.

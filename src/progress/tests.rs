@@ -244,15 +244,14 @@ fn an_end_is_said_by_what_it_is_known_from() {
     assert_eq!(wording::short_eta(&eta(Source::Assumed, (1.0, 2.0)), &evening()), "");
 }
 
-/// At a terminal of 60 columns, also when the bars are cleared; elsewhere a message of others
-/// stays on one line.
+/// At a terminal of 60 columns, also when the bars are cleared; in a log at 80.
 #[test]
-fn a_terminal_breaks_warnings_at_its_width_and_a_log_does_not() {
+fn warnings_are_broken_at_a_terminals_width_and_in_a_log_as_all_other_lines() {
     let said = |columns: fn() -> Option<usize>| {
         let written = Written::default();
         let mut view = view(BTreeMap::new(), 24);
         (view.clock, view.columns, view.out) = (evening, columns, Box::new(written.clone()));
-        view.line(&format!("warning: {}", "a long message of others ".repeat(8).trim()));
+        view.say(&format!("warning: {}", "a long message of others ".repeat(8).trim()));
         Progress(Arc::new(Mutex::new(view))).warn("short");
         String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
     };
@@ -261,8 +260,10 @@ fn a_terminal_breaks_warnings_at_its_width_and_a_log_does_not() {
     assert!(broken.lines().all(|line| line.len() <= 60), "{broken}");
     assert!(broken.ends_with("\nwarning: short\n"), "{broken}");
     let log = said(|| None);
-    assert_eq!(log.lines().count(), 2, "{log}");
-    assert!(log.lines().all(|line| line.starts_with("18:33:02 warning: ")), "{log}");
+    assert_eq!(log.lines().count(), 5, "{log}");
+    assert!(log.lines().all(|line| line.len() <= 80), "{log}");
+    let dated = log.lines().filter(|line| line.starts_with("18:33:02 warning: "));
+    assert_eq!(dated.count(), 2, "{log}");
 }
 
 impl std::fmt::Debug for Written {

@@ -6,13 +6,13 @@ use std::io::Write as _;
 use super::{ProgressView, clean, lines, secrets, wrapped};
 
 impl ProgressView {
-    /// A line of our own: it is broken between words where it is too long.
+    /// A line: it is broken between words where it is too long, a message of others, too.
     pub(super) fn say(&mut self, text: &str) {
         self.write(text, Some(lines::WIDTH));
     }
 
-    /// A line with a message of others: only a terminal breaks it, and between words.
-    pub(super) fn line(&mut self, text: &str) {
+    /// The line that says what a run ended with: a log has it as one, for who looks for it.
+    pub(super) fn last(&mut self, text: &str) {
         self.write(text, None);
     }
 

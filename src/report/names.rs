@@ -1,6 +1,6 @@
 //! Names of configurations in a narrow column: without what all of them share, then
-//! without whole segments. Never inside a segment, where `util0.85` would become another
-//! value.
+//! without whole segments, then without the words that name an axis. Never inside a value,
+//! where `util0.85` would become another one; and what is shown of two is never the same.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -64,6 +64,61 @@ impl Names {
         Self { shown, shared: Some(format!("{start}*{end}")), cut: false }
     }
 
+    /// Without the segments that all share and the words that name an axis, where all have as many
+    /// segments: `8192-64` of `batch8192-fp8-seqs64`, and the same of a baseline that is built so.
+    /// `None` where nothing can go, or two names would be the same then.
+    pub(super) fn without_words(names: &[String], baseline: Option<usize>) -> Option<Self> {
+        let all: Vec<Vec<&str>> = names.iter().map(|name| segments(name)).collect();
+        let others = || all.iter().enumerate().filter(|(at, _)| Some(*at) != baseline);
+        let (_, first) = others().next()?;
+        if others().count() < 2 || others().any(|(_, name)| name.len() != first.len()) {
+            return None;
+        }
+        let left_out = |place: usize| {
+            let (own, word) = (first[place], word_of(first[place]));
+            let is_followed = |it: &str| {
+                let rest = it.strip_prefix(word);
+                rest.is_some_and(|rest| rest.starts_with(|it: char| it.is_ascii_digit()))
+            };
+            if others().all(|(_, name)| name[place] == own) {
+                own
+            } else if others().all(|(_, name)| is_followed(name[place])) {
+                word
+            } else {
+                ""
+            }
+        };
+        let words: Vec<&str> = (0..first.len()).map(left_out).collect();
+        let strip = |(name, whole): (&Vec<&str>, &String)| {
+            let parts = name.iter().zip(&words).map(|(it, word)| it.strip_prefix(word));
+            let parts: Option<String> = parts.collect();
+            let parts = parts.map(|it| it.trim_end_matches(['-', '_']).to_owned());
+            let parts = parts.filter(|it| name.len() == words.len() && !it.is_empty());
+            parts.unwrap_or_else(|| whole.clone())
+        };
+        let shown: Vec<String> = all.iter().zip(names).map(strip).collect();
+        if words.iter().all(|word| word.is_empty()) || !distinct(&shown) {
+            return None;
+        }
+        let shared = words.iter().zip(first).map(|(word, own)| {
+            let end = if own.ends_with(['-', '_']) { &own[own.len() - 1..] } else { "" };
+            if word == own { (*own).to_owned() } else { format!("{word}*{end}") }
+        });
+        Some(Self { shown, shared: Some(shared.collect()), cut: false })
+    }
+
+    /// All forms of the names, longest first.
+    pub(super) fn forms(names: &[String], baseline: Option<usize>) -> Vec<Self> {
+        let shared = Self::without_shared(names, baseline);
+        let words = Self::without_words(&shared.shown, baseline);
+        let both = words.map(|words| {
+            let around = shared.shared.as_deref().unwrap_or("*");
+            let shared = words.shared.as_deref().map(|it| around.replacen('*', it, 1));
+            Self { shared, ..words }
+        });
+        [Self::whole(names), shared].into_iter().chain(both).collect()
+    }
+
     /// Of at most so many columns: `…` stands for whole segments. `None` where two names
     /// would be the same then, or one segment alone is wider.
     pub(super) fn within(&self, columns: usize) -> Option<Self> {
@@ -77,31 +132,44 @@ impl Names {
         Some(Self { shown, cut, ..self.clone() })
     }
 
-    /// The same by force, inside segments where nothing else helps.
-    pub(super) fn forced(&self, columns: usize) -> Self {
-        self.within(columns).unwrap_or_else(|| {
-            let shown = self.shown.iter().map(|name| cut(name, columns)).collect();
-            Self { shown, cut: true, ..self.clone() }
-        })
-    }
-
     /// Columns that they take.
     pub(super) fn width(&self) -> usize {
         self.shown.iter().map(|name| width(name)).max().unwrap_or(0)
     }
 }
 
-/// Names of the fewest columns, from the range, that cut none inside a segment.
+/// Names of the fewest columns, from the range, that cut none inside a segment; the words that
+/// name an axis go where there are none, and it is more columns where two would be the same.
 pub(super) fn narrow(
     names: &[String],
     baseline: Option<usize>,
     columns: RangeInclusive<usize>,
 ) -> Names {
-    let forms = [Names::whole(names), Names::without_shared(names, baseline)];
-    let whole = forms.iter().find(|names| names.width() <= *columns.start()).cloned();
-    let mut widths = columns.clone();
-    let within = || widths.find_map(|most| forms.iter().find_map(|names| names.within(most)));
-    whole.or_else(within).unwrap_or_else(|| forms[1].forced(*columns.end()))
+    let forms = Names::forms(names, baseline);
+    let (named, without_words) = forms.split_at(2);
+    let whole = named.iter().find(|names| names.width() <= *columns.start()).cloned();
+    let within = |forms: &[Names]| {
+        columns.clone().find_map(|most| forms.iter().find_map(|names| names.within(most)))
+    };
+    let shorter = || within(named).or_else(|| within(without_words));
+    whole.or_else(shorter).unwrap_or_else(|| forced(&forms, *columns.end()))
+}
+
+/// Names of as many columns, inside segments where nothing else helps; of more where two of them
+/// would be the same.
+pub(super) fn forced(forms: &[Names], columns: usize) -> Names {
+    let whole = forms.iter().map(Names::width).max().unwrap_or(0);
+    let at = |most: usize| {
+        forms.iter().find_map(|names| names.within(most)).or_else(|| {
+            let cut_at = |names: &Names| {
+                let shown: Vec<String> = names.shown.iter().map(|it| cut(it, most)).collect();
+                distinct(&shown).then(|| Names { shown, cut: true, ..names.clone() })
+            };
+            forms.iter().rev().find_map(cut_at)
+        })
+    };
+    // Names that are the same are so in full.
+    (columns..=whole).find_map(at).unwrap_or_else(|| forms[0].clone())
 }
 
 /// One name of at most so many columns.
@@ -129,6 +197,12 @@ fn elided(name: &str, columns: usize) -> Option<String> {
 /// The parts of a name, each with the mark that ends it.
 fn segments(name: &str) -> Vec<&str> {
     name.split_inclusive(['-', '_']).collect()
+}
+
+/// The letters before the value of a segment: `util` of `util0.85`.
+fn word_of(segment: &str) -> &str {
+    let end = segment.find(|it: char| !it.is_alphabetic());
+    &segment[..end.unwrap_or(0)]
 }
 
 fn distinct(names: &[String]) -> bool {
@@ -166,7 +240,52 @@ mod tests {
         // What would be the same is not shortened.
         let same = Names::whole(&names(&["prefix-util0.85-seqs8", "prefix-util0.80-seqs8"]));
         assert_eq!(same.within(14), None);
-        assert!(same.forced(14).shown.iter().all(|name| width(name) <= 14));
+        let forced = forced(&[same], 14);
+        assert_eq!(forced.shown, ["prefix-…5-seqs8", "prefix-…0-seqs8"], "one more, to differ");
         assert_eq!(Names::whole(&names(&["数値測定-設定"])).within(6).unwrap().shown, ["…設定"]);
+    }
+
+    /// A grid of 3 x 4 x 3 x 2 with the baseline in it: nothing of a name can go but the words.
+    fn factorial() -> Vec<String> {
+        let mut names = vec!["noprefix-batch8192-seqs64-util0.9*".to_owned()];
+        for prefix in ["prefix", "noprefix"] {
+            for batch in [512, 1024, 2048, 8192] {
+                for seqs in [8, 32, 64] {
+                    for util in ["0.85", "0.9"] {
+                        names.push(format!("{prefix}-batch{batch}-seqs{seqs}-util{util}"));
+                    }
+                }
+            }
+        }
+        names.retain(|name| name != "noprefix-batch8192-seqs64-util0.9");
+        names
+    }
+
+    #[test]
+    fn words_give_way_before_two_names_are_the_same() {
+        let all = factorial();
+        for columns in [21, 24, 28, 32] {
+            let short = narrow(&all, Some(0), columns..=columns);
+            assert!(short.width() <= 24, "{short:?}");
+            assert!(distinct(&short.shown), "{short:?}");
+            assert_eq!(short.shown[0], "noprefix-8192-64-0.9*");
+            assert_eq!(short.shared.as_deref(), Some("*-batch*-seqs*-util*"));
+        }
+        assert_eq!(narrow(&all, Some(0), 40..=40), Names::whole(&all));
+        // What all share in the middle goes, too.
+        let all = names(&["a-common-x8", "b-common-x16", "a-common-x16", "base"]);
+        let words = Names::without_words(&all, Some(3)).unwrap();
+        assert_eq!(words.shown, ["a-8", "b-16", "a-16", "base"]);
+        assert_eq!(words.shared.as_deref(), Some("*-common-x*"));
+    }
+
+    #[test]
+    fn the_column_grows_where_two_names_would_be_the_same() {
+        for columns in [3, 5, 9, 12] {
+            let short = narrow(&factorial(), Some(0), columns..=columns);
+            assert!(distinct(&short.shown), "{columns}: {short:?}");
+        }
+        let same = names(&["aaaaaaaaaaaa1bbbbbbbbbbbb", "aaaaaaaaaaaa2bbbbbbbbbbbb"]);
+        assert!(distinct(&narrow(&same, None, 8..=8).shown));
     }
 }

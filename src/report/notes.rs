@@ -6,6 +6,7 @@ use itertools::Itertools as _;
 use super::spoken::{GLUE, change};
 use crate::history::launch::FailureClass;
 use crate::results::findings::{AssumedVariance, Finding, IntervalSource, PooledDeviation};
+use crate::results::not_again::WhyNotAgain;
 use crate::results::number;
 use crate::results::ranking::{Effect, Exclusion, MissingValue, RankingVerdict, Remark};
 
@@ -53,7 +54,10 @@ pub(super) fn below(findings: &[Finding], shown: Shown) -> Vec<String> {
     let of = |wanted: usize| {
         findings.iter().filter(move |it| place(it) == wanted).filter_map(move |it| note(it, shown))
     };
-    notes.extend((0..PLACES - 1).flat_map(of));
+    notes.extend((0..REMARKS).flat_map(of));
+    notes.extend(remarks(findings, shown));
+    notes.extend(is_searched(findings).then(|| SEARCHED.to_owned()));
+    notes.extend((REMARKS + 1..PLACES - 1).flat_map(of));
     let legend = match (shown.effect, shown.confirmed) {
         (true, true) => Some(
             "change against the baseline: c from the fresh launches of its confirmation; u \
@@ -85,14 +89,76 @@ fn undecided(findings: &[Finding]) -> Option<String> {
     })
 }
 
+/// What the intervals of the sentences are that say why a configuration was launched no more.
+const SEARCHED: &str = "intervals of what was not launched again are adjusted for how many were \
+                        compared (Bonferroni)";
+
+/// Whether any of these sentences has one.
+fn is_searched(findings: &[Finding]) -> bool {
+    let behind = |remark: &Remark| match remark {
+        Remark::NotLaunchedAgain(it) => {
+            matches!(it.why, WhyNotAgain::Behind { effect: Effect::Ratio(_), .. })
+        }
+        _ => false,
+    };
+    findings.iter().any(|finding| match finding {
+        Finding::Remarks { remarks, .. } => remarks.iter().any(behind),
+        _ => false,
+    })
+}
+
+/// What is to be known of ranked configurations; those of which it is the same are named together.
+fn remarks(findings: &[Finding], shown: Shown) -> Vec<String> {
+    let mut groups = Groups::default();
+    for finding in findings {
+        let Finding::Remarks { configuration, remarks } = finding else { continue };
+        let open = |remark: &&Remark| match remark {
+            Remark::BoundNotShown(_) => !shown.bounds,
+            Remark::FailedLaunches { .. } => false,
+            _ => true,
+        };
+        let remarks = remarks.iter().filter(open).join("; ");
+        if !remarks.is_empty() {
+            groups.add(remarks, configuration);
+        }
+    }
+    groups.lines().map(|(names, remarks)| format!("{names}: {remarks}")).collect()
+}
+
+/// Names by what is said of them, in the order in which that is said first.
+#[derive(Default)]
+struct Groups<'a>(Vec<(String, Vec<&'a str>)>);
+
+impl<'a> Groups<'a> {
+    fn add(&mut self, said: String, name: &'a str) {
+        match self.0.iter_mut().find(|(known, _)| *known == said) {
+            Some((_, names)) => names.push(name),
+            None => self.0.push((said, vec![name])),
+        }
+    }
+
+    /// The first names and how many more there are, with what is said of them.
+    fn lines(self) -> impl Iterator<Item = (String, String)> + use<'a> {
+        self.0.into_iter().map(|(said, names)| {
+            let more = names.len().saturating_sub(NAMES);
+            let named = names.iter().take(NAMES).join(", ");
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            (format!("{named}{more}"), said)
+        })
+    }
+}
+
 /// Places of [`place`].
 const PLACES: usize = 5;
+
+/// That of single configurations.
+const REMARKS: usize = 1;
 
 /// Where a finding stands among the notes.
 fn place(finding: &Finding) -> usize {
     match finding {
         Finding::ValuesMissing(_) | Finding::NothingDecided { .. } | Finding::AllZero { .. } => 0,
-        Finding::Remarks { .. } => 1,
+        Finding::Remarks { .. } => REMARKS,
         Finding::Verdict(_)
         | Finding::OrderBelowFirst { .. }
         | Finding::NoTimeEffect
@@ -104,25 +170,15 @@ fn place(finding: &Finding) -> usize {
 
 /// Configurations without a rank; those with the same reason are named together.
 fn not_ranked(findings: &[Finding]) -> Vec<String> {
-    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut groups = Groups::default();
     for finding in findings {
         let Finding::NotRanked { configuration, exclusions } = finding else { continue };
         if exclusions.iter().all(is_told) {
             continue;
         }
-        let reason = exclusions.iter().join("; ");
-        match groups.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, names)) => names.push(configuration),
-            None => groups.push((reason, vec![configuration])),
-        }
+        groups.add(exclusions.iter().join("; "), configuration);
     }
-    let line = |(reason, names): (String, Vec<&str>)| {
-        let more = names.len().saturating_sub(NAMES);
-        let named = names.iter().take(NAMES).join(", ");
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("not ranked: {named}{more}: {reason}")
-    };
-    groups.into_iter().map(line).collect()
+    groups.lines().map(|(names, reason)| format!("not ranked: {names}: {reason}")).collect()
 }
 
 /// Whether the block above tells all of a reason: its words and its advice are those of
@@ -168,6 +224,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         | Finding::Detectable(_)
         | Finding::Preferred { .. }
         | Finding::NotRanked { .. }
+        | Finding::Remarks { .. }
         | Finding::VarianceAssumed(AssumedVariance::BetweenLaunches) => return None,
         Finding::Verdict(verdict) => match verdict {
             RankingVerdict::Tie { .. } => {
@@ -208,15 +265,6 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
             "no time effect is taken out: {launches} launches of {configurations} configurations \
              are too many for it"
         ),
-        Finding::Remarks { configuration, remarks } => {
-            let open = |remark: &&Remark| match remark {
-                Remark::BoundNotShown(_) => !shown.bounds,
-                Remark::FailedLaunches { .. } => false,
-                _ => true,
-            };
-            let remarks = remarks.iter().filter(open).join("; ");
-            return (!remarks.is_empty()).then(|| format!("{configuration}: {remarks}"));
-        }
         Finding::Aliases { configuration, aliases } => {
             format!("{configuration} is also {}", aliases.join(", "))
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::bars::Bars;
 use super::bounds;
 use super::fields::{Field, PADDING, draw};
-use super::names::Names;
+use super::names::{Names, forced};
 use super::notes;
 use super::objectives;
 use super::reading::{SIMULATED, word};
@@ -180,7 +180,7 @@ impl Layout {
     fn choose(ranking: &Ranking, manifest: &Manifest, columns: usize) -> Self {
         let whole: Vec<String> = ranking.rows.iter().map(|row| plain(&name(row))).collect();
         let baseline = ranking.rows.iter().position(|row| row.baseline);
-        let forms = [Names::whole(&whole), Names::without_shared(&whole, baseline)];
+        let forms = Names::forms(&whole, baseline);
         let all = Shown::all(ranking, manifest, columns);
         let below = ranking.rows.len() <= BOUND_ROWS && bounds::render(ranking, columns).is_some();
         for shown in all.fewer(below) {
@@ -204,9 +204,7 @@ impl Layout {
         // An empty name identifies nothing.
         shown.effect &= space(shown) >= MIN_NAME;
         let space = space(shown);
-        let names = forms.iter().find_map(|names| names.within(space));
-        let names = names.unwrap_or_else(|| forms[1].forced(space));
-        Self::with(ranking, manifest, shown, names)
+        Self::with(ranking, manifest, shown, forced(&forms, space))
     }
 
     fn with(ranking: &Ranking, manifest: &Manifest, shown: Shown, names: Names) -> Self {

@@ -41,19 +41,24 @@ pub struct Chosen {
 
 impl Chosen {
     /// Whether the sweep ended before the probability was reached that was asked for; where none
-    /// is known, whether it ended before anything had launches enough.
+    /// is known, whether it was not allowed more launches, or ended before anything had enough.
     pub fn is_short(&self) -> bool {
         let is_reached = match self.probability {
             Some(reached) => reached >= self.asked,
-            None => self.in_claims > 0,
+            None => self.in_claims > 0 && !self.is_stopped(),
         };
         self.ended.is_some() && !is_reached
+    }
+
+    /// Whether it was not allowed more launches.
+    fn is_stopped(&self) -> bool {
+        self.spent || self.ended.as_ref().is_some_and(|it| !it.complete)
     }
 
     /// Whether it is short since it was not allowed more launches: with more, it would have gone
     /// on.
     pub fn is_cut(&self) -> bool {
-        self.is_short() && (self.spent || self.ended.as_ref().is_some_and(|it| !it.complete))
+        self.is_short() && self.is_stopped()
     }
 }
 
@@ -123,5 +128,30 @@ impl fmt::Display for Chosen {
              confirmation. Coverage is claimed for `confirm` only",
             self.strategy
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without ratios no probability is known: an end by the number of launches is one all the
+    /// same, and an end of its own will is none.
+    #[test]
+    fn an_end_by_the_launches_that_are_allowed_is_known_without_a_probability() {
+        let ended = |complete, spent| Chosen {
+            strategy: "adaptive",
+            claimed_from: CLAIMED_FROM,
+            in_claims: 4,
+            unclaimed: 0,
+            probability: None,
+            asked: 0.9,
+            ended: Some(SweepEnd { complete, reason: String::new() }),
+            spent,
+        };
+        assert!(ended(true, true).is_cut() && ended(false, false).is_cut());
+        assert!(!ended(true, false).is_short());
+        let sure = Chosen { probability: Some(0.95), ..ended(true, true) };
+        assert!(!sure.is_short() && !sure.is_cut());
     }
 }

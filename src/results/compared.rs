@@ -120,8 +120,12 @@ pub struct Compared {
     pub image_ids: Vec<String>,
     /// Launches of its earlier blocks, which no figure is made of.
     pub not_counted: Vec<NotCounted>,
-    /// What its ranking carries.
+    /// What its confirmation shows, where it has one with a result; else what its ranking
+    /// carries.
     pub verdict: String,
+    /// The configuration that fresh launches showed to be better than the baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<String>,
 }
 
 /// One configuration in all sweeps.

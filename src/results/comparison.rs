@@ -27,6 +27,7 @@ use super::measured::Measured;
 use super::number;
 use super::ranked::{RankedConfiguration, Ranking};
 use super::ranking::rank;
+use super::reading::{Place, Reading, Statement};
 use super::sheet;
 use super::shift::{LogChange, separated};
 use super::worse;
@@ -144,8 +145,40 @@ impl<'a> Judged<'a> {
         self.measured.is_choosing() && self.measured.has_too_few(arm)
     }
 
+    /// What a confirmation shows, as `report` and `list` have it; `None` where there is none with
+    /// a result. With it the configuration that it confirmed.
+    fn confirmation(&self) -> Option<(String, Option<String>)> {
+        let manifest = &self.run.record.manifest;
+        match Reading::of(&self.ranking, manifest, &Place::default()).result {
+            Statement::Better { configuration, baseline, confirmed: true, .. } => Some((
+                format!("{configuration} is better than {baseline}, confirmed on fresh launches"),
+                Some(configuration),
+            )),
+            Statement::NotConfirmed { configuration, baseline, worse, .. } => {
+                let said = if worse {
+                    format!("{configuration} is worse than {baseline} on fresh launches")
+                } else {
+                    format!(
+                        "that {configuration} is better than {baseline} is not confirmed on fresh \
+                         launches"
+                    )
+                };
+                Some((said, None))
+            }
+            Statement::BoundBroken { configuration, .. } => {
+                Some((format!("{configuration} breaks a bound on fresh launches"), None))
+            }
+            Statement::Unfit { configuration, .. } => {
+                Some((format!("{configuration} failed its confirmation"), None))
+            }
+            _ => None,
+        }
+    }
+
     fn described(&self, at: usize) -> Compared {
         let manifest = &self.run.record.manifest;
+        let (verdict, confirmed) =
+            self.confirmation().unwrap_or_else(|| (self.ranking.verdict.to_string(), None));
         Compared {
             label: label(at),
             folder: self.run.folder.clone(),
@@ -155,7 +188,8 @@ impl<'a> Judged<'a> {
             engine_versions: versions(self.run).into_iter().collect(),
             image_ids: images(self.run).into_iter().collect(),
             not_counted: self.ranking.not_counted.clone(),
-            verdict: self.ranking.verdict.to_string(),
+            verdict,
+            confirmed,
         }
     }
 }

@@ -172,11 +172,11 @@ impl Comparison {
             findings.push(ComparisonFinding::NoCommonFigure);
         } else {
             let tested = changes.iter().filter(|change| change.p.is_some()).count();
-            findings.extend([
-                ComparisonFinding::Changes { scale: self.scale },
-                ComparisonFinding::Tested { configurations: tested },
-                ComparisonFinding::NightsNotSeparable,
-            ]);
+            findings.push(ComparisonFinding::Changes { scale: self.scale });
+            if tested > 0 {
+                findings.push(ComparisonFinding::Tested { configurations: tested });
+            }
+            findings.push(ComparisonFinding::NightsNotSeparable);
             if let Some(shift) = self.shift {
                 let own = self.configurations.iter();
                 let own = own.filter(|it| it.beyond.is_some_and(|it| it.shown.is_some()));
@@ -245,12 +245,14 @@ impl Comparison {
         })
     }
 
-    /// The one to take of several first ones, or the first.
+    /// The one that was confirmed, the one to take of several first ones, or the first.
     fn chosen_by(&self, run: usize) -> Option<&ComparedConfiguration> {
-        let is = |test: fn(&Standing) -> bool| {
+        let is = |test: &dyn Fn(&Standing) -> bool| {
             self.configurations.iter().find(|it| it.runs[run].as_ref().is_some_and(test))
         };
-        is(|it| it.preferred).or_else(|| is(|it| it.rank == Some(1)))
+        let confirmed = self.runs[run].confirmed.as_ref();
+        let confirmed = confirmed.and_then(|name| is(&|it| it.name == *name));
+        confirmed.or_else(|| is(&|it| it.preferred)).or_else(|| is(&|it| it.rank == Some(1)))
     }
 
     /// Those that have a change and too few launches for a claim.

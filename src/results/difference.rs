@@ -54,12 +54,12 @@ fn about_runs(runs: &[Run]) -> Vec<RunDifference> {
             let files = run.record.manifest.datasets.iter();
             let files =
                 files.map(|file| format!("{} {}", file.path.display(), short(&file.sha256)));
-            joined(&files.collect())
+            Some(joined(&files.collect()).unwrap_or_else(none))
         }),
         ("bounds", |run| {
             let bounds = run.record.manifest.objective.constraints.iter();
             let bounds = bounds.map(|it| format!("{}: {}", it.metric, super::number::bound(it)));
-            joined(&bounds.collect())
+            Some(joined(&bounds.collect()).unwrap_or_else(none))
         }),
         ("grid file", |run| {
             let manifest = &run.record.manifest;
@@ -171,6 +171,11 @@ fn facts(run: &Run) -> impl Iterator<Item = &LaunchFacts> {
 fn joined(values: &BTreeSet<String>) -> Option<String> {
     let text = values.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     (!text.is_empty()).then_some(text)
+}
+
+/// What a manifest that has nothing of a kind says by that.
+fn none() -> String {
+    "none".to_owned()
 }
 
 /// Enough of a checksum to distinguish two.

@@ -14,13 +14,13 @@ use crate::metric::{Goal, MetricRef};
 use crate::statistics::{
     LaunchMean, MAX_JUMPS, MachineFit, Uncertainty, fit, fit_race, t_quantile,
 };
-use crate::strategy::confirm::Noise;
+use crate::strategy::confirm::{LEAST_PAIRS, Noise};
 
 /// Seconds between launches whose times are not known: only their order counts then.
 const UNKNOWN_GAP: f64 = 300.0;
 
 /// Launches of a configuration from which the machine can be separated from it.
-pub(super) const SEPARABLE: usize = 3;
+pub(super) const SEPARABLE: usize = LEAST_PAIRS as usize;
 
 /// Jumps of the machine at most in the final analysis of a race.
 const JUMPS_OF_RACES: usize = 8;

@@ -378,12 +378,17 @@ impl Measured {
 
     /// The arm's mean over the other's; `None` where means may be zero.
     pub(super) fn ratio(&self, index: usize, to: usize) -> Option<Ratio> {
+        self.ratio_missing(1.0 - statistics::CONFIDENCE, index, to)
+    }
+
+    /// The same with an interval that misses the true ratio with this probability.
+    pub(super) fn ratio_missing(&self, error: f64, index: usize, to: usize) -> Option<Ratio> {
         if self.scale != Scale::Ratios {
             return None;
         }
-        let (difference, error) = self.log_difference(index, to)?;
-        let interval =
-            Interval::around(difference, error.variance.sqrt(), error.degrees_of_freedom);
+        let (difference, of) = self.log_difference(index, to)?;
+        let (deviation, freedom) = (of.variance.sqrt(), of.degrees_of_freedom);
+        let interval = Interval::missing(error, difference, deviation, freedom);
         Some(Ratio { ratio: difference.exp(), interval: interval.exp() })
     }
 

@@ -21,15 +21,17 @@ use crate::clean::counted;
 use crate::history::journal;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{Goal, MetricRef};
-use crate::statistics::Interval;
-use crate::strategy::{Place, Purpose};
+use crate::statistics::{Interval, SIGNIFICANCE};
+use crate::strategy::{Place, Purpose, StrategySpec};
 
 /// After what it was decided to launch a configuration no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum After {
-    /// The first block, of which each configuration is, or the screen.
+    /// The first block, of which each configuration is.
     FirstBlock,
+    /// The screen of a model.
+    Screen,
     /// The second block.
     SecondBlock,
     /// Its last duel.
@@ -64,12 +66,19 @@ pub struct NotAgain {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum WhyNotAgain {
-    /// By the launches until then it is behind the best of those that were launched further.
+    /// By the launches until then it is behind the best of those that were launched further, or
+    /// behind the one that the sweep ended with.
     Behind {
         /// That one.
         leader: String,
-        /// The objective, compared with that one.
+        /// The objective, compared with that one. The interval of a ratio is adjusted for the
+        /// search.
         effect: Effect,
+        /// Ordered pairs among which this one was found, which the interval is adjusted for.
+        comparisons: usize,
+        /// Whether nothing was launched further: the sweep ended there.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        is_last: bool,
         /// The objective's metric.
         metric: MetricRef,
         /// Which way is better.
@@ -108,7 +117,7 @@ pub(super) fn not_again(
     let mut until = BTreeMap::new();
     let mut why = |index: usize, dropped: &Dropped| {
         if let Some(reason) = cut_before_duels(evidence) {
-            return Some(if dropped.after == After::FirstBlock {
+            return Some(if matches!(dropped.after, After::FirstBlock | After::Screen) {
                 WhyNotAgain::OthersFirst { reason }
             } else {
                 WhyNotAgain::SweepEnded { reason }
@@ -121,7 +130,7 @@ pub(super) fn not_again(
         }
         let last = dropped.after_launch;
         let until = until.entry(last).or_insert_with(|| Until::of(evidence, last));
-        behind(evidence, until, index, order)
+        behind(evidence, until, index, (order, leader))
     };
     let mut found = dropped(evidence);
     for (index, dropped) in found.iter_mut().enumerate() {
@@ -149,8 +158,8 @@ fn is_cut(sweep: &SweepRecord) -> bool {
 }
 
 /// Of each arm, since when a sweep that chose its launches launched it no more: `None` of one
-/// that was in the race when it ended, or that was launched for a confirmation, and while the
-/// sweep goes on.
+/// that was in the last duels, or that was launched for a confirmation, and while the sweep
+/// goes on. One that ended right after its blocks decided so of all of them.
 fn dropped(evidence: &Evidence<'_>) -> Vec<Option<Dropped>> {
     let (arms, sweep) = (evidence.arms, evidence.sweep);
     if sweep.ended.is_none() || !sweep.manifest.strategy.chooses() {
@@ -158,15 +167,20 @@ fn dropped(evidence: &Evidence<'_>) -> Vec<Option<Dropped>> {
     }
     let last = last_duels(evidence);
     let (phases, is_cut) = (Phases::of(sweep), is_cut(sweep));
+    let final_phase = |arm: &Arm<'_>| {
+        let own = started(arm).filter(|it| it.purpose != Purpose::Sentinel);
+        own.map(|it| phases.of_launch(it)).max()
+    };
+    let is_modelled = matches!(sweep.manifest.strategy, StrategySpec::Model(_));
+    let first = if is_modelled { After::Screen } else { After::FirstBlock };
+    let has_values = |index: usize| evidence.measured[0].values(index).is_some();
+    let is_whole = arms
+        .iter()
+        .enumerate()
+        .all(|(index, arm)| !has_values(index) || final_phase(arm) == Some(phases.last()));
     let of = |arm: &Arm<'_>| {
-        let own = || started(arm).filter(|it| it.purpose != Purpose::Sentinel);
-        let final_phase = own().map(|it| phases.of_launch(it)).max()?;
-        let is_in = if last.is_empty() {
-            // What was cut in its first block was to be launched again as everything else.
-            final_phase == phases.last() && (final_phase > 0 || !is_cut)
-        } else {
-            took_part(arm, &last)
-        };
+        let final_phase = final_phase(arm)?;
+        let is_in = !last.is_empty() && took_part(arm, &last);
         let name = &arm.configuration.name;
         let confirms = |it: &LaunchRecord| it.confirmation.is_some() && it.configuration == *name;
         if is_in || sweep.launches.iter().any(confirms) {
@@ -176,13 +190,17 @@ fn dropped(evidence: &Evidence<'_>) -> Vec<Option<Dropped>> {
             let selects = sweep.manifest.strategy.selects(sweep.manifest.configurations.len());
             let is_of_others = final_phase == 0 && phases.last() > 0 && selects;
             return if is_of_others {
-                Some(at(After::FirstBlock, phases.last_of(0)?))
+                Some(at(first, phases.last_of(0)?))
+            } else if final_phase > 0 {
+                // In the middle of a block they were still in the race.
+                let block = phases.last_of(final_phase).filter(|_| is_whole)?;
+                Some(at(After::SecondBlock, block))
             } else {
                 after_own(arm)
             };
         }
         let after = match final_phase {
-            0 => After::FirstBlock,
+            0 => first,
             1 => After::SecondBlock,
             _ => return Some(Dropped { after: After::Duel, ..after_own(arm)? }),
         };
@@ -270,12 +288,18 @@ fn behind(
     evidence: &Evidence<'_>,
     until: &Until,
     index: usize,
-    order: &[usize],
+    (order, last_leader): (&[usize], usize),
 ) -> Option<WhyNotAgain> {
     let objective = until.objective.as_ref()?;
     let sought = &evidence.sweep.manifest.objective;
-    let known = until.further.iter().filter(|it| **it != index && order.contains(it));
+    let is_last = until.further.is_empty();
+    let own = [last_leader];
+    let further: &[usize] = if is_last { &own } else { &until.further };
+    let known = further.iter().filter(|it| **it != index && order.contains(it));
     let known = known.filter_map(|it| Some((*it, objective.estimate(*it)?.mean)));
+    // Any could have led, and each of the others been behind it.
+    let all = order.iter().filter(|it| objective.estimate(**it).is_some()).count();
+    let comparisons = (all * all.saturating_sub(1)).max(1);
     let (leader, _) = known.min_by(|a, b| match sought.goal {
         Goal::Minimize => a.1.total_cmp(&b.1),
         Goal::Maximize => b.1.total_cmp(&a.1),
@@ -284,10 +308,15 @@ fn behind(
         let (difference, interval) = objective.difference(index, leader)?;
         Some(Effect::Difference { difference, interval })
     };
-    let effect = objective.ratio(index, leader).map(Effect::Ratio).or_else(difference)?;
+    // One-sided, and so of two alone that of every other interval.
+    let error = (2.0 * SIGNIFICANCE / comparisons as f64).min(SIGNIFICANCE);
+    let ratio = objective.ratio_missing(error, index, leader).map(Effect::Ratio);
+    let effect = ratio.or_else(difference)?;
     Some(WhyNotAgain::Behind {
         leader: evidence.arms[leader].configuration.name.clone(),
         effect,
+        comparisons,
+        is_last,
         metric: sought.metric.clone(),
         goal: sought.goal,
     })
@@ -309,6 +338,7 @@ impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let after = match self.after {
             After::FirstBlock => "the first block",
+            After::Screen => "the screen",
             After::SecondBlock => "the second block",
             After::Duel => "its last duel",
             After::Launch => "its last launch",
@@ -342,32 +372,36 @@ impl fmt::Display for WhyNotAgain {
                 let launches = counted(*launches as u64, "launch");
                 write!(f, "ahead of {leader} by {launches} alone, which may be chance")
             }
-            Self::Behind { leader, effect: Effect::Ratio(ratio), metric, goal } => {
+            Self::Behind {
+                leader, effect: Effect::Ratio(ratio), metric, goal, is_last, ..
+            } => {
+                let until = until(*is_last);
                 let word = if number::is_speed(metric, *goal) { "slower" } else { "worse" };
                 let [part, low, high] = lost(*ratio, *goal);
                 if low > 0.0 {
                     let [part, low, high] = [part, low, high].map(percent);
-                    write!(
-                        f,
-                        "{part}% [{low}, {high}] {word} than {leader} by the launches until then"
-                    )
+                    write!(f, "{part}% [{low}, {high}] {word} than {leader}{until}")
                 } else {
                     let [low, high] = [low, high].map(percent);
-                    write!(
-                        f,
-                        "not shown to be {word} than {leader} by the launches until then \
-                         ([{low}, {high}]%), but others were worth more launches"
-                    )
+                    write!(f, "not shown to be {word} than {leader}{until} ([{low}, {high}]%)")?;
+                    f.write_str(if *is_last { "" } else { ", but others were worth more launches" })
                 }
             }
             Self::Behind {
-                leader, effect: Effect::Difference { difference, interval }, ..
+                leader,
+                effect: Effect::Difference { difference, interval },
+                is_last,
+                ..
             } => {
                 let difference = number::difference(*difference, *interval);
-                write!(f, "{difference} against {leader} by the launches until then")
+                write!(f, "{difference} against {leader}{}", until(*is_last))
             }
         }
     }
+}
+
+fn until(is_last: bool) -> &'static str {
+    if is_last { ", with which the sweep ended" } else { " by the launches until then" }
 }
 
 /// How much is lost, in per cent, with its interval.
@@ -380,10 +414,15 @@ fn lost(Ratio { ratio, interval }: Ratio, goal: Goal) -> [f64; 3] {
     }
 }
 
+/// Above this a number of per cent says no more.
+const MOST_PERCENT: f64 = 9999.0;
+
 /// A whole number, or one decimal of less than one.
 fn percent(value: f64) -> String {
-    // No sign of nothing.
-    if value.abs() < 1.0 {
+    // Few launches and many comparisons leave nothing known; and no sign of nothing.
+    if value.abs() > MOST_PERCENT {
+        format!("{}{MOST_PERCENT}", if value > 0.0 { ">" } else { "<-" })
+    } else if value.abs() < 1.0 {
         format!("{:.1}", (value * 10.0).round() / 10.0 + 0.0)
     } else {
         format!("{:.0}", value.round() + 0.0)
@@ -399,7 +438,9 @@ mod tests {
         let effect = Effect::Ratio(Ratio { ratio, interval: Interval { low, high } });
         let metric = metric.parse().unwrap();
         let at = "2026-11-24T03:12:40Z".parse().ok();
-        let why = WhyNotAgain::Behind { leader: "c3".to_owned(), effect, metric, goal };
+        let leader = "c3".to_owned();
+        let (comparisons, is_last) = (6, false);
+        let why = WhyNotAgain::Behind { leader, effect, comparisons, is_last, metric, goal };
         let dropped = Dropped { after: After::SecondBlock, after_launch: 14, at };
         NotAgain { dropped, why }.to_string()
     }

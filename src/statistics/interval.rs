@@ -15,11 +15,16 @@ pub struct Interval {
 impl Interval {
     /// `centre` plus and minus the t-quantile times the standard error.
     pub fn around(centre: f64, standard_error: f64, degrees_of_freedom: f64) -> Self {
+        Self::missing(1.0 - super::CONFIDENCE, centre, standard_error, degrees_of_freedom)
+    }
+
+    /// The same, which misses the true value with this probability.
+    pub fn missing(error: f64, centre: f64, standard_error: f64, degrees_of_freedom: f64) -> Self {
         // No spread, no interval; and 0 times an infinite quantile would be NaN.
         let half = if standard_error == 0.0 {
             0.0
         } else {
-            t_quantile(f64::midpoint(1.0, super::CONFIDENCE), degrees_of_freedom) * standard_error
+            t_quantile(1.0 - error / 2.0, degrees_of_freedom) * standard_error
         };
         Self { low: centre - half, high: centre + half }
     }

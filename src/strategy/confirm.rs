@@ -21,6 +21,9 @@ pub use super::repeats::{Cost, Noise};
 /// The pair after which the gain is computed for the first time.
 pub const FIRST_LOOK: u32 = 6;
 
+/// Pairs at the least that show a gain: fewer do not separate the machine from what is compared.
+pub const LEAST_PAIRS: u32 = 3;
+
 /// Pairs at most: with a launch SD of 8 % about 28 are needed, and where 40 are not
 /// enough, more repeats or a calmer machine help more than further launches.
 pub const MAX_PAIRS: u32 = 40;

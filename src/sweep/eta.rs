@@ -126,7 +126,7 @@ pub(super) fn eta(
     });
     let counted = counted_end(record, &left, trials, seconds);
     let budget = budget.into_iter().chain(counted).min_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    let confirms = record.manifest.confirm.is_some();
+    let confirms = record.manifest.may_confirm();
     Eta { seconds, launches: trials, source, budget, confirms }
 }
 

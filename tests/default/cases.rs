@@ -170,7 +170,7 @@ fn case_15_a_log_that_breaks_off_is_whole_at_the_end() {
     let ran = sweep(&place, Some(&daemon));
     assert_eq!(column(&place, "failure_class"), ["out_of_memory"], "{}", ran.err);
     assert_eq!(log_of_the_first(&place), LOG);
-    assert!(ran.err.contains("broke off"), "{}", ran.err);
+    assert!(ran.said().contains("broke off"), "{}", ran.err);
     assert!(daemon.is_empty(), "removed");
 }
 
@@ -190,7 +190,7 @@ fn case_16_a_model_that_asks_the_hub_at_each_start_is_measured() {
     assert_eq!(column(&place, "configuration").len(), 5, "each was measured");
     let offline: Vec<bool> = daemon.created().iter().map(is_offline).collect();
     assert_eq!(offline.iter().filter(|it| **it).count(), 1, "tried once: {offline:?}");
-    assert!(ran.err.contains("HF_HUB_OFFLINE=1, which vllm-grid had set"), "{}", ran.err);
+    assert!(ran.said().contains("HF_HUB_OFFLINE=1, which vllm-grid had set"), "{}", ran.err);
 }
 
 #[test]
@@ -233,8 +233,8 @@ fn case_07_a_variable_without_a_value_is_a_fault_wherever_it_stands() {
     assert!(planned.out.contains("llm/compose.yaml:4:73"), "{}", planned.out);
     assert!(planned.out.contains("variable LLM_CONTEXT is not set"), "{}", planned.out);
     let swept = run("sweep").expect(2);
-    assert!(swept.err.contains("variable LLM_CONTEXT is not set"), "{}", swept.err);
-    assert!(!swept.err.contains("env-file"), "{}", swept.err);
+    assert!(swept.said().contains("variable LLM_CONTEXT is not set"), "{}", swept.err);
+    assert!(!swept.said().contains("env-file"), "{}", swept.err);
     // It is in a file beside the compose file that nobody named.
     std::fs::write(place.path("llm/prod.env"), "LLM_CONTEXT=8192\n").unwrap();
     for (command, code) in [("plan", 0), ("sweep", 2)] {

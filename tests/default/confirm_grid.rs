@@ -93,8 +93,22 @@ fn a_sweep_goes_on_with_its_confirmation_and_a_complete_one_launches_nothing() {
     assert_eq!(launches(&place), before);
     let over = place.run(&["confirm", "run", "--claim", "100%"]).expect(0);
     assert!(over.out.contains("confirmation 1 is over"), "{}", over.out);
+    // Without a claim that of the grid counts.
+    let own = place.run(&["confirm", "run", "--dry-run"]).expect(0);
+    assert!(own.out.contains("confirmation 1 is over"), "{}", own.out);
+    assert!(
+        own.out.contains("vllm-grid confirm run --configuration prefix --again"),
+        "{}",
+        own.out
+    );
     let new = place.run(&["confirm", "run", "--again", "--dry-run"]).expect(0);
-    assert!(new.out.contains("confirmation 2: prefix and noprefix"), "{}", new.out);
+    let said = whole(&new.out);
+    assert!(said.contains("confirmation 2: prefix and noprefix in turn"), "{said}");
+    assert!(said.contains("until the gain is known to ±50%"), "{said}");
+    let usual = place.run(&["confirm", "run", "--claim", "10%", "--dry-run"]).expect(0);
+    let said = whole(&usual.out);
+    assert!(said.contains("continues confirmation 1: prefix and noprefix in turn"), "{said}");
+    assert!(said.contains("until the gain is known to ±5%"), "{said}");
 }
 
 #[test]
@@ -125,7 +139,8 @@ fn a_budget_ends_the_strategy_at_its_part_and_the_confirmation_at_the_whole() {
     assert_eq!(reasons, [of_strategy, "budget spent: 24 launches"]);
     let said = whole(&ran.err);
     assert!(said.contains(&format!("the strategy's part ended: {of_strategy}")), "{said}");
-    assert!(said.contains("`vllm-grid confirm run --configuration"), "{said}");
+    assert!(said.contains("its budget is spent: NEXT says how to go on"), "{said}");
+    assert!(whole(&ran.out).contains("vllm-grid confirm run"), "{}", ran.out);
     assert_eq!(extent(&place), ("budget_spent".to_owned(), Value::Null));
     place.run(&["resume", "run"]);
     assert_eq!(launches(&place), (18, 6), "all sessions count");
@@ -245,9 +260,23 @@ fn a_plan_says_that_a_confirmation_follows_and_what_is_kept_for_it() {
     };
     let few = kept(12);
     assert!(
-        few.starts_with("25% of the budget (3 launches) is enough for 2 launches; 2 show nothing "),
+        few.starts_with(
+            "25% of the budget (3 launches) is enough for 2 launches; 2 show nothing: a gain takes \
+             3 + 3; raise `share` to 50%, or `budget` to 21 launches "
+        ),
         "{few}"
     );
+    // Two pairs show nothing either.
+    let pairs = kept(14);
+    assert!(
+        pairs.starts_with(
+            "25% of the budget (4 launches) is enough for 4 launches; 4 show nothing: a gain takes \
+             3 + 3; raise `share` to 43%, or `budget` to 21 launches "
+        ),
+        "{pairs}"
+    );
+    let three = kept(21);
+    assert!(three.contains("is enough for 6 launches; 6 show the gain to ±"), "{three}");
     let odd = kept(36);
     assert!(
         odd.starts_with(
@@ -257,7 +286,10 @@ fn a_plan_says_that_a_confirmation_follows_and_what_is_kept_for_it() {
     );
     let one = kept(4);
     assert!(
-        one.starts_with("25% of the budget (1 launch) is too little for a pair of launches "),
+        one.starts_with(
+            "25% of the budget (1 launch) is too little for a pair of launches: a gain takes 3 + \
+             3; raise `budget` to 21 launches "
+        ),
         "{one}"
     );
     // Without a budget nothing is kept, and without `confirm` nothing is said.
@@ -283,6 +315,29 @@ fn a_plan_says_that_a_confirmation_follows_and_what_is_kept_for_it() {
     assert!(plan.contains("(as in earlier runs) shows the gain to "), "{plan}");
     // What is kept for it is reckoned from that, and does not say it once more.
     assert_eq!(plan.matches("(as in earlier runs").count(), 2, "{plan}");
+}
+
+/// A count that was 0 has no ratio: the warning is all that is said of a confirmation.
+#[test]
+fn a_plan_without_a_ratio_has_no_confirmation_and_no_difference() {
+    let counted = |more: &str| {
+        let text = grid("{adaptive: {repeats: 2}}", more);
+        let at = text.find("kv_cache.ttft_resent_ms").expect("its objective");
+        let mut text = text;
+        text.replace_range(at.."kv_cache.ttft_resent_ms".len() + at, "kv_cache.failed");
+        text
+    };
+    let place = Workplace::new(&counted("confirm: true\n"));
+    let plan = whole(&place.run(&["plan", "grid.yaml"]).expect(0).out);
+    assert!(plan.contains("nothing will be confirmed"), "{plan}");
+    assert!(!plan.contains("then a confirmation") && !plan.contains("in all with it"), "{plan}");
+    assert!(plan.contains("can show: not known of an objective that is a share"), "{plan}");
+    let json = place.run(&["plan", "grid.yaml", "--format", "json"]).expect(0).out;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!([&json["confirm"], &json["hours_in_all"]], [&Value::Null, &Value::Null]);
+    assert!(json["strategies"].as_array().unwrap().iter().all(|it| it["can_show"].is_null()));
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]);
+    assert!(!whole(&ran.err).contains("a confirmation may follow"), "{}", ran.err);
 }
 
 #[test]

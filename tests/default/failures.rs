@@ -83,8 +83,8 @@ fn a_model_that_is_not_there_stops_the_sweep_at_once() {
     assert_eq!(ran.code, Some(3), "{}", ran.err);
     assert_eq!(classes(&place), ["environment"], "one launch");
     assert_eq!(place.entries("run", "launch_started"), 1);
-    assert!(!ran.err.contains("trying once more"), "{}", ran.err);
-    assert!(ran.err.contains("`/models/Qwen3-8B`"), "{}", ran.err);
+    assert!(!ran.said().contains("trying once more"), "{}", ran.err);
+    assert!(ran.said().contains("`/models/Qwen3-8B`"), "{}", ran.err);
 }
 
 const OUT_OF_MEMORY: &str = "(APIServer pid=1) INFO 11-20 02:10:08 [utils.py:1233] vLLM API server version 0.18.0
@@ -127,7 +127,7 @@ fn a_log_that_breaks_off_is_followed_again_and_is_whole_at_the_end() {
     let daemon = Daemon::start(move |_| Life::Ends(end));
     let (place, ran) = on(&daemon, "example/model-8b", "[4]");
     assert_eq!(log_of(&place), OUT_OF_MEMORY);
-    assert!(!ran.err.contains("broke off"), "{}", ran.err);
+    assert!(!ran.said().contains("broke off"), "{}", ran.err);
 }
 
 const HUB: &str = "(APIServer pid=1) INFO 11-20 02:10:08 [utils.py:1233] vLLM API server version 0.18.0
@@ -150,7 +150,7 @@ fn a_model_that_asks_the_hub_at_each_start_is_launched_with_the_hub() {
     let offline: Vec<bool> = daemon.created().iter().map(is_offline).collect();
     assert_eq!(offline[..4], [false, true, false, false], "tried once, and left out then");
     assert!(!offline[4..].contains(&true), "{offline:?}");
-    assert!(ran.err.contains("HF_HUB_OFFLINE=1, which vllm-grid had set"), "{}", ran.err);
+    assert!(ran.said().contains("HF_HUB_OFFLINE=1, which vllm-grid had set"), "{}", ran.err);
 }
 
 #[test]

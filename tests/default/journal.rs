@@ -56,13 +56,13 @@ fn a_run_is_private_and_its_damaged_end_is_said_and_moved() {
     for command in [&["report", "run"][..], &["export", "run"], &["compare", "run", "run"]] {
         let ran = place.run(command).expect(0);
         assert!(
-            ran.err.contains("is incomplete: it is left out; the lines before it are intact"),
+            ran.said().contains("is incomplete: it is left out; the lines before it are intact"),
             "{command:?}: {}",
             ran.err
         );
     }
     let ran = place.run(&["resume", "run"]).expect(0);
-    assert!(ran.err.contains("is incomplete: it is cut off"), "{}", ran.err);
+    assert!(ran.said().contains("is incomplete: it is cut off"), "{}", ran.err);
     let ran = place.run(&["report", "run"]).expect(0);
     assert_eq!((ran.out, ran.err), (before.out, String::new()));
 
@@ -70,11 +70,15 @@ fn a_run_is_private_and_its_damaged_end_is_said_and_moved() {
     let bad = whole.len() - 10;
     std::fs::write(&journal, format!("{}x{}", &whole[..bad], &whole[bad + 1..])).unwrap();
     let ran = place.run(&["report", "run"]).expect(0);
-    assert!(ran.err.contains("is damaged") && ran.err.contains("it is left out"), "{}", ran.err);
+    assert!(
+        ran.said().contains("is damaged") && ran.said().contains("it is left out"),
+        "{}",
+        ran.err
+    );
     let ran = place.run(&["resume", "run"]).expect(0);
-    assert!(ran.err.contains("it is moved to journal.damaged-"), "{}", ran.err);
+    assert!(ran.said().contains("it is moved to journal.damaged-"), "{}", ran.err);
     let ran = place.run(&["report", "run"]).expect(0);
-    assert!(ran.err.contains("holds a last line that was damaged"), "{}", ran.err);
+    assert!(ran.said().contains("holds a last line that was damaged"), "{}", ran.err);
 }
 
 /// Names in a journal and a manifest that a hand wrote.

@@ -89,7 +89,7 @@ fn a_daemon_that_refuses_for_half_a_second_costs_nothing() {
     site.proxy.during(Fault::Refuse, Duration::from_millis(500));
     site.proxy.during(Fault::Status(503, "starting"), Duration::from_millis(300));
     let ran = Ran::of(sweep.wait_with_output().unwrap()).expect(0);
-    assert!(!ran.err.contains("PRODUCTION"), "{}", ran.err);
+    assert!(!ran.said().contains("PRODUCTION"), "{}", ran.err);
     site.assert_as_found();
     assert_eq!(site.daemon.created().len(), 1, "one launch");
     let journal = site.place.journal("run");

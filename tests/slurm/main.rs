@@ -178,8 +178,8 @@ fn a_refused_submission_is_an_error_of_the_environment_that_says_what_was_asked(
     std::fs::write(rig.place.path("grid.yaml"), grid).unwrap();
     let ran = rig.run(&["sweep", "grid.yaml", "--output", "other"]);
     assert_eq!(ran.code, Some(3), "{}", ran.err);
-    assert!(ran.err.contains("never starts"), "{}", ran.err);
-    assert!(ran.err.contains("gpu:h100:8"), "{}", ran.err);
+    assert!(ran.said().contains("never starts"), "{}", ran.err);
+    assert!(ran.said().contains("gpu:h100:8"), "{}", ran.err);
     assert!(rig.jobs().is_empty());
 }
 
@@ -277,6 +277,6 @@ fn a_time_limit_that_ends_a_launch_ends_it_in_good_order_and_says_what_to_raise(
     let rig = Rig::start(&grid, &[]);
     let ran = rig.run(&["sweep", "grid.yaml", "--output", "run"]);
     assert_eq!(rig.losses(), ["timed_out"], "{}\n{}", ran.out, ran.err);
-    assert!(ran.out.contains("raise `time`") || ran.err.contains("raise `time`"), "{}", ran.err);
+    assert!(ran.out.contains("raise `time`") || ran.said().contains("raise `time`"), "{}", ran.err);
     assert!(rig.jobs().is_empty());
 }

@@ -151,6 +151,11 @@ impl Ran {
         }
     }
 
+    /// What it said, whatever lines that was broken into.
+    pub fn said(&self) -> String {
+        self.err.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self

@@ -5,13 +5,14 @@
 
 use serde::Serialize;
 
+use super::super::confirm::SHARES;
 use super::super::estimate::{begun, mean_gpus};
-use super::super::{Confirm, Grid, Limits};
+use super::super::{Budget, Confirm, Grid, Limits};
 use super::strategies::AT_REST;
 use super::{Begun, Differences, Range};
 use crate::statistics::SIGNIFICANCE;
 use crate::strategy::confirm::{
-    Expected, FIRST_LOOK, MAX_PAIRS, difference_to_show, expected, half_width,
+    Expected, FIRST_LOOK, LEAST_PAIRS, MAX_PAIRS, difference_to_show, expected, half_width,
 };
 
 /// The confirmation of the leading configuration against the baseline.
@@ -44,6 +45,9 @@ pub struct PlannedConfirmation {
     /// Half of the interval after the fewest of them; `None` where these show nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half_width_within_reserve: Option<f64>,
+    /// What would do, where these show nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_show: Option<ToShow>,
     /// The budget of strategy and confirmation together.
     #[serde(skip)]
     whole: Limits,
@@ -55,11 +59,24 @@ pub struct PlannedConfirmation {
     mean_gpus: f64,
 }
 
+/// What a confirmation needs to show a gain at all.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ToShow {
+    /// Launches of both together.
+    pub launches: u32,
+    /// The share of this budget that is enough for them; `None` where none is that may be kept.
+    pub share: Option<f64>,
+    /// The budget that is enough with this share.
+    pub budget: Limits,
+}
+
 impl PlannedConfirmation {
     /// That of a grid; `None` where it asks for none, or has nothing to compare.
     pub(super) fn of(grid: &Grid, differences: &Differences, each: (f64, f64)) -> Option<Self> {
         let asked = grid.confirm?;
-        grid.baseline.as_ref().filter(|_| grid.configurations.len() > 1)?;
+        if grid.nothing_to_confirm().is_some() {
+            return None;
+        }
         let limits = grid.limits();
         let mut planned = Self {
             asked,
@@ -72,6 +89,7 @@ impl PlannedConfirmation {
             can_show: None,
             begun_within_reserve: None,
             half_width_within_reserve: None,
+            to_show: None,
             whole: limits,
             each,
             mean_gpus: mean_gpus(&grid.configurations),
@@ -111,7 +129,9 @@ impl PlannedConfirmation {
         self.hours = Range { low: low as f64 * fast / 3600.0, high: high as f64 * slow / 3600.0 };
         self.begun_within_reserve = self.reserve.and_then(|it| self.begun(it));
         let pairs = self.begun_within_reserve.map(|it| u32::try_from(it.least / 2));
-        let pairs = pairs.and_then(Result::ok).filter(|pairs| *pairs >= 2);
+        let pairs = pairs.and_then(Result::ok).filter(|pairs| *pairs >= LEAST_PAIRS);
+        let shows_nothing = self.begun_within_reserve.is_some() && pairs.is_none();
+        self.to_show = shows_nothing.then(|| self.to_show());
         self.half_width_within_reserve =
             pairs.map(|pairs| half_width(cost, noise, repeats, pairs).exp_m1());
     }
@@ -137,6 +157,37 @@ impl PlannedConfirmation {
     pub(super) fn after(confirm: Option<&Self>, (least, most): (u64, u64)) -> (u64, u64) {
         let own = confirm.map_or(Range { low: 0, high: 0 }, |it| it.launches);
         (least + own.low, most + own.high)
+    }
+
+    /// What the fewest launches take that show a gain, of those that are as slow as can be.
+    fn to_show(&self) -> ToShow {
+        let launches = 2 * LEAST_PAIRS;
+        let seconds = f64::from(launches) * self.each.1;
+        let hours = seconds / 3600.0 * self.mean_gpus;
+        let Limits { seconds: whole, besides } = self.whole;
+        let parts = [
+            besides.launches.map(|it| f64::from(launches) / f64::from(it)),
+            whole.map(|it| seconds / it as f64),
+            besides.gpu_hours.map(|it| hours / it),
+        ];
+        let share = parts.into_iter().flatten().fold(0.0, f64::max);
+        // Whole per cent, and no more than a grid may keep.
+        let share = Some((share * 100.0 - 1e-9).ceil() / 100.0).filter(|it| *it <= SHARES.1);
+        let of = self.asked.share;
+        let budget = Limits {
+            seconds: whole.map(|it| ((seconds / of).ceil() as u64).max(it)),
+            besides: Budget {
+                // What is kept is rounded up.
+                launches: besides.launches.map(|it| {
+                    let fewer = (f64::from(launches - 1) / of + 1e-9).floor();
+                    (fewer as u32 + 1).max(it)
+                }),
+                gpu_hours: besides
+                    .gpu_hours
+                    .map(|it| ((hours / of * 100.0).ceil() / 100.0).max(it)),
+            },
+        };
+        ToShow { launches, share, budget }
     }
 
     /// Launches of the most that are begun within so much.

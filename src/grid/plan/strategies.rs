@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::super::Grid;
+use super::super::confirm::has_ratio;
 use super::super::estimate::Estimate;
 use super::{Begun, Ends};
 use crate::statistics::SIGNIFICANCE;
@@ -43,7 +44,8 @@ pub struct PlannedStrategy {
     /// Whether the hours come from earlier runs.
     pub measured: bool,
     /// The smallest difference between the best one and the next that it can show, within the
-    /// budget where there is one; `None` where there is no next, and where it shows nothing.
+    /// budget where there is one; `None` where there is no next, where no ratio
+    /// is taken, and where it shows nothing.
     pub can_show: Option<CanShow>,
     /// Launches that the budget allows to begin, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +92,8 @@ pub struct Differences {
     pub level: f64,
     /// How many these are.
     pub comparisons: usize,
+    /// Whether ratios are taken of the objective; else none of this says anything.
+    pub ratio: bool,
     /// Kept repeats of each launch.
     pub repeats: u64,
     /// SD between launches, as a fraction: assumed.
@@ -108,6 +112,7 @@ impl Differences {
             power: POWER,
             level: SIGNIFICANCE,
             comparisons: grid.configurations.len().saturating_sub(1),
+            ratio: has_ratio(&grid.objective.metric),
             repeats: own.unwrap_or(u64::from(grid.strategy.repeats())),
             launch_sd: LAUNCH_SD,
             repeat_sd: REPEAT_SD,
@@ -120,6 +125,11 @@ impl Differences {
         Noise { launch: self.launch_sd.powi(2), repeat: self.repeat_sd.powi(2), drift: 0.0 }
     }
 
+    /// Whether there is a difference that could be shown.
+    pub fn is_known(&self) -> bool {
+        self.ratio && self.comparisons > 0
+    }
+
     /// The smallest difference that these launches show, as a fraction, below [`NOTHING`]: every
     /// configuration tells how much launches differ.
     fn shown_by(&self, shown: Shown) -> Option<f64> {
@@ -130,7 +140,7 @@ impl Differences {
         let asked = (level, self.power);
         let launches = (shown.of_best, f64::from(shown.further));
         let ratio = difference_to_show(cost, noise, repeats, launches, asked)?;
-        Some(ratio.exp_m1()).filter(|it| self.comparisons > 0 && *it < NOTHING)
+        Some(ratio.exp_m1()).filter(|it| self.is_known() && *it < NOTHING)
     }
 }
 

@@ -2,8 +2,6 @@
 //! production in grey, the candidate in blue, the others in the ranking's order. No two
 //! have the same colour and the same shape. What the colours are is in `style.css`.
 
-use std::collections::BTreeSet;
-
 use super::super::names;
 use super::super::text::{plain, width};
 use crate::results::ranking::{Ranking, RankingVerdict};
@@ -135,8 +133,8 @@ impl Palette {
         let class = |at: &usize| self.look(configurations[*at]).class == "k0";
         let baseline = (0..configurations.len()).find(class);
         let shown = names::narrow(&whole, baseline, columns..=columns).shown;
-        let is_distinct = shown.iter().collect::<BTreeSet<_>>().len() == shown.len();
-        if is_distinct { shown } else { whole.iter().map(|it| end_of(it, columns)).collect() }
+        let fit = shown.iter().all(|it| width(it) <= columns);
+        if fit { shown } else { whole.iter().map(|it| end_of(it, columns)).collect() }
     }
 }
 

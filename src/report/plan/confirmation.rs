@@ -4,7 +4,7 @@
 use super::{percent, wrap};
 use crate::clean::counted;
 use crate::grid::Limits;
-use crate::grid::plan::{Begun, Plan, PlannedConfirmation, range, spoken};
+use crate::grid::plan::{Begun, Plan, PlannedConfirmation, ToShow, range, spoken};
 
 /// Its lines, where one follows.
 pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
@@ -26,7 +26,7 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     add(format!("shows the gain to ±{}{other}{shows}", percent(*half_width)), "  ");
     if let Some((reserve, begun)) = planned.reserve.zip(planned.begun_within_reserve) {
         let (share, kept) = (percent(planned.asked.share), limits(reserve));
-        let enough = enough(begun, launches.low, planned.half_width_within_reserve);
+        let enough = enough(begun, launches.low, planned);
         add(format!("kept for it: {share} of the budget ({kept}) {enough}"), "  ");
         add("what the strategy leaves of the budget comes to that".to_owned(), "  ");
     }
@@ -43,19 +43,30 @@ fn power(plan: &Plan<'_>) -> f64 {
 
 /// For how much a reserve is enough that allows so many launches; `needed` of them reach the
 /// claim, and the fewest reach `half_width`.
-fn enough(begun: Begun, needed: u64, half_width: Option<f64>) -> String {
+fn enough(begun: Begun, needed: u64, planned: &PlannedConfirmation) -> String {
+    let to_show = planned.to_show.map_or_else(String::new, |it| format!(": {}", to_show(&it)));
     // Half of a pair shows nothing.
     let pairs = |launches: u64| launches / 2 * 2;
     let (least, most) = (pairs(begun.least), pairs(begun.most));
     let count = match range((least, most)) {
-        none if none == "0" => return "is too little for a pair of launches".to_owned(),
+        none if none == "0" => return format!("is too little for a pair of launches{to_show}"),
         count => format!("is enough for {count} launches"),
     };
-    match half_width {
+    match planned.half_width_within_reserve {
         _ if least >= needed => count,
         Some(reached) => format!("{count}; {least} show the gain to ±{}", percent(reached)),
-        None => format!("{count}; {least} show nothing"),
+        None => format!("{count}; {least} show nothing{to_show}"),
     }
+}
+
+/// What would do where a reserve shows nothing.
+fn to_show(needed: &ToShow) -> String {
+    let ToShow { launches, share, budget } = needed;
+    let each = launches / 2;
+    let share = share.map(|it| format!("`share` to {:.0}%", it * 100.0));
+    let budget = Some(format!("`budget` to {}", limits(*budget)));
+    let raise = share.into_iter().chain(budget).collect::<Vec<_>>().join(", or ");
+    format!("a gain takes {each} + {each}; raise {raise}")
 }
 
 fn times((low, high): (f64, f64)) -> String {

@@ -17,7 +17,7 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
         let (low, high) = (spoken(hours.low * 3600.0), spoken(hours.high * 3600.0));
         let time = if low == high { low } else { format!("{low} to {high}") };
         let shown = match can_show.map(|it| (percent(it.low), it.high.map(percent))) {
-            None if plan.differences.comparisons == 0 => "-".to_owned(),
+            None if !plan.differences.is_known() => "-".to_owned(),
             None => "nothing".to_owned(),
             Some((low, None)) => format!("{low} at best"),
             Some((low, Some(high))) if low == high => high,
@@ -54,7 +54,7 @@ fn by_how_many(plan: &Plan<'_>) -> Option<String> {
              can be compared"
         )
     });
-    let has_nothing = plan.differences.comparisons > 0
+    let has_nothing = plan.differences.is_known()
         && plan.strategies.iter().any(|it| it.can_show.is_none_or(|it| it.high.is_none()));
     let nothing = has_nothing.then(|| {
         let (at_best, none) =
@@ -68,7 +68,7 @@ fn by_how_many(plan: &Plan<'_>) -> Option<String> {
             .join("; ")
     });
     let is_modelled = plan.strategies.iter().any(|it| it.is_chosen && it.strategy == "model");
-    let guard = (is_modelled && plan.differences.comparisons > 0).then(|| {
+    let guard = (is_modelled && plan.differences.is_known()).then(|| {
         "model: where its axes predict; else it launches every configuration first, and shows less"
             .to_owned()
     });
@@ -80,6 +80,11 @@ fn by_how_many(plan: &Plan<'_>) -> Option<String> {
 fn differences(of: &Differences) -> String {
     if of.comparisons == 0 {
         return "can show: nothing, there is one configuration".to_owned();
+    }
+    if !of.ratio {
+        return "can show: not known of an objective that is a share or a count: no ratio can be \
+                taken of it"
+            .to_owned();
     }
     let Differences { power, level, launch_sd, repeat_sd, repeat_sd_measured, repeats, .. } = of;
     let whole = |share: f64| format!("{:.0}%", share * 100.0);

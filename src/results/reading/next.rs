@@ -17,7 +17,7 @@ use crate::results::exclusion::Exclusion;
 use crate::results::not_counted::Unswept;
 use crate::results::preference::within_bounds;
 use crate::results::ranked::{RankedConfiguration, Ranking};
-use crate::strategy::confirm::{CLAIM, Ended, MAX_PAIRS};
+use crate::strategy::confirm::{Ended, MAX_PAIRS};
 
 mod confirming;
 
@@ -55,7 +55,7 @@ pub enum NextStep {
         /// What it is compared with, where that is not the grid's baseline.
         #[serde(skip_serializing_if = "Option::is_none")]
         baseline: Option<String>,
-        /// The claim that was asked for, as a fraction, where it is not the usual one.
+        /// The claim that was asked for, as a fraction, where it is not the run's usual one.
         claim: Option<f64>,
         /// How long that takes, where it is known.
         hours: Option<Hours>,
@@ -249,15 +249,6 @@ fn further(gain: &ConfirmedGain) -> Option<(&ConfirmedGain, f64)> {
     }
 }
 
-/// The claim of a confirmation, where a command has to name it.
-fn unusual_claim(gain: &ConfirmedGain) -> Option<f64> {
-    Some(gain.claim).filter(|it| is_unusual(*it))
-}
-
-fn is_unusual(claim: f64) -> bool {
-    (claim - CLAIM).abs() > 1e-9
-}
-
 /// The next smaller claim as it is written in a command: two decimals of a per cent, of which
 /// one at least is left.
 fn round_down(claim: f64) -> f64 {
@@ -270,6 +261,11 @@ pub(super) fn names_failed(steps: &[NextStep]) -> bool {
 }
 
 impl After<'_> {
+    /// A claim, where a command has to name it.
+    fn unusual(&self, claim: f64) -> Option<f64> {
+        Some(claim).filter(|it| (it - self.manifest.usual_claim()).abs() > 1e-9)
+    }
+
     fn run(&self) -> String {
         self.place.run.clone()
     }
@@ -471,7 +467,8 @@ fn split(reason: &str) -> Option<(&str, &str)> {
 /// About how long a confirmation of these two takes, by what the sweep measured of them;
 /// `None` where no launch was timed.
 pub fn confirm_hours(record: &SweepRecord, candidate: &str, baseline: &str) -> Option<Hours> {
-    let expected = outlook(record, [candidate, baseline], CLAIM, None).expected?;
+    let claim = record.manifest.usual_claim();
+    let expected = outlook(record, [candidate, baseline], claim, None).expected?;
     let hours = |pairs: u32| 2.0 * f64::from(pairs) * expected.launch_seconds / 3600.0;
     Some(match expected.reachable {
         Some(_) => Hours { low: hours(MAX_PAIRS), high: hours(MAX_PAIRS) },

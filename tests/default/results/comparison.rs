@@ -53,6 +53,37 @@ fn night(figures: &[(&str, f64)]) -> SweepRecord {
     record
 }
 
+#[test]
+fn a_confirmation_is_the_standing_of_its_sweep_as_in_the_report() {
+    use crate::results::confirmed::confirming;
+    use vllm_grid::strategy::confirm::Ended;
+
+    let record = confirming(70.0, 8, Some(Ended::Precise));
+    let comparison = compared(&[record.clone(), later(record)]);
+    let [first, _] = &comparison.runs[..] else { panic!("{:?}", comparison.runs) };
+    assert_eq!(first.verdict, "a is better than production, confirmed on fresh launches");
+    assert_eq!(first.confirmed.as_deref(), Some("a"));
+    let record = confirming(101.0, 8, Some(Ended::Precise));
+    let comparison = compared(&[record.clone(), later(record)]);
+    let expected = "that a is better than production is not confirmed on fresh launches";
+    assert_eq!(comparison.runs[0].verdict, expected);
+    assert_eq!(comparison.runs[0].confirmed, None);
+}
+
+#[test]
+fn bounds_and_datasets_that_a_sweep_does_not_have_are_none() {
+    let mut bounded = night(&[("a", 100.0), ("b", 120.0)]);
+    let other = later(bounded.clone());
+    bounded.manifest.objective.constraints.push(vllm_grid::metric::Constraint {
+        metric: METRIC.parse().unwrap(),
+        min: None,
+        max: Some(500.0),
+    });
+    let text = render(&compared(&[bounded, other]), 120);
+    assert!(text.contains("- bounds: A kv_cache.ttft_resent_ms: at most 500 ms; B none"), "{text}");
+    assert!(!text.contains("(not recorded)"), "{text}");
+}
+
 /// Another night of the same grid.
 fn later(mut record: SweepRecord) -> SweepRecord {
     "test-20261201T061353Z".clone_into(&mut record.manifest.sweep);
@@ -319,7 +350,7 @@ fn what_differs_is_found() {
         ("engine version", [Some("0.33.0"), Some("0.34.0")]),
         ("image", [None, Some("sha256:feed")]),
         ("seed", [Some("1"), Some("2")]),
-        ("datasets", [None, Some("chats.json 01234567")]),
+        ("datasets", [Some("none"), Some("chats.json 01234567")]),
         ("kv-cache.warmup", [Some("1"), Some("2")]),
         ("workload conversation", [None, Some("measured")]),
         ("effective.dtype", [Some("\"bfloat16\""), Some("\"float16\"")]),

@@ -2,6 +2,8 @@
 //! with three launches or more alone, how launches were chosen, and of each configuration
 //! that was launched no more why and since when.
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use vllm_grid::history::journal::BUDGET_SPENT;
 use vllm_grid::history::record::{SweepEnd, SweepRecord};
 use vllm_grid::metric::{Aim, Goal, MetricValue};
@@ -18,6 +20,7 @@ use vllm_grid::statistics::SIGNIFICANCE;
 use vllm_grid::strategy::{AdaptiveStrategy, Purpose, StrategySpec};
 
 use crate::results::builder::{Building, sweep};
+use crate::results::noise::normal;
 use crate::results::reading::{block_of, place};
 
 /// A race by hand: launches one after the other, ten minutes each.
@@ -303,6 +306,62 @@ fn a_reason_is_of_the_launches_until_then() {
     }
     let c2 = |record: &SweepRecord| reasons(record).into_iter().find(|it| it.0 == "c2").unwrap();
     assert_eq!(c2(&record), c2(&later));
+}
+
+#[test]
+fn an_end_right_after_the_blocks_is_said_of_each_configuration() {
+    let race = || Race::of(&NAMES).block(&ALL).block(&ALL);
+    let record = race().ended(true, "the leader is good enough");
+    let all = reasons(&record);
+    // c3 leads; the second block ended with launch 12.
+    let names: Vec<(&str, u32)> = all.iter().map(|it| (it.0.as_str(), it.1)).collect();
+    assert_eq!(names, [("c4", 12), ("c2", 12), ("c1", 12), ("production", 12), ("c5", 12)]);
+    let is_last = |it: &WhyNotAgain| matches!(it, WhyNotAgain::Behind { leader, is_last: true, comparisons: 30, .. } if leader == "c3");
+    assert!(all.iter().all(|it| is_last(&it.2)), "{all:?}");
+    let ranking = rank(&record);
+    let said = |name: &str| {
+        let row = ranking.rows.iter().find(|row| row.name == name).unwrap();
+        row.remarks[0].to_string()
+    };
+    let end = "not launched again after the second block (02:50 UTC): ";
+    assert!(said("c5").starts_with(end), "{}", said("c5"));
+    assert!(said("c5").ends_with("] slower than c3, with which the sweep ended"), "{}", said("c5"));
+    let c4 = said("c4");
+    assert!(c4.contains("not shown to be slower than c3, with which the sweep ended ("), "{c4}");
+
+    // By a budget: one sentence for all of them.
+    let record = race().ended(false, BUDGET_SPENT);
+    let all = reasons(&record);
+    let cut = WhyNotAgain::SweepEnded { reason: BUDGET_SPENT.to_owned() };
+    assert!(all.len() == 5 && all.iter().all(|it| it.2 == cut && it.1 == 12), "{all:?}");
+    let text = table::render(&rank(&record), &record.manifest, 300, false);
+    let grouped = "c4, c2, c1, production, c5: not launched again after the second block (02:50 \
+                   UTC): the sweep ended before that (budget spent)\n";
+    assert_eq!(text.matches(grouped).count(), 1, "{text}");
+    assert_eq!(text.matches("the sweep ended before that").count(), 1, "{text}");
+}
+
+/// The best of many is so by chance: nobody is slower than it for that.
+#[test]
+fn among_equal_configurations_none_is_shown_to_be_slower() {
+    let names: Vec<String> = (0..12).map(|at| format!("c{at}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let is_slower = |it: &WhyNotAgain| it.to_string().contains("% [");
+    let mut wrong = 0;
+    for seed in 0..20 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut race = Race::of(&names);
+        for _ in 0..2 {
+            for name in &names {
+                let own = 100.0 * (0.1 * normal(&mut rng)).exp();
+                race = race.launched(name, Purpose::Screen, &[own * 0.99, own * 1.01]);
+            }
+        }
+        let all = reasons(&race.ended(true, "the leader is good enough"));
+        assert_eq!(all.len(), 11, "{all:?}");
+        wrong += usize::from(all.iter().any(|it| is_slower(&it.2)));
+    }
+    assert!(wrong <= 2, "{wrong} of 20");
 }
 
 #[test]

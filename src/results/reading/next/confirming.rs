@@ -1,7 +1,7 @@
 //! What to do about a confirmation: begin it, go on with it, begin it anew, or use what it showed.
 //! Which of these is asked for is decided in the parent.
 
-use super::{After, Change, NextStep, further, is_unusual, unusual_claim};
+use super::{After, Change, NextStep, further};
 use crate::metric::Scale;
 use crate::results::confirmable::is_to_be_named;
 use crate::results::confirmed::ConfirmedGain;
@@ -24,7 +24,7 @@ impl After<'_> {
             run: self.run(),
             configuration: named.map(|row| row.name.clone()),
             baseline: pending.and_then(|it| self.other_baseline(it)),
-            claim: pending.and_then(unusual_claim),
+            claim: pending.and_then(|it| self.unusual(it.claim)),
             hours: self.place.confirm,
             goes_on: pending.is_some(),
             again: false,
@@ -52,7 +52,7 @@ impl After<'_> {
             run: self.run(),
             configuration: named.map(|row| row.name.clone()),
             baseline,
-            claim: unusual_claim(gain),
+            claim: self.unusual(gain.claim),
             hours: None,
             goes_on: false,
             again,
@@ -86,7 +86,7 @@ impl After<'_> {
                 run: self.run(),
                 configuration: other.cloned(),
                 baseline: self.other_baseline(gain),
-                claim: Some(claim).filter(|it| is_unusual(*it)),
+                claim: self.unusual(claim),
                 hours: None,
                 goes_on: true,
                 again: false,
