@@ -198,7 +198,7 @@ impl Modelled {
         }
         // What is believed by all launches costs a fit: it is asked for where it is needed.
         if finalists.is_lost(&eligible)
-            && let Some(action) = self.anew(situation, &known)
+            && let Some(action) = self.anew(situation, &known, duels)
         {
             return action;
         }
@@ -232,7 +232,12 @@ impl Modelled {
 
     /// The screen once more, with all launches: what may be the best of those that were not
     /// launched. `None` where they are hardly better than what is left.
-    fn anew(&self, situation: &Situation<'_>, known: &[&Observation]) -> Option<Action> {
+    fn anew(
+        &self,
+        situation: &Situation<'_>,
+        known: &[&Observation],
+        duels: u32,
+    ) -> Option<Action> {
         let field = self.field(known, &[]);
         let belief = self.belief(known)?;
         let leader = field.leader(&belief)?;
@@ -247,6 +252,10 @@ impl Modelled {
             return Some(Action::Wait);
         }
         let trial = last(situation).map_or(0, |last| last + 1);
+        // Among the duels it is alone, as what is launched for a claim is: a pair of numbers is left
+        // out before it.
+        let among = trial.checked_sub(duels).filter(|place| *place > 0);
+        let trial = among.map_or(trial, |place| duels + place.next_multiple_of(2) + 2);
         Some(self.launch(trial, chosen, Purpose::Final))
     }
 
