@@ -473,6 +473,17 @@ fn a_strategy_that_was_asked_before_answers_as_a_new_one() {
     }
 }
 
+/// The first duel as a journal shows it.
+fn first_duel(observations: &[Observation]) -> Option<u32> {
+    let names: Vec<String> = observations.iter().map(|it| it.configuration.to_string()).collect();
+    let trials = observations.iter().zip(&names).map(|(it, name)| Numbered {
+        trial: it.trial,
+        is_final: it.purpose == Purpose::Final,
+        configuration: name,
+    });
+    StrategySpec::Model(ModelStrategy::default()).first_duel(trials)
+}
+
 #[test]
 fn the_last_launches_of_a_limit_are_those_of_a_claim() {
     let world = World::of_48(true, 3);

@@ -48,17 +48,6 @@ fn what_gives_no_value_twice_in_a_row_is_out() {
     assert!(own.leader(&ran.observations).is_some());
 }
 
-/// The first duel as a journal shows it.
-fn first_duel(observations: &[Observation]) -> Option<u32> {
-    let names: Vec<String> = observations.iter().map(|it| it.configuration.to_string()).collect();
-    let trials = observations.iter().zip(&names).map(|(it, name)| Numbered {
-        trial: it.trial,
-        is_final: it.purpose == Purpose::Final,
-        configuration: name,
-    });
-    StrategySpec::Model(ModelStrategy::default()).first_duel(trials)
-}
-
 #[test]
 fn the_first_duel_is_known_by_the_numbers_alone_whoever_is_in_it() {
     let mut strangers = 0;
