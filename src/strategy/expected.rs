@@ -4,7 +4,7 @@
 //! nothing is decided here.
 
 use super::adaptive::{SMALL, SURVIVORS, most_launches, opening_launches};
-use super::model::{LEFT_OUT, least_screen};
+use super::model::{LEFT_OUT, least_screen, least_second};
 use super::order::Order;
 use super::{AdaptiveStrategy, GridStrategy, ModelStrategy, Remaining, StrategySpec, Task};
 
@@ -185,11 +185,6 @@ impl AdaptiveStrategy {
         let by_default = || most_launches(task.configurations, task.baseline.is_some());
         self.max_launches.unwrap_or_else(by_default)
     }
-}
-
-/// Launches of a second block of the best ones at the least: one configuration needs none.
-pub(super) fn least_second(configurations: usize) -> u32 {
-    u32::from(configurations > 1)
 }
 
 /// Launches of the screen of a model at the least; where it predicts poorly it has everything.

@@ -14,7 +14,6 @@ use super::adaptive::eligible::Eligible;
 use super::adaptive::observed::Launches;
 use super::adaptive::race::Race;
 use super::adaptive::{SURVIVORS, before, last};
-use super::expected::least_second;
 use super::{
     Action, Bar, Finished, ModelStrategy, Observation, Purpose, Remaining, Situation, Strategy,
     Task, order,
@@ -52,6 +51,11 @@ pub(super) fn least_screen(levels: &[Vec<usize>]) -> usize {
 
 fn least(kernel: &Kernel, configurations: usize) -> usize {
     if kernel.axes() == 0 { configurations } else { screen::first_look(kernel, configurations) }
+}
+
+/// Launches of a second block of the best ones at the least: one configuration needs none.
+pub(super) fn least_second(configurations: usize) -> u32 {
+    u32::from(configurations > 1)
 }
 
 /// How many numbers of trials are left out between the second block, or what was launched after
