@@ -26,8 +26,7 @@ pub(super) fn last_duels(evidence: &Evidence<'_>) -> Vec<u32> {
     let finals = evidence.sweep.own_launches().filter(|it| it.purpose == Purpose::Final);
     let trials: BTreeSet<u32> = evidence.sweep.own_launches().map(|it| it.trial).collect();
     let is_duel = |it: &&LaunchRecord| {
-        let is_alone = it.trial >= first + 2 && is_kept(|it| trials.contains(&it), it.trial);
-        it.trial >= first && !is_alone
+        it.trial >= first && !is_kept(|trial| trials.contains(&trial), it.trial)
     };
     let duels = finals.rev().filter(|it| is_started(it)).filter(is_duel);
     duels.take(LAST_DUELS).map(|it| it.launch).collect()

@@ -226,6 +226,6 @@ fn where_nothing_is_predicted_the_plan_and_each_session_say_why() {
     assert!(plan.split_whitespace().collect::<Vec<_>>().join(" ").contains(why), "{plan}");
     for arguments in [&["sweep", "grid.yaml", "--output", RUN][..], &["resume", RUN]] {
         let ran = place.run(arguments);
-        assert!(ran.err.contains(why), "{arguments:?}: {}{}", ran.out, ran.err);
+        assert!(ran.said().contains(why), "{arguments:?}: {}{}", ran.out, ran.err);
     }
 }
