@@ -412,7 +412,7 @@ proptest! {
         world in worlds(), seed in 0..99_u64, more in prop::option::of(0..20_u32),
     ) {
         let max_launches = more.map(|more| world.means.len() as u32 + more);
-        let own = AdaptiveStrategy { seed, max_launches, ..AdaptiveStrategy::default() };
+        let own = AdaptiveStrategy { max_launches, seed, ..AdaptiveStrategy::default() };
         let spec = AdaptiveStrategy { auto: seed % 2 == 0, ..own };
         let (observations, why) = run(&Adaptive::new(spec.clone(), world.task()), &world);
         for known in (0..=observations.len()).step_by(3).chain([observations.len()]) {

@@ -83,7 +83,7 @@ impl World {
         let fails = self.failing.contains(&flying.configuration);
         let is_silent = self.silent.contains(&flying.configuration);
         let is_spoiled = self.spoiled.contains(&flying.configuration);
-        let gives = !fails && !is_silent && !(is_spoiled && flying.purpose == Purpose::Screen);
+        let gives = !(fails || is_silent || is_spoiled && flying.purpose == Purpose::Screen);
         let start = flying.started_at.unwrap_or_default();
         let at = |repeat: u32| start + SignedDuration::from_secs(150 + 45 * i64::from(repeat));
         let values = (1..=repeats).map(|repeat| ObservedRepeat {
@@ -408,7 +408,7 @@ proptest! {
     ) {
         let max_launches = more.map(|more| task.configurations as u32 / 2 + more);
         let made = || {
-            let racing = AdaptiveStrategy { seed, max_launches, ..AdaptiveStrategy::default() };
+            let racing = AdaptiveStrategy { max_launches, seed, ..AdaptiveStrategy::default() };
             Modelled::new(ModelStrategy { racing, predicted: false }, task.clone())
         };
         let ran = world.run(&made());

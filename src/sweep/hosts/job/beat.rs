@@ -98,7 +98,7 @@ mod tests {
         let still = Still::default();
         still.add(Duration::from_secs(2));
         assert_eq!(still.take(), None, "a busy machine");
-        still.add(Duration::from_secs(180));
+        still.add(Duration::from_mins(3));
         still.add(Duration::from_secs(12));
         let said = still.take().expect("it stood still");
         assert!(said.contains("180 s"), "{said}");

@@ -154,7 +154,7 @@ enum Step {
     Made(Made),
 }
 
-impl<'a> Following<'a> {
+impl Following<'_> {
     async fn run(mut self) -> Result<Made, SweepError> {
         loop {
             let seen = self.cluster.watch.look().await;
