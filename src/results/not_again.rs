@@ -174,10 +174,11 @@ fn dropped(evidence: &Evidence<'_>) -> Vec<Option<Dropped>> {
     let is_modelled = matches!(sweep.manifest.strategy, StrategySpec::Model(_));
     let first = if is_modelled { After::Screen } else { After::FirstBlock };
     let has_values = |index: usize| evidence.measured[0].values(index).is_some();
-    let is_whole = arms
-        .iter()
-        .enumerate()
-        .all(|(index, arm)| !has_values(index) || final_phase(arm) == Some(phases.last()));
+    let has_all = |(index, arm): (usize, &Arm<'_>)| {
+        !has_values(index) || final_phase(arm) == Some(phases.last())
+    };
+    // What a claim lacked is launched behind the blocks alone.
+    let is_whole = phases.last() > 1 || arms.iter().enumerate().all(has_all);
     let of = |arm: &Arm<'_>| {
         let final_phase = final_phase(arm)?;
         let is_in = !last.is_empty() && took_part(arm, &last);
