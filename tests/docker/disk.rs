@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{CACHING, Ran, Workplace};
+use crate::words;
 
 /// A file system of its own below a folder, gone with the value.
 struct Disk(PathBuf);
@@ -35,10 +36,6 @@ fn fill(path: &Path) {
     let mut file = std::fs::File::create(path).unwrap();
     let error = std::io::copy(&mut source, &mut file).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
-}
-
-fn words(text: &str) -> String {
-    text.replace('│', "").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]

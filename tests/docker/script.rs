@@ -2,7 +2,7 @@
 //! guard loop, some thirty flags, a key out of a variable, and a watchdog beside it.
 
 use crate::support::{numbers, parquet, texts};
-use crate::{Site, code, column, docker, image, read, text};
+use crate::{Site, code, column, docker, image, read, text, words};
 
 pub(crate) const KEY: &str = "sk-cle-du-script-0815";
 
@@ -182,7 +182,7 @@ fn a_launcher_in_a_script_that_takes_variables_alone_is_refused_or_gives_no_rank
     std::fs::write(&compose, opaque).unwrap();
     let (code_of, printed) = code(site.sweep());
     assert_eq!(code_of, Some(2), "{printed}");
-    assert!(printed.contains("`sh /hf/launch.sh` is not known to pass"), "{printed}");
+    assert!(words(&printed).contains("`sh /hf/launch.sh` is not known to pass"), "{printed}");
     assert!(site.production_runs());
     // The same behind the name `vllm` looks like one that takes them.
     let named = format!(
