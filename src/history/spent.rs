@@ -56,6 +56,16 @@ pub fn launches(record: &SweepRecord, whose: Whose) -> u32 {
     begun(record, whose).filter(|it| is_counted(it)).count() as u32
 }
 
+/// Those of them that have no end yet: the last ones of their trials. One whose process died is made
+/// again, as one more.
+pub fn in_flight(record: &SweepRecord, whose: Whose) -> u32 {
+    let is_last = |it: &&LaunchRecord| {
+        let mut later = record.launches.iter().filter(|other| other.launch > it.launch);
+        !later.any(|other| other.trial == it.trial && other.confirmation == it.confirmation)
+    };
+    begun(record, whose).filter(|it| it.outcome.is_none()).filter(is_last).count() as u32
+}
+
 /// Whether a launch is counted as one: it was begun, and not lost with all that it gave.
 pub(crate) fn is_counted(launch: &LaunchRecord) -> bool {
     match launch.outcome {

@@ -154,12 +154,14 @@ fn counted_end(
     let allowed = record.manifest.strategy_limits().besides.launches?;
     let allowed = allowed.saturating_sub(spent::launches(record, Whose::Strategy));
     let (fewest, most) = left.count;
-    if allowed >= most {
+    // Those in flight are spent, and still to be waited for.
+    let ending = allowed.saturating_add(spent::in_flight(record, Whose::Strategy));
+    if ending >= most {
         return None;
     }
-    let share = f64::from(allowed) / f64::from(most);
+    let share = f64::from(ending) / f64::from(most);
     let done = trials.1.saturating_sub(most);
-    let begun = (done + allowed.min(fewest), done + allowed);
+    let begun = (done + ending.min(fewest), done + ending);
     // As for time, the later end: nobody waits for it in vain.
     Some(BudgetEnd { seconds: seconds.1 * share, launches: begun, of: trials })
 }

@@ -304,3 +304,21 @@ fn launches_that_are_chosen_make_the_time_a_range() {
     assert_eq!(with(174).expect("it will").launches, (4, 4));
     assert_eq!(with(18 * 87 + 1), None);
 }
+
+#[test]
+fn launches_in_flight_are_in_the_forecast_of_a_budget_in_launches() {
+    let running = |trial: u32| LaunchRecord { outcome: None, ..launch(trial, 1, 50.0, 20.0) };
+    let mut sweep = sweep(vec![launch(0, 0, 50.0, 20.0), running(1), running(2)]);
+    sweep.manifest.budget.launches = Some(4);
+    let told = |it: &SweepRecord| eta(it, &Foreknown::default(), (6, 6), 112.0).budget;
+    // One is over, two run, and one more is begun.
+    assert_eq!(told(&sweep).expect("a budget").launches, (4, 4));
+    sweep.manifest.budget.launches = Some(3);
+    assert_eq!(told(&sweep).expect("a budget").launches, (3, 3));
+    // What a dead session left is made again as one more.
+    sweep.launches.push(LaunchRecord { launch: 9, ..running(2) });
+    sweep.manifest.budget.launches = Some(5);
+    assert_eq!(told(&sweep).expect("a budget").launches, (4, 4));
+    sweep.manifest.budget.launches = Some(7);
+    assert_eq!(told(&sweep), None);
+}
