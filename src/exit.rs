@@ -166,6 +166,7 @@ fn exit_of_history(error: &HistoryError) -> Exit {
         HistoryError::NotEmpty(_)
         | HistoryError::Output { .. }
         | HistoryError::NoSweep(_)
+        | HistoryError::Denied { .. }
         | HistoryError::Manifest { .. }
         | HistoryError::Journal(JournalError::Newer { .. }) => Exit::Usage,
         HistoryError::Io { .. } | HistoryError::Journal(_) => Exit::Environment,

@@ -114,6 +114,9 @@ impl Folder {
         match input::plain(&manifest) {
             Ok(()) => Ok(folder),
             Err(error @ InputError::NoFile(_)) => Err(no_manifest(&manifest, &error)),
+            Err(InputError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(lost::denied(path))
+            }
             Err(_) => Err(lost::no_manifest(path, &manifest)),
         }
     }

@@ -52,6 +52,14 @@ pub enum HistoryError {
         "{0} holds no sweep (no manifest.json): name the folder of one, such as those in runs/"
     )]
     NoSweep(PathBuf),
+    /// This user may not look into the folder.
+    #[error("{path} cannot be read: permission denied (it belongs to {owner})")]
+    Denied {
+        /// The folder.
+        path: PathBuf,
+        /// The user whose it is.
+        owner: String,
+    },
     /// The manifest cannot be used.
     #[error("{path}: {what}")]
     Manifest {

@@ -195,7 +195,7 @@ fn user() -> String {
 }
 
 /// The name of a user, or the number where there is no name.
-pub(super) fn user_of(id: u32) -> String {
+pub(crate) fn user_of(id: u32) -> String {
     let id = id.to_string();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {

@@ -13,6 +13,7 @@ use crate::engine::docker::owed;
 use crate::engine::leftovers::{productions_down, quoted, short};
 use crate::engine::process::noted::{self, Killed};
 use crate::event::Emit;
+use crate::history::HistoryError;
 use crate::history::folder::Folder;
 use crate::history::journal::is_written_in;
 use crate::history::production::Now;
@@ -407,6 +408,9 @@ fn another_machine(state: &StateFolder, debt: &Debt) -> String {
 
 /// What was named and nobody knows.
 fn nobody_knows(path: &Path) -> String {
+    if let Err(error @ HistoryError::Denied { .. }) = Folder::existing(path) {
+        return error.to_string();
+    }
     format!(
         "{} holds no run, and no run is known that was there: name the folder of one, or run \
          `vllm-grid recover` without a name",

@@ -2,10 +2,12 @@
 //! without it. Journals that were put aside while the run was written are named, so that
 //! nobody takes what is lost from the journal for lost.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::history::HistoryError;
 use crate::history::journal::{self, JournalError};
+use crate::ownership::holder::user_of;
 
 /// How a file begins that has lines of a journal which was removed, replaced or cut.
 const SAVED: &str = "journal.saved-";
@@ -21,6 +23,16 @@ pub(super) fn no_manifest(folder: &Path, manifest: &Path) -> HistoryError {
     }
     let what = format!("it is missing: restore it from a copy. {}", without_manifest(folder));
     HistoryError::Manifest { path: manifest.to_owned(), what }
+}
+
+/// The error of a folder that this user may not look into.
+pub(super) fn denied(folder: &Path) -> HistoryError {
+    // Of a folder that cannot be seen at all, the one around it says whose it is.
+    let owner = folder.ancestors().find_map(|it| it.metadata().ok()).map(|it| user_of(it.uid()));
+    HistoryError::Denied {
+        path: folder.to_owned(),
+        owner: owner.unwrap_or_else(|| "another user".to_owned()),
+    }
 }
 
 /// What cannot be done without a manifest, what is left, and what can be done.
