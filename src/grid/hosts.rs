@@ -81,6 +81,45 @@ impl SlurmBlock {
         self.options.iter().filter_map(|it| it.strip_prefix(EXCLUDE))
     }
 
+    /// The nodes that `options` name as the only ones, as they name them.
+    pub fn named_nodes(&self) -> impl Iterator<Item = &str> {
+        self.options.iter().filter_map(|it| it.strip_prefix("--nodelist="))
+    }
+
+    /// MiB of memory that `options` ask for on a node; `None` where they do not say.
+    pub fn memory(&self) -> Option<u64> {
+        let text = self.last("--mem=")?;
+        let number = text.trim_end_matches(|it: char| it.is_ascii_alphabetic());
+        let size: u64 = number.parse().ok()?;
+        match text[number.len()..].to_ascii_uppercase().trim_end_matches('B') {
+            "" | "M" => Some(size),
+            "K" => Some(size.div_ceil(1024)),
+            "G" => size.checked_mul(1024),
+            "T" => size.checked_mul(1024 * 1024),
+            _ => None,
+        }
+    }
+
+    /// Processors that `options` ask for; `None` where they do not say.
+    pub fn cpus(&self) -> Option<u64> {
+        self.last("--cpus-per-task=")?.parse().ok()
+    }
+
+    /// What a launch asks for of a node, for a person; `None` where that is nothing.
+    pub fn asked_of_node(&self) -> Option<String> {
+        let gres = self.gres.clone();
+        let options = [("--mem=", self.memory()), ("--cpus-per-task=", self.cpus())];
+        let options = options.into_iter().filter(|(_, it)| it.is_some());
+        let options = options.filter_map(|(name, _)| Some(format!("{name}{}", self.last(name)?)));
+        let all: Vec<String> = gres.into_iter().chain(options).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+
+    /// The value of an option; of several `sbatch` takes the last.
+    fn last(&self, name: &str) -> Option<&str> {
+        self.options.iter().rev().find_map(|it| it.strip_prefix(name))
+    }
+
     /// Whether `options` say which nodes may be used.
     pub fn chooses_nodes(&self) -> bool {
         const CHOOSING: [&str; 3] = ["--nodelist=", "--constraint=", EXCLUDE];

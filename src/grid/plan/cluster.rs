@@ -46,7 +46,8 @@ pub struct AtOnce {
     pub is_chosen: bool,
     /// Hours: those of as many jobs as nodes can run, where there are fewer nodes.
     pub hours: Range<f64>,
-    /// Nodes that can run a launch, where there are fewer than jobs and each is alone on one.
+    /// Nodes that can run a launch, where there are fewer than jobs and each is alone on one; 0
+    /// where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<u32>,
 }
@@ -71,10 +72,10 @@ pub struct SeenPartition {
 }
 
 impl SeenPartition {
-    /// For how many jobs at once it has nodes, where each is alone on its node and that is known.
+    /// For how many jobs at once it has nodes, where each is alone on its node, or there is none.
     fn room(&self, slurm: &SlurmBlock) -> Option<u32> {
         let fitting = u32::try_from(self.fitting).ok();
-        fitting.filter(|it| slurm.exclusive && *it > 0)
+        fitting.filter(|it| *it == 0 || slurm.exclusive)
     }
 
     /// What keeps launches of a grid from being started here.
@@ -85,8 +86,8 @@ impl SeenPartition {
         } else if *up == 0 {
             Some(format!("no node of partition {name} takes jobs: no launch begins"))
         } else {
-            let gres = slurm.gres.as_ref().filter(|_| *fitting == 0);
-            gres.map(|it| format!("no node of partition {name} has {it}: no launch begins"))
+            let asked = slurm.asked_of_node().filter(|_| *fitting == 0);
+            asked.map(|it| format!("no node of partition {name} has {it}: no launch begins"))
         };
         let limit = limit_seconds.filter(|it| *it < job_seconds).map(|limit| {
             format!(
@@ -150,7 +151,8 @@ impl<'a> Plan<'a> {
         let room = seen.as_ref().ok().and_then(|it| it.room(slurm));
         let of = |jobs: u32| {
             let nodes = room.filter(|room| *room < jobs);
-            let beside = nodes.unwrap_or(jobs);
+            // Without any the time is that of the jobs, had they nodes.
+            let beside = nodes.filter(|it| *it > 0).unwrap_or(jobs);
             let Remaining { low, high } = grid.strategy.rounds(&grid.sizes(), beside);
             let hours = Range {
                 low: f64::from(low) * each.low + confirm.low,

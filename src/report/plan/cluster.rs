@@ -23,6 +23,7 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     for AtOnce { jobs, is_chosen, hours, nodes } in at_once {
         let mark = if *is_chosen { '>' } else { ' ' };
         let few = nodes.map_or_else(String::new, |it| match it {
+            0 => "  (no node can run a launch)".to_owned(),
             1 => "  (only 1 node can run a launch)".to_owned(),
             it => format!("  (only {it} nodes can run a launch)"),
         });
@@ -73,9 +74,12 @@ fn partition(cluster: &PlannedCluster<'_>) -> String {
     };
     let SeenPartition { name, nodes, up, fitting, idle, limit_seconds, is_up } = seen;
     let down = if *is_up { "" } else { "it is down; " };
-    let asked = match cluster.slurm.gres {
-        Some(_) => format!("{fitting} of them with that gres, "),
-        None => String::new(),
+    let asked = match (&cluster.slurm.gres, cluster.slurm.asked_of_node()) {
+        (Some(gres), Some(asked)) if *gres == asked => {
+            format!("{fitting} of them with that gres, ")
+        }
+        (_, Some(_)) => format!("{fitting} of them with what a launch asks for, "),
+        (_, None) => String::new(),
     };
     let limit = match limit_seconds {
         Some(seconds) if *seconds < cluster.job_seconds => {

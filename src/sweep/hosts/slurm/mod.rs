@@ -7,6 +7,7 @@ pub mod cluster;
 #[cfg(test)]
 pub(crate) mod fake;
 mod follow;
+mod hostlist;
 pub mod loss;
 pub mod nodes;
 pub mod own;

@@ -1,6 +1,7 @@
 //! What a partition has of what a launch asks for, by one question to the cluster: for a plan and
 //! for a check. What a job comes to that asks for too much is `loss`'s.
 
+use super::hostlist;
 use super::reading::{Node, nodes};
 use super::request;
 use super::tool::Tool;
@@ -34,6 +35,7 @@ pub async fn see(tool: &dyn Tool, block: &SlurmBlock) -> Result<SeenPartition, U
     let (name, own) = own(&answer.out, block)?;
     let Some(first) = own.first() else { return Err(Unseen::NoPartition(name)) };
     let (limit_seconds, is_up) = (first.limit, first.is_open);
+    let own: Vec<Node> = own.into_iter().filter(|node| is_allowed(node, block)).collect();
     let fitting: Vec<&Node> = own.iter().filter(|node| fits(node, block)).collect();
     Ok(SeenPartition {
         nodes: own.len(),
@@ -59,8 +61,26 @@ pub(super) fn own(answer: &str, block: &SlurmBlock) -> Result<(String, Vec<Node>
 
 /// Whether a node takes jobs and has what a launch gets.
 pub(super) fn fits(node: &Node, block: &SlurmBlock) -> bool {
+    node.is_up() && has_asked(node, block)
+}
+
+/// Whether a node has what a launch gets, whether it takes jobs or not.
+pub(super) fn has_asked(node: &Node, block: &SlurmBlock) -> bool {
     let asked = block.gres.as_deref();
-    node.is_up() && asked.is_none_or(|asked| has(node.gres.as_deref().unwrap_or(""), asked))
+    let has_gres = asked.is_none_or(|asked| has(node.gres.as_deref().unwrap_or(""), asked));
+    has_gres && !is_less(node.memory, block.memory()) && !is_less(node.cpus, block.cpus())
+}
+
+/// Whether something is known to be less than what is asked for.
+fn is_less(there: Option<u64>, asked: Option<u64>) -> bool {
+    there.zip(asked).is_some_and(|(there, asked)| there < asked)
+}
+
+/// Whether `options` let a launch run on a node.
+fn is_allowed(node: &Node, block: &SlurmBlock) -> bool {
+    let mut named = block.named_nodes().map(hostlist::names).peekable();
+    let is_named = named.peek().is_none() || named.flatten().any(|it| it == node.name);
+    is_named && !block.excluded().flat_map(hostlist::names).any(|it| it == node.name)
 }
 
 /// Whether a node with this gres has what is asked for, each part of it.
@@ -166,6 +186,24 @@ mod tests {
         };
         let why = see(&Says(Ok(down)), &named).await.expect_err("no answer").to_string();
         assert!(why.starts_with("sinfo: ") && why.contains("Unable to contact"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn nodes_that_options_exclude_or_that_have_too_little_can_run_no_launch() {
+        let fitting = async |options: &[&str]| {
+            let options = options.iter().map(|&it| it.to_owned()).collect();
+            let seen = seen(NODES, &SlurmBlock { options, ..block(None, None) }).await;
+            seen.map(|it| (it.nodes, it.up, it.fitting)).expect("a partition")
+        };
+        assert_eq!(fitting(&[]).await, (3, 2, 2));
+        assert_eq!(fitting(&["--exclude=n2"]).await, (2, 1, 1));
+        assert_eq!(fitting(&["--exclude=n[1-2],x"]).await, (1, 0, 0));
+        assert_eq!(fitting(&["--nodelist=n2"]).await, (1, 1, 1));
+        assert_eq!(fitting(&["--mem=900G"]).await, (3, 2, 0));
+        assert_eq!(fitting(&["--mem=16000"]).await, (3, 2, 2));
+        assert_eq!(fitting(&["--cpus-per-task=9"]).await, (3, 2, 0));
+        // Nothing is left, and the partition is there all the same.
+        assert_eq!(fitting(&["--exclude=n[1-3]"]).await, (0, 0, 0));
     }
 
     #[test]

@@ -78,6 +78,10 @@ pub struct Node {
     pub state: String,
     /// What it has besides processors and memory, such as `gpu:rtx4090:2`.
     pub gres: Option<String>,
+    /// Its processors, where the answer has them.
+    pub cpus: Option<u64>,
+    /// Its memory in MiB, where the answer has it.
+    pub memory: Option<u64>,
     /// Seconds that a job may take; `None` without a limit.
     pub limit: Option<u64>,
     /// Whether its partition takes jobs and starts them.
@@ -111,6 +115,8 @@ pub fn nodes(out: &str) -> (Vec<Node>, Option<String>) {
             state: state.to_ascii_lowercase(),
             gres,
             limit: seconds(limit),
+            cpus: rest.first().and_then(|it| it.parse().ok()),
+            memory: rest.get(1).and_then(|it| it.parse().ok()),
             // After processors and memory.
             is_open: rest.get(2).is_none_or(|it| *it == "up"),
         })

@@ -151,12 +151,12 @@ async fn partition(tool: &dyn Tool, check: Check<'_>, findings: &mut Findings) {
     } else {
         findings.ok("partition", text);
     }
-    let asked = block.gres.as_deref();
+    let asked = block.asked_of_node();
     match asked {
         // What nodes have that take no job helps nobody.
         _ if *up == 0 => {}
         Some(gres) if *fitting == 0 => {
-            let advice = "`sinfo -N -o '%N %G'` shows what nodes have";
+            let advice = "`sinfo -N -o '%N %G %c %m'` shows what nodes have";
             findings.problem("gres", format!("no node of {name} has {gres}"), advice);
         }
         Some(gres) => {
