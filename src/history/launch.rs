@@ -104,6 +104,8 @@ impl FailureClass {
     pub fn sightings(self) -> Option<u32> {
         match self {
             Self::OutOfMemory | Self::HostMemory => Some(2),
+            // Two jobs have reached the limit before it is a failure, and the run keeps its limit.
+            Self::TimeLimit => Some(1),
             other => other.is_deterministic().then_some(1),
         }
     }

@@ -131,8 +131,8 @@ fn change(block: &Block, reading: &Reading, change: &Change) -> String {
             format!("{}{} in the grid", first.unwrap_or_default(), letters.as_str())
         }
         Change::Cluster => {
-            "Correct what the grid's `hosts` ask for: a run keeps them, and resume would be refused \
-             again"
+            "Correct what the grid's `hosts` ask for (resume would be refused again, as a run keeps \
+             its `hosts`)"
                 .to_owned()
         }
         Change::Failures => "Correct what FAILED names".to_owned(),

@@ -47,7 +47,9 @@ pub(super) fn measures_rest(record: &SweepRecord, trial: u32, repeats: u32) -> b
     }
     let may_pass = match &last.outcome {
         Some(LaunchOutcome::Failed(failure)) => {
-            last.facts.is_some() && !failure.class.is_deterministic()
+            // What ran out of time twice does so again: the run keeps its limit.
+            let is_out_of_time = failure.class == FailureClass::TimeLimit;
+            last.facts.is_some() && !failure.class.is_deterministic() && !is_out_of_time
         }
         Some(LaunchOutcome::Measured) => true,
         _ => false,

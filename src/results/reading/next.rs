@@ -297,23 +297,36 @@ impl After<'_> {
 
     /// Whether a sweep that stopped would stop so again: a run keeps what its grid asks of the
     /// cluster. What the cluster took before, it refuses for a reason of its own.
-    fn is_for_the_grid(&self, reason: &str) -> bool {
-        let has_rank = self.ranking.rows.iter().any(|row| row.eligible);
-        !has_rank && (journal::is_refused(reason) || self.is_out_of_time())
+    fn is_refused(&self, state: &State) -> bool {
+        let is_refused = matches!(state, State::Stopped { reason } if journal::is_refused(reason));
+        is_refused && !self.has_rank()
     }
 
-    /// Whether the limit of a job ended launches.
+    fn has_rank(&self) -> bool {
+        self.ranking.rows.iter().any(|row| row.eligible)
+    }
+
+    /// Whether the limit of a job ended launches, so that no continuation shows a gain: a run keeps
+    /// its limit. One in which others were measured, the baseline among them, is worth its end.
     fn is_out_of_time(&self) -> bool {
-        let class = FailureClass::TimeLimit;
-        self.groups.iter().any(|it| it.cause == Cause::Launch { class })
+        let cause = Cause::Launch { class: FailureClass::TimeLimit };
+        let mut out_of_time = self.groups.iter().filter(|it| !it.ranked && it.cause == cause);
+        let baseline = self.manifest.baseline.as_ref();
+        let is_needed =
+            |it: &FailedGroup| baseline.is_some_and(|name| it.configurations.contains(name));
+        out_of_time.any(|it| !self.has_rank() || is_needed(it))
     }
 
-    /// What to change where the sweep stopped for what its grid asks of a cluster.
+    /// What to change where a sweep that did not end asks something of a cluster that it does not
+    /// get.
     fn of_cluster(&self) -> Option<Vec<NextStep>> {
-        let State::Stopped { reason } = &self.place.extent.as_ref()?.state else { return None };
-        let refused = journal::is_refused(reason);
-        self.is_for_the_grid(reason)
-            .then(|| self.again(if refused { Change::Cluster } else { Change::Failures }))
+        let state = &self.place.extent.as_ref()?.state;
+        if self.is_refused(state) {
+            return Some(self.again(Change::Cluster));
+        }
+        let is_left = matches!(state, State::Interrupted | State::Stopped { .. });
+        let text = "raise `hosts: slurm: time`".to_owned();
+        (is_left && self.is_out_of_time()).then(|| self.again(Change::Reason { text }))
     }
 
     fn again(&self, change: Change) -> Vec<NextStep> {
