@@ -446,9 +446,11 @@ fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
 fn pauses(context: &SweepContext, launch: u32, pause: Duration) -> Option<Instant> {
     let until = (!pause.is_zero()).then(|| Instant::now() + pause)?;
     let seconds = pause.as_secs();
-    context.events.emit().of_launch(launch).warn(format!(
-        "the cluster takes one launch after the other: the next one begins in {seconds} s"
-    ));
+    context
+        .events
+        .emit()
+        .of_launch(launch)
+        .warn(format!("the cluster cuts launch after launch: the next one begins in {seconds} s"));
     Some(until)
 }
 

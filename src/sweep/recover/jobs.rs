@@ -62,8 +62,15 @@ pub(super) async fn cancel(run: &Left, tool: &dyn Tool, recovery: &mut Recovery)
         Err(why) => {
             // Without an open launch there is none, as far as the journal knows; but a submission
             // that got no answer is not in it. Where there is no cluster, there is nobody to ask.
-            if run.may_be() || !is_not_there(&why) {
+            if run.may_be() {
                 recovery.problems.push(problem(why));
+            } else if !is_not_there(&why) {
+                recovery.problems.push(format!(
+                    "jobs of the run {}: all of its journal are over, and whether a submission \
+                     without an answer left one is not known: {why}; run `vllm-grid recover` again \
+                     when the cluster answers",
+                    run.name
+                ));
             }
             return;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::Making;
-use super::nodes::Nodes;
+use super::nodes::{Nodes, Picture};
 use super::tool::Tool;
 use super::watch::Watch;
 use crate::grid::SlurmBlock;
@@ -48,8 +48,8 @@ pub struct Cluster {
     pub(super) secrets: Secrets,
     pub(super) late: Duration,
     nodes: Mutex<Nodes>,
-    /// The nodes that take jobs, and when the cluster said so.
-    pub(super) up: tokio::sync::Mutex<Option<(Instant, Vec<String>)>>,
+    /// The partition's nodes, and when the cluster said so.
+    pub(super) seen: tokio::sync::Mutex<Option<(Instant, Picture)>>,
     jobs: Mutex<Jobs>,
     /// Warnings of nodes that a person has read.
     said: Mutex<BTreeSet<String>>,
@@ -89,7 +89,7 @@ impl Cluster {
             secrets,
             late: LATE,
             nodes,
-            up: tokio::sync::Mutex::default(),
+            seen: tokio::sync::Mutex::default(),
             jobs: Mutex::default(),
             said: Mutex::default(),
         }

@@ -30,6 +30,7 @@ const KILL_WAIT: u64 = 5;
 /// A job.
 struct FakeJob {
     state: &'static str,
+    exit: u32,
     reason: String,
     node: Option<String>,
     restarts: u32,
@@ -304,7 +305,7 @@ impl FakeSlurm {
             let job = &state.jobs[&id];
             (job.folder.clone(), job.ask.clone())
         });
-        let mut state = "FAILED";
+        let (mut state, mut exit) = ("FAILED", 0);
         if (self.starts)(&host) {
             let order = node::order(&Files::of(&folder).order()).expect("an order");
             let began = Began {
@@ -320,11 +321,12 @@ impl FakeSlurm {
             state = "COMPLETED";
         } else {
             std::fs::write(Files::of(&folder).output(), "vllm-grid: not found\n").expect("written");
+            exit = 127 << 8;
         }
         self.with(|all| {
             let job = all.jobs.get_mut(&id).expect("it is there");
             let to = ["CANCELLED", "PREEMPTED", "TIMEOUT"].into_iter().find(|it| *it == job.reason);
-            (job.state, job.task) = (to.unwrap_or(state), None);
+            (job.state, job.exit, job.task) = (to.unwrap_or(state), exit, None);
         });
         self.schedule();
     }
@@ -344,6 +346,7 @@ impl FakeSlurm {
         }
         let job = FakeJob {
             state: "PENDING",
+            exit: 0,
             reason: "JobHeldUser".to_owned(),
             node: None,
             restarts: 0,
@@ -375,8 +378,8 @@ impl FakeSlurm {
         let lines = self.with(|state| {
             let line = |(id, job): (&u32, &FakeJob)| {
                 let node = job.node.as_deref().unwrap_or_default();
-                let FakeJob { state, restarts, reason, comment, .. } = job;
-                format!("{id}|{state}|{node}|{restarts}|0|{reason}|{comment}|\n")
+                let FakeJob { state, exit, restarts, reason, comment, .. } = job;
+                format!("{id}|{state}|{node}|{restarts}|{exit}|{reason}|{comment}|\n")
             };
             let shown = state.jobs.iter().filter(|(_, job)| job.lives() || !state.forgets);
             shown.map(line).collect()

@@ -21,6 +21,7 @@ use crate::history::HistoryError;
 use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
 use crate::history::loss::Loss;
+use crate::metric::{Measurement, Status};
 use crate::ownership::aside;
 
 mod asks;
@@ -39,6 +40,8 @@ const UNSEEN: Duration = Duration::from_secs(30);
 /// How much sooner than it was asked to a cluster may ask for an end because of a limit of time:
 /// Slurm looks every 30 s. Of a job of 60 s it was asked 30 s before the end, and not 15.
 const EARLY: u64 = 35;
+/// After how long it is said that what a job wrote is waited for.
+const SAID_AFTER: Duration = Duration::from_secs(3);
 /// For how long what a job wrote is waited for after a stop.
 const LATE_AT_STOP: Duration = Duration::from_secs(10);
 /// For how long a stop waits for a cluster that does not answer, where no node began the launch.
@@ -96,6 +99,8 @@ struct Following<'a> {
     said: String,
     /// The node, as the cluster has it.
     node: Option<String>,
+    /// How its program ended, as the cluster has it.
+    exit: Option<u32>,
     /// Whether its number is another job's now: the cluster lost this one.
     foreign: bool,
     /// That it is let start: the session that submitted it died before it could.
@@ -112,7 +117,7 @@ impl Cluster {
     ) -> Result<Made, SweepError> {
         let taken_up = making.taken_up.as_ref();
         let folder = Self::folder_of(making);
-        let following = Following {
+        let mut following = Following {
             cluster: self,
             making,
             emit: making.emit.of_launch(making.order.launch.launch),
@@ -141,11 +146,23 @@ impl Cluster {
             widening: Repeated::default(),
             said: String::new(),
             node: None,
+            exit: None,
             foreign: false,
             release: Repeated::default(),
         };
-        following.run().await
+        let made = following.run().await;
+        if let Ok(Made { outcome, .. }) = &made {
+            let cut = matches!(outcome, LaunchOutcome::Lost { .. });
+            let on = following.host.as_ref().or(following.node.as_ref()).filter(|_| cut);
+            self.nodes().ended(making.order.trial, on);
+        }
+        made
     }
+}
+
+/// Whether a repeat counts as one of its node.
+fn is_kept(measurement: &Measurement) -> bool {
+    measurement.repeat > 0 && measurement.status != Status::Void
 }
 
 /// What follows from a look.
@@ -155,7 +172,7 @@ enum Step {
 }
 
 impl Following<'_> {
-    async fn run(mut self) -> Result<Made, SweepError> {
+    async fn run(&mut self) -> Result<Made, SweepError> {
         loop {
             let seen = self.cluster.watch.look().await;
             if let Step::Made(made) = self.lines().await? {
@@ -232,8 +249,15 @@ impl Following<'_> {
     /// Journals an entry, where the journal does not have it: also of a server that is not to be
     /// used, so that it can be seen which version it has.
     async fn entry(&mut self, at: jiff::Timestamp, entry: Entry) {
+        let configuration = &self.making.order.launch.configuration;
         let version = match &entry {
             Entry::LaunchReady { facts, .. } => facts.engine_version.clone(),
+            Entry::RepeatFinished { measurement, .. } if is_kept(measurement) => {
+                if let Some(host) = &self.host {
+                    self.cluster.nodes().has(&configuration.name, host);
+                }
+                None
+            }
             _ => None,
         };
         if self.skip > 0 {
@@ -242,7 +266,6 @@ impl Following<'_> {
             self.asked.get_or_insert_with(Instant::now);
         }
         if let Some((version, host)) = version.zip(self.host.clone()) {
-            let configuration = &self.making.order.launch.configuration;
             let same = self.cluster.nodes().same_engine(&host, configuration, &version);
             if let Err(why) = same {
                 self.refuse(&host, &why);
@@ -279,7 +302,7 @@ impl Following<'_> {
         match same {
             Ok(()) => {
                 let name = &self.making.order.launch.configuration.name;
-                self.cluster.nodes().has(name, &host);
+                self.cluster.nodes().runs(launch, name, &host);
             }
             Err(why) => self.refuse(&host, &why),
         }
@@ -296,6 +319,13 @@ impl Following<'_> {
                 (true, true) if self.host.is_some() => self.cluster.late.min(LATE_AT_STOP),
                 _ => LOOK,
             };
+            if let Some(made) = self.unable(since, ended) {
+                return Ok(Step::Made(made));
+            }
+            if since.elapsed() < late && since.elapsed() >= SAID_AFTER {
+                let what = self.why_over(ended);
+                self.says(format!("{what}; up to {} s for a late result", late.as_secs()));
+            }
             if since.elapsed() >= late {
                 let ended = self.accounted(ended).await;
                 return Ok(Step::Made(self.lost(ended)));
@@ -344,6 +374,7 @@ impl Following<'_> {
             self.cluster.cancel(&self.job).await;
         }
         self.node = job.node.clone().or_else(|| self.node.take());
+        self.exit = job.exit;
         // One that is suspended says nothing.
         let runs = job.state == State::Runs;
         self.runs = runs.then(|| self.runs.unwrap_or_else(Instant::now));

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::configuration::{Configuration, Stack};
+use crate::history::launch::LaunchOutcome;
 use crate::history::record::SweepRecord;
 use crate::machine::Machine;
 use crate::sweep::launch::TrialOrder;
@@ -17,13 +18,49 @@ pub struct Placed {
     pub only: Option<String>,
     /// Not on these.
     pub exclude: Vec<String>,
+    /// Whether it may run where its configuration ran: the other nodes are down, or lack what it asks
+    /// for.
+    pub anywhere: bool,
+}
+
+/// The nodes of a partition that a launch may run on, as the cluster says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// Those that take jobs; `None` where it does not answer.
+    pub up: Option<Vec<String>>,
+    /// All of them, by its last answer: none where it never gave one.
+    pub all: Vec<String>,
+    /// Whether the grid chooses nodes itself: then none is kept off by us.
+    pub is_chosen: bool,
+}
+
+impl Picture {
+    /// Those that a launch may find: where none takes jobs, or nobody says, any may come back.
+    fn candidates(&self) -> &[String] {
+        match &self.up {
+            Some(up) if !up.is_empty() => up,
+            _ => &self.all,
+        }
+    }
+}
+
+/// A launch that is not over.
+#[derive(Clone, Debug, PartialEq)]
+struct Open {
+    configuration: String,
+    /// The node that it runs on, or the only one that it may run on.
+    host: Option<String>,
 }
 
 /// Nodes, as far as a run knows them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Nodes {
-    /// The nodes that had a configuration, by its name.
+    /// The nodes on which a configuration finished a repeat, by its name.
     had: BTreeMap<String, BTreeSet<String>>,
+    /// Launches that are not over, by their numbers: the configuration will have had their nodes.
+    open: BTreeMap<u32, Open>,
+    /// The node on which the last launch of a trial was cut: its next one is kept off it.
+    cut: BTreeMap<u32, String>,
     /// Nodes that are not used again, with the reason.
     refused: BTreeMap<String, String>,
     /// Those of them that an earlier session refused.
@@ -59,7 +96,14 @@ impl Nodes {
                 continue;
             }
             let (Some(machine), Some(host)) = (&launch.machine, &launch.host) else { continue };
-            nodes.has(&launch.configuration, host);
+            if launch.runs_on() {
+                nodes.runs(launch.launch, &launch.configuration, host);
+            }
+            if launch.has_kept() {
+                nodes.has(&launch.configuration, host);
+            }
+            let is_lost = matches!(launch.outcome, Some(LaunchOutcome::Lost { .. }));
+            nodes.ended(launch.trial, is_lost.then_some(host));
             if launch.measurements.is_empty() {
                 continue;
             }
@@ -74,9 +118,37 @@ impl Nodes {
         nodes
     }
 
-    /// A launch of this configuration runs on a node.
+    /// A launch of this configuration finished a repeat on a node.
     pub fn has(&mut self, configuration: &str, host: &str) {
         self.had.entry(configuration.to_owned()).or_default().insert(host.to_owned());
+    }
+
+    /// A launch of this configuration runs on a node.
+    pub fn runs(&mut self, launch: u32, configuration: &str, host: &str) {
+        let (configuration, host) = (configuration.to_owned(), Some(host.to_owned()));
+        self.open.insert(launch, Open { configuration, host });
+    }
+
+    /// A launch of this configuration is sent there: where that leaves one node, it counts as one
+    /// that the configuration has.
+    pub fn sent(&mut self, launch: u32, configuration: &str, placed: &Placed, picture: &Picture) {
+        let mut left = picture.candidates().iter().filter(|it| !placed.exclude.contains(it));
+        let one = left.next().filter(|_| left.next().is_none()).cloned();
+        let (configuration, host) = (configuration.to_owned(), placed.only.clone().or(one));
+        self.open.insert(launch, Open { configuration, host });
+    }
+
+    /// A launch is over, or was never made.
+    pub fn over(&mut self, launch: u32) {
+        self.open.remove(&launch);
+    }
+
+    /// The last launch of a trial ended: on this node, where it was cut there.
+    pub fn ended(&mut self, trial: u32, cut_on: Option<&String>) {
+        match cut_on {
+            Some(host) => self.cut.insert(trial, host.clone()),
+            None => self.cut.remove(&trial),
+        };
     }
 
     /// A node is not used again.
@@ -128,42 +200,72 @@ impl Nodes {
         ))
     }
 
-    /// Where a launch is to run, out of the nodes that take jobs, as far as they are known: on
-    /// that of the launch that it is compared with directly, where that can be used, all others on
-    /// nodes that did not have their configuration.
+    /// Where a launch is to run: on the node of the launch that it is compared with directly, where
+    /// that can be used, all others on nodes that did not have their configuration.
     ///
     /// # Errors
     /// Why no node is left.
-    pub fn placed(&self, order: &TrialOrder, up: &[String]) -> Result<Placed, String> {
-        let spread = self.exclude(&order.launch.configuration.name, up)?;
-        let is_up = |it: &String| up.is_empty() || up.contains(it);
-        let usable = |it: &&String| is_up(it) && !self.refused.contains_key(*it);
+    pub fn placed(&self, order: &TrialOrder, picture: &Picture) -> Result<Placed, String> {
+        let exclude = self.exclude(order, picture)?;
+        let takes_jobs = |it: &String| match &picture.up {
+            Some(up) if !up.is_empty() => up.contains(it),
+            _ => true,
+        };
+        let usable = |it: &&String| takes_jobs(it) && !self.is_refused(it);
         match order.beside.as_ref().filter(usable) {
             Some(only) => {
                 let exclude = self.refused.keys().cloned().collect();
-                Ok(Placed { only: Some(only.clone()), exclude })
+                Ok(Placed { only: Some(only.clone()), exclude, anywhere: false })
             }
-            None => Ok(Placed { only: None, exclude: spread }),
+            None => Ok(Placed { only: None, exclude, anywhere: false }),
         }
     }
 
-    /// Nodes that a launch of a configuration must not run on, out of those that take jobs:
-    /// those that are refused, and those that had it already, as long as there are others.
+    /// Whether a launch is kept off all nodes that it should not run on; a picture that is a little
+    /// older may be the reason why not.
+    pub fn is_spread(&self, order: &TrialOrder, placed: &Placed) -> bool {
+        placed.only.is_some() || self.unwanted(order).iter().all(|it| placed.exclude.contains(it))
+    }
+
+    /// Nodes that a launch must not run on: those that are refused, and those that had its
+    /// configuration or just cut it, as long as there are others.
     ///
     /// # Errors
     /// Why no node is left.
-    fn exclude(&self, configuration: &str, up: &[String]) -> Result<Vec<String>, String> {
-        let usable = |it: &&String| !self.refused.contains_key(*it);
-        if !up.is_empty() && !up.iter().any(|it| usable(&it)) {
+    fn exclude(&self, order: &TrialOrder, picture: &Picture) -> Result<Vec<String>, String> {
+        let is_none = |up: &Vec<String>| !up.is_empty() && up.iter().all(|it| self.is_refused(it));
+        if !picture.is_chosen && picture.up.as_ref().is_some_and(is_none) {
             let each = self.refused.iter().map(|(host, why)| format!("{host}: {why}"));
             return Err(each.collect::<Vec<_>>().join("; "));
         }
-        let had = self.had.get(configuration).into_iter().flatten();
-        let is_free = |it: &&String| usable(it) && !self.had_it(configuration, it);
-        let spreads = up.iter().any(|it| is_free(&it));
-        let refused = self.refused.keys().cloned();
-        let all: BTreeSet<String> = refused.chain(had.filter(|_| spreads).cloned()).collect();
+        let mut all: BTreeSet<String> = self.refused.keys().cloned().collect();
+        all.extend(self.spread(order, picture));
         Ok(all.into_iter().collect())
+    }
+
+    /// Nodes that a launch is kept off only to spread configurations. Where no others are left, those
+    /// that had it may be used again before one that just cut it is. A cluster that never said which
+    /// nodes it has may have others: what is kept off too much is let on again where a job waits for
+    /// it.
+    fn spread(&self, order: &TrialOrder, picture: &Picture) -> BTreeSet<String> {
+        let leaves = |unwanted: &BTreeSet<String>| {
+            let is_free = |it: &String| !self.is_refused(it) && !unwanted.contains(it);
+            picture.all.is_empty() || picture.candidates().iter().any(is_free)
+        };
+        let cut: BTreeSet<String> = self.cut.get(&order.trial).into_iter().cloned().collect();
+        let choices = [self.unwanted(order), cut].into_iter().filter(|_| !picture.is_chosen);
+        choices.into_iter().find(leaves).unwrap_or_default()
+    }
+
+    /// Nodes that a launch should not run on: those on which its configuration finished a repeat,
+    /// runs or will run, and the one that just cut it.
+    fn unwanted(&self, order: &TrialOrder) -> BTreeSet<String> {
+        let (own, name) = (order.launch.launch, &order.launch.configuration.name);
+        let had = self.had.get(name).into_iter().flatten();
+        let open =
+            self.open.iter().filter(|(launch, it)| **launch != own && it.configuration == *name);
+        let open = open.filter_map(|(_, it)| it.host.as_ref());
+        had.chain(open).chain(self.cut.get(&order.trial)).cloned().collect()
     }
 
     /// The same with no node kept off but those that are not used again; `None` where no other one
@@ -173,18 +275,33 @@ impl Nodes {
         if placed.only.is_none() && !placed.exclude.iter().any(is_spread) {
             return None;
         }
-        Some(Placed { only: None, exclude: self.refused.keys().cloned().collect() })
+        Some(self.anywhere())
     }
 
-    /// The same for a job that waits since then, where a node was refused meanwhile; `None` where
-    /// none was.
-    pub fn narrower(&self, placed: &Placed) -> Option<Placed> {
-        if self.refused.keys().all(|it| placed.exclude.contains(it)) {
+    /// On any node that is not refused.
+    pub fn anywhere(&self) -> Placed {
+        Placed { only: None, exclude: self.refused.keys().cloned().collect(), anywhere: true }
+    }
+
+    /// The same for a job that waits since then, where a node was refused meanwhile, or, unless it was
+    /// let on them, its configuration began on one; `None` where none was.
+    pub fn narrower(
+        &self,
+        order: &TrialOrder,
+        placed: &Placed,
+        picture: Option<&Picture>,
+    ) -> Option<Placed> {
+        let mut all: BTreeSet<String> = self.refused.keys().cloned().collect();
+        match picture.filter(|_| placed.only.is_none() && !placed.anywhere) {
+            Some(picture) => all.extend(self.spread(order, picture)),
+            None => all.extend(placed.exclude.iter().cloned()),
+        }
+        if all.iter().all(|it| placed.exclude.contains(it)) {
             return None;
         }
         let only = placed.only.clone().filter(|it| !self.refused.contains_key(it));
-        let all: BTreeSet<&String> = placed.exclude.iter().chain(self.refused.keys()).collect();
-        Some(Placed { only, exclude: all.into_iter().cloned().collect() })
+        let exclude = all.into_iter().collect();
+        Some(Placed { only, exclude, anywhere: placed.anywhere })
     }
 
     /// Whether a node is not used again.
@@ -196,198 +313,7 @@ impl Nodes {
     pub fn refused(&self) -> impl Iterator<Item = &String> {
         self.refused.keys()
     }
-
-    fn had_it(&self, configuration: &str, host: &str) -> bool {
-        self.had.get(configuration).is_some_and(|it| it.contains(host))
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::LaunchOrder;
-    use crate::gate::GateOrder;
-    use crate::history::launch::{LaunchFacts, LaunchOutcome};
-    use crate::history::loss::Loss;
-    use crate::history::record::LaunchRecord;
-    use crate::metric::{Measurement, MetricReasons, Status};
-    use crate::strategy::Purpose;
-    use crate::sweep::fakes::manifest;
-
-    fn up(all: &[&str]) -> Vec<String> {
-        all.iter().map(|&it| it.to_owned()).collect()
-    }
-
-    fn driver(version: &str) -> Machine {
-        Machine { driver: Some(version.to_owned()), ..Machine::default() }
-    }
-
-    #[test]
-    fn a_configuration_goes_to_nodes_that_did_not_have_it_as_long_as_there_are_any() {
-        let mut nodes = Nodes::default();
-        nodes.has("a", "n1");
-        let all = up(&["n1", "n2"]);
-        assert_eq!(nodes.exclude("a", &all), Ok(up(&["n1"])));
-        assert_eq!(nodes.exclude("b", &all), Ok(Vec::new()));
-        assert_eq!(nodes.exclude("a", &up(&["n1"])), Ok(Vec::new()), "the other one is down");
-        nodes.has("a", "n2");
-        assert_eq!(nodes.exclude("a", &all), Ok(Vec::new()));
-        // Without an answer of the cluster nobody knows whether there is another one.
-        assert_eq!(nodes.exclude("a", &[]), Ok(Vec::new()));
-    }
-
-    fn order(configuration: &str, beside: Option<&str>) -> TrialOrder {
-        TrialOrder {
-            launch: LaunchOrder {
-                sweep: "s".to_owned(),
-                launch: 1,
-                configuration: Configuration {
-                    name: configuration.to_owned(),
-                    ..Configuration::default()
-                },
-                folder: "runs/s/launches/1-a".into(),
-                worked: std::time::Duration::ZERO,
-            },
-            trial: 0,
-            purpose: Purpose::Final,
-            round: 0,
-            salt: String::new(),
-            seed: 0,
-            gates: GateOrder::default(),
-            passes: Vec::new(),
-            beside: beside.map(str::to_owned),
-            early: None,
-        }
-    }
-
-    #[test]
-    fn both_of_a_pair_run_on_one_node_whatever_they_had_before() {
-        let mut nodes = Nodes::default();
-        nodes.has("b", "n1");
-        let all = up(&["n1", "n2"]);
-        let only = Placed { only: Some("n1".to_owned()), exclude: Vec::new() };
-        assert_eq!(nodes.placed(&order("b", Some("n1")), &all), Ok(only.clone()));
-        assert_eq!(nodes.placed(&order("b", Some("n1")), &[]), Ok(only), "nobody says what is up");
-        let spread = Placed { only: None, exclude: up(&["n1"]) };
-        assert_eq!(nodes.placed(&order("b", None), &all), Ok(spread.clone()));
-        let elsewhere = nodes.placed(&order("b", Some("n1")), &up(&["n2"]));
-        assert_eq!(elsewhere, Ok(spread), "n1 is down");
-        nodes.refuse("n1", "its disk is full");
-        let other = Placed { only: None, exclude: up(&["n1"]) };
-        assert_eq!(nodes.placed(&order("a", Some("n1")), &all), Ok(other));
-    }
-
-    #[test]
-    fn a_refused_node_is_never_used_and_without_another_one_nothing_is_launched() {
-        let mut nodes = Nodes::default();
-        nodes.has("a", "n1");
-        nodes.refuse("n2", "its disk is full");
-        let all = up(&["n1", "n2"]);
-        assert_eq!(nodes.exclude("a", &all), Ok(up(&["n2"])), "again on n1 rather than on n2");
-        nodes.refuse("n1", "another driver");
-        let none = nodes.exclude("b", &all);
-        assert_eq!(none, Err("n1: another driver; n2: its disk is full".to_owned()));
-    }
-
-    #[test]
-    fn a_job_that_waits_is_kept_off_nodes_that_were_refused_meanwhile() {
-        let mut nodes = Nodes::default();
-        let placed = |only: Option<&str>, exclude: &[&str]| Placed {
-            only: only.map(str::to_owned),
-            exclude: up(exclude),
-        };
-        assert_eq!(nodes.narrower(&placed(None, &["n1"])), None);
-        nodes.refuse("n2", "its disk is full");
-        assert_eq!(nodes.narrower(&placed(None, &["n1"])), Some(placed(None, &["n1", "n2"])));
-        assert_eq!(nodes.narrower(&placed(None, &["n1", "n2"])), None);
-        // Otherwise it would wait for good.
-        assert_eq!(nodes.narrower(&placed(Some("n2"), &[])), Some(placed(None, &["n2"])));
-        assert_eq!(nodes.narrower(&placed(Some("n1"), &[])), Some(placed(Some("n1"), &["n2"])));
-    }
-
-    #[test]
-    fn what_is_only_for_spreading_can_be_left_out_and_refused_nodes_cannot() {
-        let mut nodes = Nodes::default();
-        nodes.refuse("n2", "its disk is full");
-        let of = |only: Option<&str>, exclude: &[&str]| {
-            let only = only.map(str::to_owned);
-            nodes.wider(&Placed { only, exclude: up(exclude) })
-        };
-        let bare = Some(Placed { only: None, exclude: up(&["n2"]) });
-        assert_eq!(of(None, &["n1", "n2"]), bare);
-        assert_eq!(of(Some("n1"), &["n2"]), bare);
-        assert_eq!(of(None, &["n2"]), None);
-        assert_eq!(of(None, &[]), None);
-    }
-
-    #[test]
-    fn a_node_on_which_no_launch_began_is_refused_in_the_next_session_too() {
-        let mut record = SweepRecord::new(manifest(1, 1, 1));
-        let lost = |loss, message: &str| LaunchRecord {
-            configuration: "c0".to_owned(),
-            outcome: Some(LaunchOutcome::Lost { loss, message: message.to_owned() }),
-            ..LaunchRecord::default()
-        };
-        record.launches = vec![
-            lost(Loss::NodeUnable, "n1: the disk is full"),
-            lost(Loss::NoResult, "n2: the job ended without a result (job 2 on n2)"),
-            lost(Loss::NoResult, "the job ended without a result (job 3 on n3)"),
-        ];
-        let again = Nodes::of(&record);
-        let left = again.exclude("c0", &up(&["n1", "n2", "n3"]));
-        assert_eq!(left, Ok(up(&["n1", "n2"])));
-    }
-
-    fn measurement() -> Measurement {
-        Measurement {
-            workload: "kv-cache".to_owned(),
-            case: String::new(),
-            repeat: 1,
-            status: Status::Ok,
-            reason: None,
-            metrics: BTreeMap::new(),
-            metric_reasons: MetricReasons::new(),
-        }
-    }
-
-    #[test]
-    fn the_first_node_says_what_machines_are_and_a_journal_says_the_same_again() {
-        let mut nodes = Nodes::default();
-        assert_eq!(nodes.same_machine("n1", &driver("550.1")), Ok(()));
-        assert_eq!(nodes.same_machine("n2", &driver("550.1")), Ok(()));
-        let other = nodes.same_machine("n2", &driver("560.2")).unwrap_err();
-        assert_eq!(other, "driver: 550.1 -> 560.2 (the first node, n1, decides)");
-        let mut record = SweepRecord::new(manifest(1, 1, 1));
-        let configuration = record.manifest.configurations[0].clone();
-        assert_eq!(nodes.same_engine("n2", &configuration, "0.11.0"), Ok(()));
-        let engine = nodes.same_engine("n1", &configuration, "0.11.1").unwrap_err();
-        let what = "version of the engine: 0.11.0 -> 0.11.1 (the first node, n2, decides)";
-        assert_eq!(engine, what);
-        let launch = |host: &str, version: &str, outcome| LaunchRecord {
-            configuration: configuration.name.clone(),
-            host: Some(host.to_owned()),
-            machine: Some(Box::new(driver(version))),
-            facts: Some(LaunchFacts {
-                engine_version: Some(format!("of {version}")),
-                ..LaunchFacts::default()
-            }),
-            outcome: Some(outcome),
-            measurements: vec![measurement()],
-            ..LaunchRecord::default()
-        };
-        let lost = LaunchOutcome::Lost { loss: Loss::OtherMachine, message: other };
-        record.launches =
-            vec![launch("n2", "560.2", lost), launch("n1", "550.1", LaunchOutcome::Measured)];
-        let mut again = Nodes::of(&record);
-        let first = First::of("n1", driver("550.1"));
-        assert_eq!(again.machine, Some(first), "that of a refused node does not count");
-        assert_eq!(again.same_engine("n3", &configuration, "of 550.1"), Ok(()));
-        again.same_engine("n3", &configuration, "of 560.2").unwrap_err();
-        let all = up(&["n1", "n2", "n3"]);
-        assert_eq!(again.exclude(&configuration.name, &all), Ok(up(&["n1", "n2"])));
-        // Where no other one is left, it is looked at again.
-        assert!(again.exclude("other", &up(&["n2"])).is_err());
-        assert!(again.forgive() && !again.forgive());
-        assert_eq!(again.exclude("other", &up(&["n2"])), Ok(Vec::new()));
-    }
-}
+mod tests;

@@ -41,17 +41,26 @@ impl Hosts for Cluster {
     }
 
     async fn make(&self, making: Making<'_>) -> Result<Made, SweepError> {
+        let made = self.made(&making).await;
+        self.nodes().over(making.order.launch.launch);
+        made
+    }
+}
+
+impl Cluster {
+    async fn made(&self, making: &Making<'_>) -> Result<Made, SweepError> {
         let (job, placed) = match &making.taken_up {
             Some(taken_up) => {
                 self.jobs().known.insert(taken_up.job.clone());
-                (taken_up.job.clone(), Placed::default())
+                // Where it may run was decided before.
+                (taken_up.job.clone(), Placed { anywhere: true, ..Placed::default() })
             }
-            None => match self.submit(&making).await? {
+            None => match self.submit(making).await? {
                 Submitted::Job(job, placed) => (job, placed),
                 Submitted::Stopped => return Ok(LaunchOutcome::Interrupted.into()),
             },
         };
-        let made = self.follow(&making, job.clone(), placed).await;
+        let made = self.follow(making, job.clone(), placed).await;
         if made.is_err() {
             // Nobody follows it any more.
             self.cancel(&job).await;

@@ -12,7 +12,7 @@ use super::super::job::{FORMAT, Files, JobOrder};
 use super::super::{Making, SweepError};
 use super::cluster::Cluster;
 use super::loss;
-use super::nodes::Placed;
+use super::nodes::{Picture, Placed};
 use super::reading::submitted;
 use super::request::{self, JobRequest};
 use super::state::State;
@@ -29,6 +29,8 @@ const AGAIN: [u64; 5] = [5, 10, 20, 40, 60];
 
 /// Least time between two questions for the partition's nodes.
 const NODES_EVERY: Duration = Duration::from_secs(30);
+/// The same where an older answer would let a launch run where its configuration ran.
+const NODES_SOON: Duration = Duration::from_secs(5);
 /// Seconds before each look for jobs that a session left without knowing them.
 const LAST_LOOKS: [u64; 4] = [0, 5, 10, 20];
 /// How long each of them may take: the session's end waits for it.
@@ -133,6 +135,7 @@ impl Cluster {
         let job = self.accepted_so(making, &wider).await?;
         let reason = why.split(". Asked by: ").next().unwrap_or_default();
         self.says_wider(&making.emit.of_launch(making.order.launch.launch), reason);
+        self.is_sent(making, &wider, &Picture::default());
         Ok(job.map(|job| (job, wider)))
     }
 
@@ -352,13 +355,26 @@ impl Cluster {
         }
     }
 
-    /// Where a launch is to run.
+    /// Where a launch is to run, which is noted: the next one of its configuration goes elsewhere.
     async fn placed(&self, making: &Making<'_>) -> Result<Placed, SweepError> {
-        let up = self.nodes_up().await;
-        let mut nodes = self.nodes();
-        let placed = nodes.placed(making.order, &up).or_else(|why| {
-            if nodes.forgive() { nodes.placed(making.order, &up) } else { Err(why) }
-        });
+        let order = making.order;
+        let mut picture = self.picture(NODES_EVERY).await;
+        let is_clear = {
+            let nodes = self.nodes();
+            nodes.placed(order, &picture).is_ok_and(|it| nodes.is_spread(order, &it))
+        };
+        // A node may have come back since.
+        if !is_clear {
+            picture = self.picture(NODES_SOON).await;
+        }
+        let placed = {
+            let mut nodes = self.nodes();
+            let placed = nodes.placed(order, &picture).or_else(|why| {
+                if nodes.forgive() { nodes.placed(order, &picture) } else { Err(why) }
+            });
+            let name = &order.launch.configuration.name;
+            placed.inspect(|it| nodes.sent(order.launch.launch, name, it, &picture))
+        };
         placed.map_err(|why| {
             environment(format!(
                 "no node is left that can make launches: {why}. `vllm-grid resume` continues when \
@@ -367,24 +383,42 @@ impl Cluster {
         })
     }
 
-    /// The nodes of the partition that take jobs, as they were a moment ago; none where the
-    /// cluster does not say. Which of them `options` allow is not known here: then none is kept
-    /// off by us.
-    async fn nodes_up(&self) -> Vec<String> {
+    /// Notes where a launch may run now.
+    pub(super) fn is_sent(&self, making: &Making<'_>, placed: &Placed, picture: &Picture) {
+        let order = &making.order.launch;
+        self.nodes().sent(order.launch, &order.configuration.name, placed, picture);
+    }
+
+    /// The nodes of the partition, as they were so long ago at most. Which of them `options` allow is
+    /// not known here: then none is kept off by us.
+    async fn picture(&self, within: Duration) -> Picture {
         if self.block.chooses_nodes() {
-            return Vec::new();
+            return Picture { is_chosen: true, ..Picture::default() };
         }
-        let mut seen = self.up.lock().await;
-        if let Some((_, up)) = seen.as_ref().filter(|(at, _)| at.elapsed() < NODES_EVERY) {
-            return up.clone();
+        let mut seen = self.seen.lock().await;
+        if let Some((_, picture)) = seen.as_ref().filter(|(at, _)| at.elapsed() < within) {
+            return picture.clone();
         }
         let words = request::partition(self.block.partition.as_deref());
-        let Ok(answer) = self.tool.run(&words).await else { return Vec::new() };
-        let Ok((_, nodes)) = partition::own(&answer.out, &self.block) else { return Vec::new() };
-        let fit = nodes.into_iter().filter(|it| partition::fits(it, &self.block));
-        let up: Vec<String> = fit.map(|it| it.name).collect();
-        *seen = Some((Instant::now(), up.clone()));
-        up
+        let answer = self.tool.run(&words).await.ok().filter(Answer::is_done);
+        let own = answer.and_then(|it| partition::own(&it.out, &self.block).ok());
+        let Some((_, nodes)) = own.filter(|(_, nodes)| !nodes.is_empty()) else {
+            let all = seen.as_ref().map(|(_, picture)| picture.all.clone());
+            return Picture { all: all.unwrap_or_default(), ..Picture::default() };
+        };
+        let has = nodes.into_iter().filter(|it| partition::has_asked(it, &self.block));
+        let (all, up): (Vec<String>, Vec<bool>) =
+            has.map(|it| (it.name.clone(), it.is_up())).unzip();
+        let up = all.iter().zip(up).filter(|(_, is_up)| *is_up).map(|it| it.0.clone()).collect();
+        let picture = Picture { up: Some(up), all, is_chosen: false };
+        *seen = Some((Instant::now(), picture.clone()));
+        picture
+    }
+
+    /// The nodes of the partition by its last answer, where nobody asks for them just now.
+    pub(super) fn last_picture(&self) -> Option<Picture> {
+        let seen = self.seen.try_lock().ok()?;
+        seen.as_ref().map(|(_, picture)| picture.clone())
     }
 
     /// Notes a job that is not followed any more and may go on: it is cancelled at the session's end.

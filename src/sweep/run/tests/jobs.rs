@@ -39,6 +39,7 @@ fn with(mut setup: Setup, slurm: &FakeSlurm, at_once: u32) -> Setup {
         exclusive: true,
         options: Vec::new(),
     };
+    setup.manifest.hosts = Some(block.clone());
     let setting = Setting {
         block,
         seconds: 600,
@@ -355,7 +356,7 @@ async fn nodes_that_start_nothing_stop_the_sweep_with_what_their_jobs_printed() 
     let ran = with(setup, &slurm, 1).run().await;
     let Err(SweepError::Stopped { message, .. }) = &ran.ending else { panic!("{:?}", ran.ending) };
     assert!(message.contains("vllm-grid: not found"), "{message}");
-    assert_eq!(losses(&ran), [Loss::NoResult; 3]);
+    assert_eq!(losses(&ran), [Loss::NodeUnable; 3]);
     assert_eq!(slurm.living(), 0);
 }
 
@@ -423,10 +424,19 @@ async fn what_another_kind_of_node_measured_while_nobody_looked_does_not_count()
 async fn a_node_that_starts_nothing_is_used_once_and_the_others_go_on() {
     let (setup, slurm) = on(&["n1", "n2"], Setup::new(2, 2));
     let slurm = slurm.starts(|host| host != "n1");
+    let began = Instant::now();
     let ran = with(setup, &slurm, 1).run().await;
     assert_eq!(ran.ending(), Ending::Complete);
     measured_once(&ran, 4);
-    assert_eq!(losses(&ran), [Loss::NoResult]);
+    assert_eq!(losses(&ran), [Loss::NodeUnable]);
+    let Some(LaunchOutcome::Lost { message, .. }) = &ran.record.launches[0].outcome else {
+        panic!("{:?}", ran.record.launches[0].outcome)
+    };
+    let what = "n1: its program is not there (job 1); it printed: vllm-grid: not found";
+    assert_eq!(message, what);
+    // Nothing is waited for that cannot come.
+    let longest = Duration::from_secs(4 * (LAUNCH + 10) + 15);
+    assert!(began.elapsed() < longest, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,9 +74,7 @@ impl<'a> Following<'a> {
         let of_earlier = self.making.taken_up.is_some() && self.widened.is_none();
         let wider = {
             let nodes = self.cluster.nodes();
-            let exclude = || nodes.refused().cloned().collect();
-            let all = || Placed { only: None, exclude: exclude() };
-            nodes.wider(&self.placed).or_else(|| of_earlier.then(all))
+            nodes.wider(&self.placed).or_else(|| of_earlier.then(|| nodes.anywhere()))
         };
         if let Some(wider) = wider
             && self.widening.is_due()
@@ -92,16 +90,17 @@ impl<'a> Following<'a> {
     }
 
     /// Where a job that waits may run follows what nodes do meanwhile: where the others are down, on
-    /// those that had its configuration, and not on those that were refused.
+    /// those that had its configuration, and not on those that were refused or have it now.
     pub(super) async fn moves(&mut self, reason: &str) {
         // Where the grid chooses nodes, none was kept off by us, and its choice stays.
         let chosen = self.cluster.block.chooses_nodes();
         if is_short_of_nodes(reason) && !chosen && self.goes_anywhere.is_due() {
-            let exclude = self.cluster.nodes().refused().cloned().collect();
-            let placed = Placed { only: None, exclude };
+            let placed = self.cluster.nodes().anywhere();
             self.goes_anywhere.is_done = self.places(placed, true).await;
         }
-        let narrower = self.cluster.nodes().narrower(&self.placed);
+        let picture = self.cluster.last_picture();
+        let order = self.making.order;
+        let narrower = self.cluster.nodes().narrower(order, &self.placed, picture.as_ref());
         if let Some(placed) = narrower
             && self.keeps_off.is_due()
         {
@@ -118,6 +117,8 @@ impl<'a> Following<'a> {
         let words = request::exclude(&cluster.block, job, &placed.exclude, anywhere);
         let is_done = self.does(&words).await;
         if is_done {
+            let picture = self.cluster.last_picture().unwrap_or_default();
+            self.cluster.is_sent(self.making, &placed, &picture);
             self.placed = placed;
         }
         is_done

@@ -1,6 +1,8 @@
 //! What a launch came to that has no end of its own: asked to end, cut by the cluster, or lost
 //! with its node. By the job's state, the cluster's accounts, and what the node wrote.
 
+use std::time::Duration;
+
 use super::super::loss;
 use super::super::own;
 use super::super::request;
@@ -11,6 +13,9 @@ use crate::history::loss::Loss;
 use crate::input;
 use crate::sweep::hosts::Made;
 use tokio::time::{Instant, sleep};
+
+/// For how long it is waited for what a program printed that could not be run.
+const PRINTS: Duration = Duration::from_secs(5);
 
 impl Following<'_> {
     /// The launch ended early in good order: by our own stop, because its node is refused, or
@@ -111,11 +116,52 @@ impl Following<'_> {
         self.lost_by(loss, printed)
     }
 
+    /// What a launch came to whose program could not be run on its node, by the shell's own status:
+    /// nothing more comes of it.
+    pub(super) fn unable(&self, since: Instant, ended: Option<Ended>) -> Option<Made> {
+        let status = self.exit.filter(|_| ended == Some(Ended::Failed))? >> 8;
+        let node = self.node.as_ref().filter(|_| self.host.is_none() && self.asked.is_none())?;
+        let what = match status {
+            126 => "its program cannot be run there",
+            127 => "its program is not there",
+            _ => return None,
+        };
+        let printed = self.printed();
+        // It says which one; a shared file system may show it late.
+        if printed.is_none() && since.elapsed() < PRINTS {
+            return None;
+        }
+        self.cluster.nodes().refuse(node, what);
+        let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
+        let message = format!("{node}: {what} (job {}){printed}", self.job);
+        Some(LaunchOutcome::Lost { loss: Loss::NodeUnable, message }.into())
+    }
+
+    /// Why a job is over, for a person.
+    pub(super) fn why_over(&self, ended: Option<Ended>) -> String {
+        let Some(ended) = ended else { return self.forgotten() };
+        let host = self.host.as_ref().or(self.node.as_ref());
+        let place = host.map_or_else(String::new, |host| format!(" on {host}"));
+        match loss::of(Some(ended)) {
+            Loss::NoResult => format!("job {}{place} is over", self.job),
+            loss => format!("{} (job {}{place})", loss.as_str(), self.job),
+        }
+    }
+
+    fn forgotten(&self) -> String {
+        format!("the cluster does not know job {} any more", self.job)
+    }
+
     pub(super) fn lost_by(&self, loss: Loss, printed: Option<String>) -> Made {
         let host = self.host.as_ref().or(self.node.as_ref());
         let place = host.map_or_else(String::new, |host| format!(" on {host}"));
         let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
-        let message = format!("{} (job {}{place}){printed}", loss.as_str(), self.job);
+        let is_forgotten = loss == Loss::NoResult && matches!(self.over, Some((_, None)));
+        let message = if is_forgotten && host.is_none() && !self.foreign {
+            format!("{}, and it never began{printed}", self.forgotten())
+        } else {
+            format!("{} (job {}{place}){printed}", loss.as_str(), self.job)
+        };
         let message = match &self.node {
             // One that is not used again begins the message: see `history::loss::refused`.
             Some(node) if self.host.is_none() && self.cluster.nodes().is_refused(node) => {

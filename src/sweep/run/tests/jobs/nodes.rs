@@ -130,7 +130,7 @@ async fn nodes_that_cannot_launch_are_kept_out_while_another_one_measures() {
     assert_eq!(ran.ending(), Ending::Complete);
     measured_once(&ran, 4);
     let lost = losses(&ran);
-    assert!(lost.len() >= 3 && lost.iter().all(|it| *it == Loss::NoResult), "{lost:?}");
+    assert!(lost.len() >= 3 && lost.iter().all(|it| *it == Loss::NodeUnable), "{lost:?}");
     let measured = ran.record.launches.iter().filter(|it| !it.measurements.is_empty());
     assert!(measured.clone().all(|it| it.host.as_deref() == Some("n4")), "{:?}", hosts(&ran));
     // Those that nothing else was asked of are not asked again, nor in another session.
@@ -203,4 +203,73 @@ async fn a_request_that_no_node_fits_is_refused_with_what_was_asked_for() {
     let Err(SweepError::Refused(message)) = &ran.ending else { panic!("{:?}", ran.ending) };
     assert!(message.contains("Requested node configuration"), "{message}");
     assert_eq!(slurm.ran("sbatch").len(), 1, "no node was kept off by us");
+}
+
+/// A set-up whose journal says on which nodes each configuration was.
+fn apart(ran: &Ran) {
+    let mut had = hosts(ran);
+    had.sort();
+    had.dedup();
+    let pairs = [("c0", "n1"), ("c0", "n2"), ("c1", "n1"), ("c1", "n2")];
+    assert_eq!(had, pairs.map(|(a, b)| (a.to_owned(), b.to_owned())), "{:#?}", ran.entries());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_came_back_after_the_cluster_was_asked_last_is_used_to_spread() {
+    let (setup, slurm) = sweep(&["n1", "n2"], 1);
+    slurm.takes_jobs("n2", false);
+    // Asked before the first launch; the third one is submitted within half a minute of that.
+    after(5, &slurm, |it| it.takes_jobs("n2", true));
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    apart(&ran);
+}
+
+#[tokio::test(start_paused = true)]
+async fn configurations_are_spread_although_the_cluster_does_not_say_which_nodes_it_has() {
+    let (setup, slurm) = sweep(&["n1", "n2"], 2);
+    for _ in 0..20 {
+        slurm.answers("sinfo", FakeSlurm::refusal("Unable to contact slurm controller"));
+    }
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    apart(&ran);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cut_while_the_cluster_hangs_is_not_made_again_on_that_node() {
+    let (setup, slurm) = sweep(&["n1", "n2"], 1);
+    after(BOOT + REPEAT + 4, &slurm, |it| {
+        it.ends("n1", "PREEMPTED", 5);
+        for _ in 0..20 {
+            it.answers("sinfo", FakeSlurm::refusal("Unable to contact slurm controller"));
+        }
+    });
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    assert_eq!(losses(&ran), [Loss::Preempted]);
+    let own: Vec<_> = hosts(&ran).into_iter().take(2).map(|it| it.1).collect();
+    assert_eq!(own, ["n1", "n2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_launch_that_waits_follows_where_its_configuration_began_meanwhile() {
+    // All four are submitted before one began: two of them wait.
+    let (setup, slurm) = sweep(&["n1", "n2"], 4);
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 4);
+    apart(&ran);
+    let submitted = slurm.ran("sbatch");
+    assert!(submitted.iter().all(|it| !it.contains("--exclude")), "{submitted:?}");
+    // Each of them once, when the first one of its configuration began.
+    let mut updates = slurm.ran("scontrol update");
+    assert!(updates.len() >= 2, "{updates:?}");
+    updates.sort();
+    let jobs = |it: &String| it.split_whitespace().nth(2).map(str::to_owned);
+    updates.dedup_by_key(|it| jobs(it));
+    assert_eq!(updates.len(), slurm.ran("scontrol update").len(), "{updates:?}");
 }
