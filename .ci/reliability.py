@@ -293,7 +293,8 @@ def document(parts):
         rows.append(["`cargo bench --bench figures`", "-", NOT_RUN])
     text += table(["figure", "goal", "measured"], rows)
     text += ["", "## When", ""]
-    names = ["worlds", "crash", "crash-binary", "crash-docker", "soak", "fuzz", "faults", "figures"]
+    names = ["worlds", "crash", "crash-binary", "crash-docker", "slurm", "soak", "fuzz"]
+    names += ["properties", "faults", "figures"]
     rows = []
     for name in names:
         part = parts.get(name)
