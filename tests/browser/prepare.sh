@@ -9,7 +9,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:-/opt/vllm-grid-browser}
 
-command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q chromium fonts-dejavu-core; }
+command -v chromium >/dev/null || flock "${TMPDIR:-/tmp}/vllm-grid.apt.lock" \
+    sh -c 'apt-get update -q && apt-get install -y -q chromium fonts-dejavu-core'
 chromium --version
 
 # The note is written last.

@@ -14,8 +14,10 @@ if [[ -f $stamp && $(<"$stamp") == "$want" ]]; then
     exit 0
 fi
 if ! python3 -c 'import ensurepip' 2>/dev/null; then
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    # Other scripts of ours may install something at this moment.
+    lock=${TMPDIR:-/tmp}/vllm-grid.apt.lock
+    flock "$lock" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive flock "$lock" apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
 fi
 rm -rf "$dir/venv"
 python3 -m venv "$dir/venv"

@@ -12,6 +12,8 @@ dir=
 if [[ $# -gt 0 && $1 != *=* ]]; then dir=$1 && shift; fi
 [[ $(id -u) == 0 ]] || { echo "prepare.sh: must run as root: Slurm's daemons start jobs as their users" >&2; exit 1; }
 
+# Tests that begin at once install it once: apt's own lock of its lists is not waited for.
+exec 8>"${TMPDIR:-/tmp}/vllm-grid.apt.lock" && flock 8
 need=()
 for pair in slurmctld:slurmctld slurmd:slurmd sbatch:slurm-client munged:munge; do
     PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null || need+=("${pair##*:}")
@@ -29,6 +31,7 @@ if [[ ${#need[@]} -gt 0 ]]; then
         apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${need[@]}"
     } >&2
 fi
+exec 8>&-
 
 if [[ -z $dir ]]; then dir=$(mktemp -d "${TMPDIR:-/tmp}/slurm-rig.XXXXXX"); fi
 mkdir -p "$dir" && dir=$(cd "$dir" && pwd -P)

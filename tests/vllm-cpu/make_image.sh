@@ -39,7 +39,7 @@ apt_get() {
 }
 download() { apt_get install -y --download-only --no-install-recommends "${packages[@]}" >/dev/null; }
 # A machine's package lists may be old or, when new, missing.
-download 2>/dev/null || { apt-get update -qq && download; }
+download 2>/dev/null || { flock "${TMPDIR:-/tmp}/vllm-grid.apt.lock" apt-get update -qq && download; }
 
 # Merged /usr first, as Debian's own installer does; then unpack. Maintainer scripts do not run: what they would have
 # done for these packages is the few files below.

@@ -34,8 +34,10 @@ for package in "${packages[@]}"; do
 done
 if ((${#missing[@]})); then
     echo "apt: ${missing[*]}"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    # Other scripts of ours may install something at this moment.
+    lock=${TMPDIR:-/tmp}/vllm-grid.apt.lock
+    flock "$lock" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive flock "$lock" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
 # Always Debian's own interpreter, never a pyenv or conda one in front of it: the venv only points at its interpreter,
