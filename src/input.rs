@@ -1,6 +1,6 @@
 //! Files that a person names, read whole: grids, compose files, files of variables, run folders. What
 //! is no plain file is refused before it is opened, because a pipe or a device may have no
-//! end; so is what is too large. What a file means is not known here.
+//! end; so is what is too large. Whose a file is has its name here; what it means does not.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -137,6 +137,17 @@ fn size(bytes: u64) -> String {
         0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),
         _ => format!("{} GiB", bytes >> 30),
     }
+}
+
+/// The name of a user, or the number where there is no name.
+pub(crate) fn user_of(id: u32) -> String {
+    let id = id.to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.get(2) == Some(&id.as_str())).then(|| fields[0].to_owned())
+    });
+    named.unwrap_or(id)
 }
 
 #[cfg(test)]

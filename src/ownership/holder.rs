@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use super::process::{Process, boot_id, folder_of, recovers};
+use crate::input::user_of;
 
 /// A process that holds something, and for which run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,17 +193,6 @@ fn pid_namespace() -> String {
 /// The name of the user that this process acts for.
 fn user() -> String {
     user_of(rustix::process::geteuid().as_raw())
-}
-
-/// The name of a user, or the number where there is no name.
-pub(crate) fn user_of(id: u32) -> String {
-    let id = id.to_string();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = users.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        (fields.get(2) == Some(&id.as_str())).then(|| fields[0].to_owned())
-    });
-    named.unwrap_or(id)
 }
 
 #[cfg(test)]

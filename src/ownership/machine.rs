@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::holder::user_of;
 use super::listener::{self, Listener};
 use super::space::{Space, short_hash};
 use super::{Holder, OwnershipError, Uses};
+use crate::input::user_of;
 
 /// Where names are seen.
 const TABLE: &str = "/proc/net/unix";

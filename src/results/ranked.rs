@@ -9,7 +9,7 @@ use super::confirmed::ConfirmedGain;
 use super::decision::Decision;
 use super::disturbance::Undecided;
 use super::estimate::{Effect, Estimate, Ratio};
-use super::exclusion::{self, Exclusion};
+use super::exclusion::{self, Exclusion, MissingValue};
 use super::front::Front;
 use super::gated::Gated;
 use super::machine::{Detectable, MachineCourse, MachineReport};
@@ -145,6 +145,17 @@ impl Ranking {
             Exclusion::FailedLaunches { .. } => Some("fails too often"),
             _ => None,
         })
+    }
+
+    /// Whether a configuration has no figures only since it was not measured so far.
+    pub fn is_pending(&self, name: &str) -> bool {
+        let row = self.rows.iter().find(|row| row.name == name);
+        let is_so_far = |it: &Exclusion| {
+            let Exclusion::NotMeasured { cause, .. } = it else { return false };
+            let not_begun = matches!(cause, MissingValue::NotLaunched | MissingValue::Cut { .. });
+            not_begun || matches!(cause, MissingValue::NotFinished { .. })
+        };
+        row.is_some_and(|row| !row.exclusions.is_empty() && row.exclusions.iter().all(is_so_far))
     }
 
     /// Whether the measurement carries what its statistics show: false where the verdict is

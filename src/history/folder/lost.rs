@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::history::HistoryError;
 use crate::history::journal::{self, JournalError};
-use crate::ownership::holder::user_of;
+use crate::input::user_of;
 
 /// How a file begins that has lines of a journal which was removed, replaced or cut.
 const SAVED: &str = "journal.saved-";

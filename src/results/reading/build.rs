@@ -340,6 +340,10 @@ fn choice(
         (None, Some(Claim::NotShown { baseline, .. } | Claim::TooFewLaunches { baseline, .. })) => {
             Some(baseline.clone())
         }
+        // Nothing speaks against it yet.
+        (None, Some(Claim::BaselineNotRanked { baseline, .. })) if ranking.is_pending(baseline) => {
+            Some(baseline.clone())
+        }
         _ => None,
     };
     let baseline = baseline(manifest);

@@ -72,6 +72,26 @@ fn launches_that_run_at_once_are_all_under_way_and_jobs_outlive_their_controller
     assert!(!killed.contains("not finished"), "{killed}");
 }
 
+/// On a cluster the baseline may be the last to be measured: nothing speaks against it until then.
+#[test]
+fn a_baseline_that_was_not_measured_so_far_is_kept() {
+    let begun = sweep(&["plain", "fast", "slow"])
+        .baseline("plain")
+        .launch("fast", &[100.0])
+        .launch("slow", &[200.0]);
+    let mut open = begun.clone().launch("plain", &[]);
+    open.launches.last_mut().unwrap().outcome = Some(LaunchOutcome::Interrupted);
+    for record in [begun.clone(), open] {
+        let text = words(&block_of(&record, &rank(&record), &place()));
+        assert!(text.contains("USE keep plain candidate: fast"), "{text}");
+        assert!(text.contains("No gain can be stated: plain has no rank."), "{text}");
+    }
+    // What failed for reasons of its own is no advice.
+    let failed = begun.failed("plain", FailureClass::EngineDied, "it died");
+    let text = words(&block_of(&failed, &rank(&failed), &place()));
+    assert!(text.contains("USE fast"), "{text}");
+}
+
 /// A run keeps what its grid asks of a cluster: what that refuses, or a limit of time that ends
 /// each launch, would stop a resumed sweep again.
 #[test]
