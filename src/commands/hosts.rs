@@ -29,6 +29,7 @@ pub(super) fn of(grid: &Grid, sweep: &Sweep) -> Result<Option<Arc<dyn Hosts>>, C
         run: shared(sweep.folder().path()),
         program: program()?,
         secrets: secrets().clone(),
+        sharing: grid.sharing(block.at_once),
     };
     // A block that begins counts none of those before.
     let so_far = (!sweep.begins_block()).then(|| sweep.record());

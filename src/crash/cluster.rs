@@ -18,13 +18,14 @@ use crate::bench::suite::BenchError;
 use crate::bench::{NoRecords, RecordSink};
 use crate::engine::Launched;
 use crate::gate::{Gate, GateOrder, GateReport};
-use crate::grid::{Grid, GridFile, ReadOptions};
+use crate::grid::{Grid, GridFile, ReadOptions, Sharing};
 use crate::history::folder::Folder;
 use crate::history::record::SweepRecord;
 use crate::metric::{Measurement, MetricReasons, MetricValue, Status};
 use crate::results::ranking;
 use crate::secret::Secrets;
 use crate::server::proof::Proof;
+use crate::strategy::Task;
 use crate::sweep::context::SweepContext;
 use crate::sweep::fakes::{Actions, FakeEngine};
 use crate::sweep::hosts::Hosts;
@@ -128,6 +129,11 @@ fn cluster(slurm: &FakeSlurm, sweep: &Sweep) -> Arc<dyn Hosts> {
         run: sweep.folder().path().to_owned(),
         program: PathBuf::from("/opt/vllm-grid"),
         secrets: Secrets::default(),
+        sharing: Sharing::of(
+            &record.manifest.strategy,
+            &Task::sized(&record.manifest.configurations, None),
+            3,
+        ),
     };
     Arc::new(Cluster::new(setting, Arc::new(slurm.clone()), Some(record)))
 }

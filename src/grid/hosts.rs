@@ -11,7 +11,7 @@ use super::fields::Fields;
 use super::node::{Content, Node, Span};
 use super::{EngineBlock, Grid, some};
 use crate::configuration::Configuration;
-use crate::strategy::StrategySpec;
+use crate::strategy::{StrategySpec, Task};
 
 mod options;
 
@@ -21,6 +21,9 @@ pub(super) const SLURM_KEYS: [&str; 6] =
 
 /// Jobs in flight that a grid can ask for.
 pub(super) const AT_ONCE: (i64, i64) = (1, 1000);
+
+/// Nodes that launches may be spread over although fewer are made at once.
+const FEW_NODES: u32 = 3;
 
 /// Seconds of one launch that a grid can allow: Slurm counts in minutes.
 const TIMES: (u64, u64) = (60, 30 * 86_400);
@@ -55,6 +58,26 @@ pub struct SlurmBlock {
     /// Further options of `sbatch`, a word each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+}
+
+/// How the configurations of a run share the nodes of a cluster, so that they can be compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sharing {
+    /// Nodes that are used at most, as far as more are there; 0 for any number.
+    pub most: u32,
+    /// The first trial that is sent to a node which connects what nothing connected so far.
+    pub connects_from: u32,
+}
+
+impl Sharing {
+    /// At most half as many nodes as there are launches beyond the first ones, so that each node has
+    /// several of them, and never many more than launches at once.
+    pub(crate) fn of(strategy: &StrategySpec, sizes: &Task, at_once: u32) -> Self {
+        let (first, further) = (strategy.first_block(sizes), strategy.shared(sizes));
+        let at_once = at_once.max(FEW_NODES);
+        let most = further.map_or(at_once, |it| at_once.min((it / 2).max(2)));
+        Self { most, connects_from: first + further.unwrap_or_default() / 2 }
+    }
 }
 
 impl SlurmBlock {
@@ -120,12 +143,6 @@ impl SlurmBlock {
         self.options.iter().rev().find_map(|it| it.strip_prefix(name))
     }
 
-    /// Whether `options` say which nodes may be used.
-    pub fn chooses_nodes(&self) -> bool {
-        const CHOOSING: [&str; 3] = ["--nodelist=", "--constraint=", EXCLUDE];
-        self.options.iter().any(|it| CHOOSING.iter().any(|start| it.starts_with(start)))
-    }
-
     /// Whether `options` list nodes that a launch is to run on.
     pub fn lists_nodes(&self) -> bool {
         self.options.iter().any(|it| it.starts_with("--nodelist="))
@@ -143,6 +160,11 @@ impl SlurmBlock {
 }
 
 impl Grid {
+    /// How configurations share the nodes of a cluster with so many launches at once.
+    pub fn sharing(&self, at_once: u32) -> Sharing {
+        Sharing::of(&self.strategy, &self.sizes(), at_once)
+    }
+
     /// Seconds that the job of one launch may take on the grid's cluster, where it names one.
     pub fn job_seconds(&self) -> Option<u64> {
         let is_simulated = matches!(self.engine, EngineBlock::Simulated(_));

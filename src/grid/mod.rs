@@ -42,7 +42,7 @@ pub use duration::read as duration_seconds;
 pub use error::{GridError, GridErrors};
 pub use estimate::mean_gpus;
 pub use file::GridFile;
-pub use hosts::SlurmBlock;
+pub use hosts::{Sharing, SlurmBlock};
 use node::Span;
 pub use service::ServiceBase;
 pub use window::Window;

@@ -56,6 +56,18 @@ impl StrategySpec {
         Remaining { low: of(low), high: of(high) }
     }
 
+    /// Launches beyond the first one of each configuration, where each has as many: by them
+    /// configurations share hosts. `None` where it has one, or where it is chosen which have more.
+    pub fn shared(&self, task: &Task) -> Option<u32> {
+        let first = self.first_block(task);
+        let further = match self {
+            Self::Grid(_) => self.most(task).saturating_sub(first),
+            Self::Adaptive(_) if task.configurations <= SMALL => self.second(task).low,
+            Self::Adaptive(_) | Self::Model(_) => 0,
+        };
+        (further > 0).then_some(further)
+    }
+
     /// Launches of the block in which each configuration has its first one; of `model` at the
     /// most, where its guard asks for all.
     pub fn first_block(&self, task: &Task) -> u32 {

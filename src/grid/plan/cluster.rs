@@ -28,6 +28,8 @@ pub struct PlannedCluster<'a> {
     pub measured: bool,
     /// Hours on the clock by the number of jobs at once, without waiting in the queue.
     pub at_once: Vec<AtOnce>,
+    /// Nodes that launches use at most, so that configurations share them.
+    pub shared: u32,
     /// The partition, where the cluster showed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<SeenPartition>,
@@ -46,8 +48,8 @@ pub struct AtOnce {
     pub is_chosen: bool,
     /// Hours: those of as many jobs as nodes can run, where there are fewer nodes.
     pub hours: Range<f64>,
-    /// Nodes that can run a launch, where there are fewer than jobs and each is alone on one; 0
-    /// where there is none.
+    /// Nodes that can run a launch, or that configurations can share, where there are fewer than
+    /// jobs and each is alone on one; 0 where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<u32>,
 }
@@ -150,7 +152,10 @@ impl<'a> Plan<'a> {
         let confirm = self.confirm.as_ref().map_or(Range { low: 0.0, high: 0.0 }, |it| it.hours);
         let room = seen.as_ref().ok().and_then(|it| it.room(slurm));
         let of = |jobs: u32| {
-            let nodes = room.filter(|room| *room < jobs);
+            // Jobs of one node may run beside each other where they do not have it alone.
+            let shared = Some(grid.sharing(jobs).most);
+            let shared = shared.filter(|_| slurm.exclusive && !slurm.lists_nodes());
+            let nodes = room.into_iter().chain(shared).min().filter(|it| *it < jobs);
             // Without any the time is that of the jobs, had they nodes.
             let beside = nodes.filter(|it| *it > 0).unwrap_or(jobs);
             let Remaining { low, high } = grid.strategy.rounds(&grid.sizes(), beside);
@@ -175,6 +180,7 @@ impl<'a> Plan<'a> {
             node_hours: Range { low: hours.0 + confirm.low, high: hours.1 + confirm.high },
             measured: self.earlier_runs.is_some(),
             at_once: at_once.into_iter().map(of).collect(),
+            shared: grid.sharing(slurm.at_once).most,
             partition,
             not_seen,
         });

@@ -9,7 +9,7 @@ use crate::grid::plan::{AtOnce, Plan, PlannedCluster, Range, SeenPartition, rang
 /// Its lines, where the grid names a cluster.
 pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     let Some(cluster) = &plan.cluster else { return };
-    let PlannedCluster { jobs, node_hours, measured, at_once, .. } = cluster;
+    let PlannedCluster { jobs, node_hours, measured, at_once, partition, .. } = cluster;
     let from = if *measured { "as in earlier runs" } else { "assumed" };
     let plural = if jobs.high == 1 { "" } else { "s" };
     let line = format!(
@@ -20,11 +20,15 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     text.push('\n');
     wrap(text, line.split(' '), "", "  ", width);
     text.push_str("\n  jobs at once  time\n");
+    // More than that can run launches.
+    let fitting = partition.as_ref().map(|it| it.fitting);
+    let is_room = |nodes: u32| fitting.is_none_or(|it| it > nodes as usize);
     for AtOnce { jobs, is_chosen, hours, nodes } in at_once {
         let mark = if *is_chosen { '>' } else { ' ' };
         let few = nodes.map_or_else(String::new, |it| match it {
             0 => "  (no node can run a launch)".to_owned(),
             1 => "  (only 1 node can run a launch)".to_owned(),
+            it if is_room(it) => format!("  (on {it} nodes, which configurations share)"),
             it => format!("  (only {it} nodes can run a launch)"),
         });
         let _ = writeln!(text, "{mark} {jobs:>12}  {}{few}", times(*hours));
@@ -38,7 +42,7 @@ pub(super) fn text(text: &mut String, plan: &Plan<'_>, width: usize) {
     }
     wrap(text, line.split(' '), "  ", "  ", width);
     wrap(text, each_job(cluster).split(' '), "  ", "    ", width);
-    wrap(text, partition(cluster).split(' '), "  ", "    ", width);
+    wrap(text, of_partition(cluster).split(' '), "  ", "    ", width);
     wrap(text, spread(cluster, plan).split(' '), "  ", "    ", width);
 }
 
@@ -65,7 +69,7 @@ fn each_job(cluster: &PlannedCluster<'_>) -> String {
 }
 
 /// What the partition has, or why that is not known.
-fn partition(cluster: &PlannedCluster<'_>) -> String {
+fn of_partition(cluster: &PlannedCluster<'_>) -> String {
     let named = cluster.slurm.partition.as_deref();
     let Some(seen) = &cluster.partition else {
         let name = named.map_or_else(|| "the default partition".to_owned(), of_name);
@@ -106,7 +110,7 @@ fn of_name(name: &str) -> String {
 
 /// How configurations come to nodes.
 fn spread(cluster: &PlannedCluster<'_>, plan: &Plan<'_>) -> String {
-    if cluster.slurm.chooses_nodes() {
+    if cluster.slurm.lists_nodes() {
         return "nodes: of those that `options` allow, each launch runs on the one that the cluster \
                 gives it; a node's speed is taken out as far as configurations share nodes"
             .to_owned();
@@ -116,19 +120,15 @@ fn spread(cluster: &PlannedCluster<'_>, plan: &Plan<'_>) -> String {
                 nothing distinguishes it from its node"
             .to_owned();
     }
-    if cluster.slurm.at_once == 1 {
-        return "nodes: one launch after another, each on the node that the cluster gives it; \
-                a node's speed is taken out where several were used"
-            .to_owned();
-    }
     let duels = if plan.least_launches.is_some() {
         ", and the second of a duel on the node of the first"
     } else {
         ""
     };
+    let shared = cluster.shared;
     format!(
         "nodes: each launch is kept off the nodes that had its configuration, as long as there are \
-         others{duels}; so no configuration is known from one node alone, and a node's speed is taken \
-         out"
+         others{duels}; at most {shared} nodes are used, so that configurations share them: none is \
+         known from one node alone, and a node's speed is taken out"
     )
 }

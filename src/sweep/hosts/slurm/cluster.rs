@@ -12,8 +12,8 @@ use super::super::Making;
 use super::nodes::{Nodes, Picture};
 use super::tool::Tool;
 use super::watch::Watch;
-use crate::grid::SlurmBlock;
-use crate::history::record::SweepRecord;
+use crate::grid::{Sharing, SlurmBlock};
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::secret::Secrets;
 
 /// For how long what a job wrote may come after its end.
@@ -34,6 +34,8 @@ pub struct Setting {
     pub program: PathBuf,
     /// What no file may have.
     pub secrets: Secrets,
+    /// How configurations share nodes.
+    pub sharing: Sharing,
 }
 
 /// A cluster.
@@ -48,7 +50,7 @@ pub struct Cluster {
     pub(super) secrets: Secrets,
     pub(super) late: Duration,
     nodes: Mutex<Nodes>,
-    /// The partition's nodes, and when the cluster said so.
+    /// The partition's nodes, and when the cluster was asked for them.
     pub(super) seen: tokio::sync::Mutex<Option<(Instant, Picture)>>,
     jobs: Mutex<Jobs>,
     /// Warnings of nodes that a person has read.
@@ -75,8 +77,11 @@ impl std::fmt::Debug for Cluster {
 impl Cluster {
     /// For a run with what it did so far, by this tool.
     pub fn new(setting: Setting, tool: Arc<dyn Tool>, so_far: Option<&SweepRecord>) -> Self {
-        let Setting { block, seconds, run_id, run, program, secrets } = setting;
-        let nodes = Mutex::new(so_far.map(Nodes::of).unwrap_or_default());
+        let Setting { block, seconds, run_id, run, program, secrets, sharing } = setting;
+        let nodes = so_far.map(Nodes::of).unwrap_or_default().sharing(sharing);
+        // A session that was killed while it submitted may have left a job without knowing it.
+        let is_unsure = |it: &LaunchRecord| it.job.is_none() && it.outcome.is_none();
+        let unanswered = so_far.is_some_and(|it| it.all_launches().any(|it| is_unsure(it.1)));
         let watch = Watch::new(Arc::clone(&tool));
         Self {
             tool,
@@ -88,9 +93,9 @@ impl Cluster {
             program,
             secrets,
             late: LATE,
-            nodes,
+            nodes: Mutex::new(nodes),
             seen: tokio::sync::Mutex::default(),
-            jobs: Mutex::default(),
+            jobs: Mutex::new(Jobs { unanswered, ..Jobs::default() }),
             said: Mutex::default(),
         }
     }

@@ -2,7 +2,7 @@
 //! nodes, and loses them as a test asks for. What a job does is what a node does, with a fake
 //! engine. The real one's answers are in the captures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -54,6 +54,8 @@ struct State {
     jobs: BTreeMap<u32, FakeJob>,
     /// Whether each node takes jobs.
     nodes: BTreeMap<String, bool>,
+    /// Those that somebody else has.
+    others: BTreeSet<String>,
     /// Answers that are given in place of the next ones of a command.
     scripted: Vec<(&'static str, Result<Answer, ToolError>)>,
     /// Whether the next submission is accepted, and its answer lost.
@@ -189,6 +191,15 @@ impl FakeSlurm {
         self.schedule();
     }
 
+    /// Somebody else has the node, or leaves it; what runs there runs on.
+    pub(crate) fn occupies(&self, node: &str, has: bool) {
+        self.with(|state| match has {
+            true => state.others.insert(node.to_owned()),
+            false => state.others.remove(node),
+        });
+        self.schedule();
+    }
+
     /// The node dies, and its job with it.
     pub(crate) fn dies(&self, node: &str) {
         self.takes_jobs(node, false);
@@ -251,10 +262,8 @@ impl FakeSlurm {
     fn schedule(&self) {
         let started = self.with(|state| {
             let busy = |state: &State, node: &str| {
-                state
-                    .jobs
-                    .values()
-                    .any(|it| it.state == "RUNNING" && it.node.as_deref() == Some(node))
+                let runs = |it: &FakeJob| it.state == "RUNNING" && it.node.as_deref() == Some(node);
+                state.others.contains(node) || state.jobs.values().any(runs)
             };
             let mut started = Vec::new();
             let waiting: Vec<u32> = state

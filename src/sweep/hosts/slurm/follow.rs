@@ -101,6 +101,8 @@ struct Following<'a> {
     node: Option<String>,
     /// How its program ended, as the cluster has it.
     exit: Option<u32>,
+    /// Since when it waits although a node that the run uses has none of its launches.
+    starved: Option<Instant>,
     /// Whether its number is another job's now: the cluster lost this one.
     foreign: bool,
     /// That it is let start: the session that submitted it died before it could.
@@ -147,14 +149,15 @@ impl Cluster {
             said: String::new(),
             node: None,
             exit: None,
+            starved: None,
             foreign: false,
             release: Repeated::default(),
         };
         let made = following.run().await;
         if let Ok(Made { outcome, .. }) = &made {
-            let cut = matches!(outcome, LaunchOutcome::Lost { .. });
-            let on = following.host.as_ref().or(following.node.as_ref()).filter(|_| cut);
-            self.nodes().ended(making.order.trial, on);
+            let on = following.host.as_ref().or(following.node.as_ref());
+            let name = &making.order.launch.configuration.name;
+            self.nodes().ended(making.order.trial, name, outcome, on);
         }
         made
     }
@@ -316,7 +319,9 @@ impl Following<'_> {
             let late = match (ran, self.asked.is_some()) {
                 (true, false) => self.cluster.late,
                 // What was finished is kept; a stop does not wait for long.
-                (true, true) if self.host.is_some() => self.cluster.late.min(LATE_AT_STOP),
+                (true, true) if self.host.is_some() || self.node.is_some() => {
+                    self.cluster.late.min(LATE_AT_STOP)
+                }
                 _ => LOOK,
             };
             if let Some(made) = self.unable(since, ended) {
@@ -324,7 +329,8 @@ impl Following<'_> {
             }
             if since.elapsed() < late && since.elapsed() >= SAID_AFTER {
                 let what = self.why_over(ended);
-                self.says(format!("{what}; up to {} s for a late result", late.as_secs()));
+                let late = late.as_secs();
+                self.says(format!("{what}; its result is waited for, {late} s at most"));
             }
             if since.elapsed() >= late {
                 let ended = self.accounted(ended).await;
@@ -380,6 +386,8 @@ impl Following<'_> {
         self.runs = runs.then(|| self.runs.unwrap_or_else(Instant::now));
         match job.state {
             State::Ended(ended) => self.over = Some((Instant::now(), Some(ended))),
+            // What the node wrote is newer than that.
+            State::Waits if self.host.is_some() => {}
             State::Waits => {
                 let reason = job.reason.clone().unwrap_or_default();
                 let is_held = reason == "JobHeldUser" && self.making.taken_up.is_some();

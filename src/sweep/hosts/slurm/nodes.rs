@@ -1,15 +1,17 @@
 //! What a run knows of a cluster's nodes: which configurations each of them had, which are not
 //! used again and why, what kind of machine they all are, and which version of the engine they
-//! have. From it follows which nodes a launch must not run on, so that no configuration is known
-//! from one node alone. Pure.
+//! have. How launches are spread over nodes is in `spread`. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::configuration::{Configuration, Stack};
+use crate::grid::Sharing;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::SweepRecord;
 use crate::machine::Machine;
 use crate::sweep::launch::TrialOrder;
+
+mod spread;
 
 /// Where a launch is to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,11 +32,16 @@ pub struct Picture {
     pub up: Option<Vec<String>>,
     /// All of them, by its last answer: none where it never gave one.
     pub all: Vec<String>,
-    /// Whether the grid chooses nodes itself: then none is kept off by us.
+    /// Whether the grid names the nodes to be used: then none is kept off by us.
     pub is_chosen: bool,
 }
 
 impl Picture {
+    /// Those of them that are not among these.
+    fn left<'a>(&'a self, exclude: &'a [String]) -> impl Iterator<Item = &'a String> {
+        self.candidates().iter().filter(|it| !exclude.contains(it))
+    }
+
     /// Those that a launch may find: where none takes jobs, or nobody says, any may come back.
     fn candidates(&self) -> &[String] {
         match &self.up {
@@ -44,19 +51,34 @@ impl Picture {
     }
 }
 
+/// Which nodes a launch may add to those that its run uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// None beyond as many as its configurations can share.
+    Used,
+    /// Any: it waited for long, and others have the nodes that the run uses.
+    Any,
+}
+
 /// A launch that is not over.
 #[derive(Clone, Debug, PartialEq)]
 struct Open {
     configuration: String,
     /// The node that it runs on, or the only one that it may run on.
     host: Option<String>,
+    /// Whether it may begin on a node that the run did not use so far.
+    may_add: bool,
 }
 
 /// Nodes, as far as a run knows them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Nodes {
+    /// How configurations are to share nodes.
+    sharing: Sharing,
     /// The nodes on which a configuration finished a repeat, by its name.
     had: BTreeMap<String, BTreeSet<String>>,
+    /// The nodes on which a launch of it failed: the reason may be the node's.
+    failed: BTreeMap<String, BTreeSet<String>>,
     /// Launches that are not over, by their numbers: the configuration will have had their nodes.
     open: BTreeMap<u32, Open>,
     /// The node on which the last launch of a trial was cut: its next one is kept off it.
@@ -96,14 +118,12 @@ impl Nodes {
                 continue;
             }
             let (Some(machine), Some(host)) = (&launch.machine, &launch.host) else { continue };
-            if launch.runs_on() {
-                nodes.runs(launch.launch, &launch.configuration, host);
-            }
             if launch.has_kept() {
                 nodes.has(&launch.configuration, host);
             }
-            let is_lost = matches!(launch.outcome, Some(LaunchOutcome::Lost { .. }));
-            nodes.ended(launch.trial, is_lost.then_some(host));
+            if let Some(outcome) = &launch.outcome {
+                nodes.ended(launch.trial, &launch.configuration, outcome, Some(host));
+            }
             if launch.measurements.is_empty() {
                 continue;
             }
@@ -126,16 +146,41 @@ impl Nodes {
     /// A launch of this configuration runs on a node.
     pub fn runs(&mut self, launch: u32, configuration: &str, host: &str) {
         let (configuration, host) = (configuration.to_owned(), Some(host.to_owned()));
-        self.open.insert(launch, Open { configuration, host });
+        self.open.insert(launch, Open { configuration, host, may_add: false });
     }
 
-    /// A launch of this configuration is sent there: where that leaves one node, it counts as one
-    /// that the configuration has.
-    pub fn sent(&mut self, launch: u32, configuration: &str, placed: &Placed, picture: &Picture) {
-        let mut left = picture.candidates().iter().filter(|it| !placed.exclude.contains(it));
-        let one = left.next().filter(|_| left.next().is_none()).cloned();
-        let (configuration, host) = (configuration.to_owned(), placed.only.clone().or(one));
-        self.open.insert(launch, Open { configuration, host });
+    /// The same where configurations are to share nodes so.
+    #[must_use]
+    pub fn sharing(self, sharing: Sharing) -> Self {
+        Self { sharing, ..self }
+    }
+
+    /// A launch of this configuration may run there: where that leaves one node, it counts as one
+    /// that the configuration has. Without a picture what was known of it stays.
+    pub fn sent(
+        &mut self,
+        launch: u32,
+        configuration: &str,
+        placed: &Placed,
+        picture: Option<&Picture>,
+    ) {
+        let (host, may_add) = match picture {
+            Some(picture) => {
+                let left: Vec<&String> = picture.left(&placed.exclude).collect();
+                let one = left.first().filter(|_| left.len() == 1).map(|it| (*it).clone());
+                let used = self.used();
+                // Where nobody says which nodes there are, there may be any.
+                let may_add = picture.all.is_empty() || left.iter().any(|it| !used.contains(*it));
+                (one, may_add)
+            }
+            None => {
+                let known = self.open.get(&launch);
+                (known.and_then(|it| it.host.clone()), known.is_none_or(|it| it.may_add))
+            }
+        };
+        let host = placed.only.clone().or(host);
+        let (configuration, may_add) = (configuration.to_owned(), may_add && host.is_none());
+        self.open.insert(launch, Open { configuration, host, may_add });
     }
 
     /// A launch is over, or was never made.
@@ -143,12 +188,30 @@ impl Nodes {
         self.open.remove(&launch);
     }
 
-    /// The last launch of a trial ended: on this node, where it was cut there.
-    pub fn ended(&mut self, trial: u32, cut_on: Option<&String>) {
-        match cut_on {
-            Some(host) => self.cut.insert(trial, host.clone()),
-            None => self.cut.remove(&trial),
-        };
+    /// A launch of a trial ended so, on this node where it came to one. What was cut there, or
+    /// failed, is not made there again at once.
+    pub fn ended(
+        &mut self,
+        trial: u32,
+        configuration: &str,
+        outcome: &LaunchOutcome,
+        on: Option<&String>,
+    ) {
+        match (outcome, on) {
+            (LaunchOutcome::Lost { .. }, Some(host)) => {
+                self.cut.insert(trial, host.clone());
+            }
+            (LaunchOutcome::Failed(_), Some(host)) => {
+                self.cut.insert(trial, host.clone());
+                let failed = self.failed.entry(configuration.to_owned()).or_default();
+                failed.insert(host.clone());
+            }
+            // One that never came to a node says nothing of those before it.
+            (LaunchOutcome::Lost { .. } | LaunchOutcome::Failed(_), None) => {}
+            _ => {
+                self.cut.remove(&trial);
+            }
+        }
     }
 
     /// A node is not used again.
@@ -205,8 +268,13 @@ impl Nodes {
     ///
     /// # Errors
     /// Why no node is left.
-    pub fn placed(&self, order: &TrialOrder, picture: &Picture) -> Result<Placed, String> {
-        let exclude = self.exclude(order, picture)?;
+    pub fn placed(
+        &self,
+        order: &TrialOrder,
+        picture: &Picture,
+        share: Share,
+    ) -> Result<Placed, String> {
+        let exclude = self.exclude(order, picture, share)?;
         let takes_jobs = |it: &String| match &picture.up {
             Some(up) if !up.is_empty() => up.contains(it),
             _ => true,
@@ -232,40 +300,20 @@ impl Nodes {
     ///
     /// # Errors
     /// Why no node is left.
-    fn exclude(&self, order: &TrialOrder, picture: &Picture) -> Result<Vec<String>, String> {
+    fn exclude(
+        &self,
+        order: &TrialOrder,
+        picture: &Picture,
+        share: Share,
+    ) -> Result<Vec<String>, String> {
         let is_none = |up: &Vec<String>| !up.is_empty() && up.iter().all(|it| self.is_refused(it));
-        if !picture.is_chosen && picture.up.as_ref().is_some_and(is_none) {
+        if picture.up.as_ref().is_some_and(is_none) {
             let each = self.refused.iter().map(|(host, why)| format!("{host}: {why}"));
             return Err(each.collect::<Vec<_>>().join("; "));
         }
         let mut all: BTreeSet<String> = self.refused.keys().cloned().collect();
-        all.extend(self.spread(order, picture));
+        all.extend(self.spread(order, picture, share));
         Ok(all.into_iter().collect())
-    }
-
-    /// Nodes that a launch is kept off only to spread configurations. Where no others are left, those
-    /// that had it may be used again before one that just cut it is. A cluster that never said which
-    /// nodes it has may have others: what is kept off too much is let on again where a job waits for
-    /// it.
-    fn spread(&self, order: &TrialOrder, picture: &Picture) -> BTreeSet<String> {
-        let leaves = |unwanted: &BTreeSet<String>| {
-            let is_free = |it: &String| !self.is_refused(it) && !unwanted.contains(it);
-            picture.all.is_empty() || picture.candidates().iter().any(is_free)
-        };
-        let cut: BTreeSet<String> = self.cut.get(&order.trial).into_iter().cloned().collect();
-        let choices = [self.unwanted(order), cut].into_iter().filter(|_| !picture.is_chosen);
-        choices.into_iter().find(leaves).unwrap_or_default()
-    }
-
-    /// Nodes that a launch should not run on: those on which its configuration finished a repeat,
-    /// runs or will run, and the one that just cut it.
-    fn unwanted(&self, order: &TrialOrder) -> BTreeSet<String> {
-        let (own, name) = (order.launch.launch, &order.launch.configuration.name);
-        let had = self.had.get(name).into_iter().flatten();
-        let open =
-            self.open.iter().filter(|(launch, it)| **launch != own && it.configuration == *name);
-        let open = open.filter_map(|(_, it)| it.host.as_ref());
-        had.chain(open).chain(self.cut.get(&order.trial)).cloned().collect()
     }
 
     /// The same with no node kept off but those that are not used again; `None` where no other one
@@ -283,24 +331,26 @@ impl Nodes {
         Placed { only: None, exclude: self.refused.keys().cloned().collect(), anywhere: true }
     }
 
-    /// The same for a job that waits since then, where a node was refused meanwhile, or, unless it was
-    /// let on them, its configuration began on one; `None` where none was.
-    pub fn narrower(
+    /// The same for a job that waits since then, where that is another place now: a node was
+    /// refused meanwhile, or, unless it was let on them, its configuration began on one, or the
+    /// run uses other nodes; `None` where nothing changed.
+    pub fn moved(
         &self,
         order: &TrialOrder,
         placed: &Placed,
         picture: Option<&Picture>,
+        share: Share,
     ) -> Option<Placed> {
         let mut all: BTreeSet<String> = self.refused.keys().cloned().collect();
         match picture.filter(|_| placed.only.is_none() && !placed.anywhere) {
-            Some(picture) => all.extend(self.spread(order, picture)),
+            Some(picture) => all.extend(self.spread(order, picture, share)),
             None => all.extend(placed.exclude.iter().cloned()),
         }
-        if all.iter().all(|it| placed.exclude.contains(it)) {
+        let exclude: Vec<String> = all.into_iter().collect();
+        if exclude == placed.exclude {
             return None;
         }
         let only = placed.only.clone().filter(|it| !self.refused.contains_key(it));
-        let exclude = all.into_iter().collect();
         Some(Placed { only, exclude, anywhere: placed.anywhere })
     }
 

@@ -77,7 +77,7 @@ fn is_less(there: Option<u64>, asked: Option<u64>) -> bool {
 }
 
 /// Whether `options` let a launch run on a node.
-fn is_allowed(node: &Node, block: &SlurmBlock) -> bool {
+pub(super) fn is_allowed(node: &Node, block: &SlurmBlock) -> bool {
     let mut named = block.named_nodes().map(hostlist::names).peekable();
     let is_named = named.peek().is_none() || named.flatten().any(|it| it == node.name);
     is_named && !block.excluded().flat_map(hostlist::names).any(|it| it == node.name)

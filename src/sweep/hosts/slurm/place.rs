@@ -27,7 +27,10 @@ impl Hosts for Cluster {
         self.jobs().unanswered |= living.is_err();
         let living = living.unwrap_or_default();
         for (id, _) in living.into_iter().filter(|it| !known.contains(&it.0)) {
-            emit.warn(format!("job {id} of an earlier session is cancelled: no line tells of it"));
+            emit.warn(format!(
+                "job {id} of an earlier session is cancelled: its launch is over, or was not \
+                 journalled"
+            ));
             self.cancel(&id).await;
         }
     }
@@ -52,8 +55,17 @@ impl Cluster {
         let (job, placed) = match &making.taken_up {
             Some(taken_up) => {
                 self.jobs().known.insert(taken_up.job.clone());
-                // Where it may run was decided before.
-                (taken_up.job.clone(), Placed { anywhere: true, ..Placed::default() })
+                let launch = &making.order.launch;
+                let (launch, name) = (launch.launch, &launch.configuration.name);
+                // Where one may run that waits is looked at as for any other.
+                match &taken_up.host {
+                    Some(host) => self.nodes().runs(launch, name, host),
+                    None => {
+                        self.nodes().sent(launch, name, &Placed::default(), None);
+                        self.looks_at_nodes(making).await;
+                    }
+                }
+                (taken_up.job.clone(), Placed::default())
             }
             None => match self.submit(making).await? {
                 Submitted::Job(job, placed) => (job, placed),

@@ -12,11 +12,12 @@ use super::super::job::{FORMAT, Files, JobOrder};
 use super::super::{Making, SweepError};
 use super::cluster::Cluster;
 use super::loss;
-use super::nodes::{Picture, Placed};
-use super::reading::submitted;
+use super::nodes::{Picture, Placed, Share};
+use super::reading::{Node, submitted};
 use super::request::{self, JobRequest};
 use super::state::State;
 use super::tool::{Answer, ToolError};
+use super::watch::Seen;
 use super::{own, partition};
 use crate::event::Emit;
 use crate::event::Phase;
@@ -31,6 +32,8 @@ const AGAIN: [u64; 5] = [5, 10, 20, 40, 60];
 const NODES_EVERY: Duration = Duration::from_secs(30);
 /// The same where an older answer would let a launch run where its configuration ran.
 const NODES_SOON: Duration = Duration::from_secs(5);
+/// How long a launch waits for the answer.
+const NODES_WITHIN: Duration = Duration::from_secs(10);
 /// Seconds before each look for jobs that a session left without knowing them.
 const LAST_LOOKS: [u64; 4] = [0, 5, 10, 20];
 /// How long each of them may take: the session's end waits for it.
@@ -72,7 +75,7 @@ impl Cluster {
             () = making.cancel.cancelled() => return Ok(Submitted::Stopped),
         };
         self.write(making)?;
-        let Some((job, placed)) = self.accepted(making, placed).await? else {
+        let Some((job, mut placed)) = self.accepted(making, placed).await? else {
             return Ok(Submitted::Stopped);
         };
         self.jobs().known.insert(job.clone());
@@ -81,11 +84,42 @@ impl Cluster {
             self.cancel_new(&job).await;
             return Ok(Submitted::Stopped);
         }
-        if self.release(making, &job).await? {
-            return Ok(Submitted::Job(job, placed));
+        match self.released(making, &job, &mut placed).await {
+            Ok(true) => Ok(Submitted::Job(job, placed)),
+            other => {
+                self.cancel_new(&job).await;
+                other.map(|_| Submitted::Stopped)
+            }
         }
-        self.cancel_new(&job).await;
-        Ok(Submitted::Stopped)
+    }
+
+    /// Lets a job start; where the cluster refuses that, on nodes that it was kept off only to spread
+    /// configurations, too: the others may lack what it asks for.
+    async fn released(
+        &self,
+        making: &Making<'_>,
+        job: &str,
+        placed: &mut Placed,
+    ) -> Result<bool, SweepError> {
+        let why = match self.release(making, job).await {
+            Err(SweepError::Refused(why)) => why,
+            other => return other,
+        };
+        let wider = self.nodes().wider(placed);
+        let Some(wider) = wider else { return Err(SweepError::Refused(why)) };
+        let words = request::exclude(&self.block, job, &wider.exclude, !self.block.lists_nodes());
+        let _ = self.tool.run(&words).await;
+        *placed = wider;
+        let is_released = self.release(making, job).await?;
+        let reason = why.split(". It asks for: ").next().unwrap_or_default();
+        self.is_wider(making, placed, reason);
+        Ok(is_released)
+    }
+
+    /// Says that a launch may run on nodes that it was to be kept off, and notes that.
+    fn is_wider(&self, making: &Making<'_>, placed: &Placed, reason: &str) {
+        self.says_wider(&making.emit.of_launch(making.order.launch.launch), reason);
+        self.is_sent(making, placed, Some(&Picture::default()));
     }
 
     /// Writes what the job reads.
@@ -134,8 +168,7 @@ impl Cluster {
         let Some(wider) = wider else { return Err(SweepError::Refused(why)) };
         let job = self.accepted_so(making, &wider).await?;
         let reason = why.split(". Asked by: ").next().unwrap_or_default();
-        self.says_wider(&making.emit.of_launch(making.order.launch.launch), reason);
-        self.is_sent(making, &wider, &Picture::default());
+        self.is_wider(making, &wider, reason);
         Ok(job.map(|job| (job, wider)))
     }
 
@@ -205,9 +238,17 @@ impl Cluster {
             why = match answer {
                 Ok(answer) if answer.is_done() => match submitted(&answer.out) {
                     Some(job) => return Ok(Attempt::Accepted(job)),
-                    None => return Err(not_an_id(&answer)),
+                    None => {
+                        // It was accepted all the same: it is looked for when the session ends.
+                        self.jobs().unanswered = true;
+                        return Err(not_an_id(&answer));
+                    }
                 },
-                Ok(answer) => answer.why(),
+                Ok(answer) => {
+                    // Ended by a signal, it may have been accepted before.
+                    self.jobs().unanswered |= answer.code.is_none();
+                    answer.why()
+                }
                 Err(error) if is_silent => error.to_string(),
                 Err(error) => return Err(environment(error.to_string())),
             };
@@ -343,7 +384,6 @@ impl Cluster {
                 return Ok(true);
             }
             if !is_silent && !loss::is_passing(&why) {
-                self.cancel_new(job).await;
                 let asked = request::asked(&self.block);
                 return Err(SweepError::Refused(format!(
                     "job {job} cannot be released: {why}. It asks for: {asked}"
@@ -359,9 +399,20 @@ impl Cluster {
     async fn placed(&self, making: &Making<'_>) -> Result<Placed, SweepError> {
         let order = making.order;
         let mut picture = self.picture(NODES_EVERY).await;
+        let mut is_said = false;
+        while self.nodes().waits_for_others(order, &picture) {
+            if !std::mem::replace(&mut is_said, true) {
+                let what = "waits until it is known where the launches before it run";
+                let emit = making.emit.of_launch(order.launch.launch);
+                emit.phase(Phase::Elsewhere(what.to_owned()));
+            }
+            sleep(Duration::from_secs(1)).await;
+            picture = self.picture(NODES_EVERY).await;
+        }
         let is_clear = {
             let nodes = self.nodes();
-            nodes.placed(order, &picture).is_ok_and(|it| nodes.is_spread(order, &it))
+            let placed = nodes.placed(order, &picture, Share::Used);
+            placed.is_ok_and(|it| nodes.is_spread(order, &it))
         };
         // A node may have come back since.
         if !is_clear {
@@ -369,11 +420,12 @@ impl Cluster {
         }
         let placed = {
             let mut nodes = self.nodes();
-            let placed = nodes.placed(order, &picture).or_else(|why| {
-                if nodes.forgive() { nodes.placed(order, &picture) } else { Err(why) }
+            let placed = nodes.placed(order, &picture, Share::Used).or_else(|why| {
+                let is_forgiven = nodes.forgive();
+                if is_forgiven { nodes.placed(order, &picture, Share::Used) } else { Err(why) }
             });
             let name = &order.launch.configuration.name;
-            placed.inspect(|it| nodes.sent(order.launch.launch, name, it, &picture))
+            placed.inspect(|it| nodes.sent(order.launch.launch, name, it, Some(&picture)))
         };
         placed.map_err(|why| {
             environment(format!(
@@ -383,36 +435,55 @@ impl Cluster {
         })
     }
 
-    /// Notes where a launch may run now.
-    pub(super) fn is_sent(&self, making: &Making<'_>, placed: &Placed, picture: &Picture) {
+    /// Notes where a launch may run now; without a picture what was known of its node stays.
+    pub(super) fn is_sent(&self, making: &Making<'_>, placed: &Placed, picture: Option<&Picture>) {
         let order = &making.order.launch;
         self.nodes().sent(order.launch, &order.configuration.name, placed, picture);
     }
 
-    /// The nodes of the partition, as they were so long ago at most. Which of them `options` allow is
-    /// not known here: then none is kept off by us.
+    /// The nodes of the partition that the grid's options allow, as they were so long ago at most.
+    /// What else these ask for is not known here: where no other node has that, the cluster says so,
+    /// and what kept a launch off nodes is left out.
     async fn picture(&self, within: Duration) -> Picture {
-        if self.block.chooses_nodes() {
-            return Picture { is_chosen: true, ..Picture::default() };
-        }
         let mut seen = self.seen.lock().await;
-        if let Some((_, picture)) = seen.as_ref().filter(|(at, _)| at.elapsed() < within) {
-            return picture.clone();
+        if let Some((at, picture)) = seen.as_ref() {
+            // One that does not answer is not asked again soon: launches wait for each question.
+            let within = if picture.up.is_some() { within } else { NODES_EVERY };
+            if at.elapsed() < within {
+                return picture.clone();
+            }
         }
         let words = request::partition(self.block.partition.as_deref());
-        let answer = self.tool.run(&words).await.ok().filter(Answer::is_done);
+        let answer = timeout(NODES_WITHIN, self.tool.run(&words)).await;
+        let answer = answer.ok().and_then(Result::ok).filter(Answer::is_done);
         let own = answer.and_then(|it| partition::own(&it.out, &self.block).ok());
-        let Some((_, nodes)) = own.filter(|(_, nodes)| !nodes.is_empty()) else {
-            let all = seen.as_ref().map(|(_, picture)| picture.all.clone());
-            return Picture { all: all.unwrap_or_default(), ..Picture::default() };
+        let is_chosen = self.block.lists_nodes();
+        let picture = match own.filter(|(_, nodes)| !nodes.is_empty()) {
+            Some((_, nodes)) => {
+                let usable = |it: &Node| {
+                    partition::is_allowed(it, &self.block) && partition::has_asked(it, &self.block)
+                };
+                let usable: Vec<Node> = nodes.into_iter().filter(usable).collect();
+                let up = usable.iter().filter(|it| it.is_up()).map(|it| it.name.clone()).collect();
+                let all = usable.into_iter().map(|it| it.name).collect();
+                Picture { up: Some(up), all, is_chosen }
+            }
+            None => {
+                let all = seen.as_ref().map(|(_, picture)| picture.all.clone());
+                Picture { up: None, all: all.unwrap_or_default(), is_chosen }
+            }
         };
-        let has = nodes.into_iter().filter(|it| partition::has_asked(it, &self.block));
-        let (all, up): (Vec<String>, Vec<bool>) =
-            has.map(|it| (it.name.clone(), it.is_up())).unzip();
-        let up = all.iter().zip(up).filter(|(_, is_up)| *is_up).map(|it| it.0.clone()).collect();
-        let picture = Picture { up: Some(up), all, is_chosen: false };
         *seen = Some((Instant::now(), picture.clone()));
         picture
+    }
+
+    /// Has the partition's nodes known, unless a stop comes first.
+    pub(super) async fn looks_at_nodes(&self, making: &Making<'_>) {
+        tokio::select! {
+            biased;
+            () = making.cancel.cancelled() => {}
+            _ = self.picture(NODES_EVERY) => {}
+        }
     }
 
     /// The nodes of the partition by its last answer, where nobody asks for them just now.
@@ -446,13 +517,17 @@ impl Cluster {
     pub(super) async fn is_ours(&self, job: &str) -> bool {
         for wait in SURE {
             sleep(Duration::from_secs(wait)).await;
-            if let Ok(Ok(all)) = timeout(SOON, own::all(&*self.tool, &self.run_id)).await {
-                return all.iter().any(|it| it.0 == job);
+            let is_ours = |seen: &Seen| {
+                let ours = seen.jobs.get(job).and_then(|it| it.ours.as_ref());
+                ours.is_some_and(|(run, _)| *run == self.run_id)
+            };
+            // Many jobs are cancelled at once, after a stop: one answer serves all.
+            if let Ok(Some(seen)) = timeout(SOON, self.watch.fresh()).await {
+                return is_ours(&seen);
             }
             let seen = self.watch.look().await;
             if seen.at.is_some_and(|at| at.elapsed() < LATELY) {
-                let ours = seen.jobs.get(job).and_then(|it| it.ours.as_ref());
-                return ours.is_some_and(|(run, _)| *run == self.run_id);
+                return is_ours(&seen);
             }
         }
         false

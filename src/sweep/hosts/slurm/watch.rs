@@ -39,6 +39,8 @@ struct Known {
     /// When it was asked last, and whether that has no answer yet.
     asked: Option<Instant>,
     is_open: bool,
+    /// When the question was asked that was answered last, and whether it failed.
+    answered: Option<(Instant, bool)>,
 }
 
 /// Asks for the states of jobs.
@@ -91,14 +93,43 @@ impl Watch {
         seen
     }
 
+    /// What is known by a question that was asked no earlier than now; `None` where it fails. All who
+    /// want that at once share one.
+    pub async fn fresh(&self) -> Option<Seen> {
+        let since = Instant::now();
+        loop {
+            let answer = self.answered.notified();
+            tokio::pin!(answer);
+            answer.as_mut().enable();
+            let is_due = {
+                let mut known = held(&self.known);
+                if let Some((_, failed)) = known.answered.filter(|(at, _)| *at >= since) {
+                    return (!failed).then(|| known.seen.clone());
+                }
+                let is_due = !known.is_open;
+                if is_due {
+                    (known.asked, known.is_open) = (Some(Instant::now()), true);
+                }
+                is_due
+            };
+            if is_due {
+                self.ask();
+            }
+            answer.await;
+        }
+    }
+
     /// Asks, beside whatever else is done.
     fn ask(&self) {
         let (tool, known) = (Arc::clone(&self.tool), Arc::clone(&self.known));
         let answered = Arc::clone(&self.answered);
+        let begun = Instant::now();
         tokio::spawn(async move {
             let answer = tool.run(&request::states()).await;
             let mut known = held(&known);
             (known.asked, known.is_open) = (Some(Instant::now()), false);
+            let is_done = matches!(&answer, Ok(answer) if answer.is_done());
+            known.answered = Some((begun, !is_done));
             match answer {
                 Ok(answer) if answer.is_done() => {
                     known.seen = Seen {
@@ -153,6 +184,21 @@ mod tests {
         tokio::time::advance(EVERY).await;
         let last = watch.look().await;
         assert_eq!((last.jobs.len(), last.problem), (0, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fresh_answer_is_of_a_question_asked_since_and_all_share_one() {
+        let done = |out: &str| Answer { code: Some(0), out: out.to_owned(), ..Answer::default() };
+        let failed = Answer { code: Some(1), err: "down".to_owned(), ..Answer::default() };
+        let first = "7|RUNNING|n1|0|0|None|(null)|\n";
+        let watch = Watch::new(Arc::new(Scripted(Mutex::new(vec![done(first), done(""), failed]))));
+        assert_eq!(watch.look().await.jobs.len(), 1);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let (a, b) = tokio::join!(watch.fresh(), watch.fresh());
+        assert_eq!(a.map(|it| it.jobs.len()), Some(0), "not the look's answer");
+        assert_eq!(b.map(|it| it.jobs.len()), Some(0));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(watch.fresh().await.is_none());
     }
 
     /// Answers after so many seconds.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::grid::SlurmBlock;
+use crate::grid::{Sharing, SlurmBlock};
 use crate::history::loss::Loss;
 use crate::machine::Machine;
 use crate::sweep::hosts::slurm::cluster::{Cluster, Setting};
@@ -40,6 +40,7 @@ fn with(mut setup: Setup, slurm: &FakeSlurm, at_once: u32) -> Setup {
         options: Vec::new(),
     };
     setup.manifest.hosts = Some(block.clone());
+    let sizes = crate::strategy::Task::sized(&setup.manifest.configurations, None);
     let setting = Setting {
         block,
         seconds: 600,
@@ -47,6 +48,7 @@ fn with(mut setup: Setup, slurm: &FakeSlurm, at_once: u32) -> Setup {
         run: run.clone(),
         program: "/opt/vllm-grid".into(),
         secrets: Secrets::default(),
+        sharing: Sharing::of(&setup.manifest.strategy, &sizes, at_once),
     };
     let record = Folder::existing(&run).ok().and_then(|it| it.record().ok());
     let cluster = Cluster::new(setting, Arc::new(slurm.clone()), record.as_ref());
@@ -432,7 +434,7 @@ async fn a_node_that_starts_nothing_is_used_once_and_the_others_go_on() {
     let Some(LaunchOutcome::Lost { message, .. }) = &ran.record.launches[0].outcome else {
         panic!("{:?}", ran.record.launches[0].outcome)
     };
-    let what = "n1: its program is not there (job 1); it printed: vllm-grid: not found";
+    let what = "n1: vllm-grid is not found there (job 1); it printed: vllm-grid: not found";
     assert_eq!(message, what);
     // Nothing is waited for that cannot come.
     let longest = Duration::from_secs(4 * (LAUNCH + 10) + 15);

@@ -7,12 +7,15 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::super::cluster::Cluster;
-use super::super::nodes::Placed;
+use super::super::nodes::{Picture, Placed, Share};
 use super::super::request;
 use super::{ENDS_WITHIN, Following};
 
 /// How often a cluster is asked again for what it may not have heard.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long a job waits for nodes that the run uses and somebody else has, before it may run on
+/// others.
+const PATIENCE: Duration = Duration::from_mins(10);
 /// How long a cluster may take to look again at a job that may run elsewhere now.
 const SETTLES: Duration = Duration::from_mins(2);
 
@@ -92,21 +95,34 @@ impl<'a> Following<'a> {
     /// Where a job that waits may run follows what nodes do meanwhile: where the others are down, on
     /// those that had its configuration, and not on those that were refused or have it now.
     pub(super) async fn moves(&mut self, reason: &str) {
-        // Where the grid chooses nodes, none was kept off by us, and its choice stays.
-        let chosen = self.cluster.block.chooses_nodes();
+        // Where the grid names nodes, none was kept off by us, and its choice stays.
+        let chosen = self.cluster.block.lists_nodes();
         if is_short_of_nodes(reason) && !chosen && self.goes_anywhere.is_due() {
             let placed = self.cluster.nodes().anywhere();
             self.goes_anywhere.is_done = self.places(placed, true).await;
         }
         let picture = self.cluster.last_picture();
         let order = self.making.order;
-        let narrower = self.cluster.nodes().narrower(order, &self.placed, picture.as_ref());
-        if let Some(placed) = narrower
+        let share = self.share(picture.as_ref());
+        let moved = self.cluster.nodes().moved(order, &self.placed, picture.as_ref(), share);
+        if let Some(placed) = moved
             && self.keeps_off.is_due()
         {
             let anywhere = placed.only.is_none() && self.placed.only.is_some();
             self.places(placed, anywhere).await;
         }
+    }
+
+    /// Whether the job may run on nodes that the run does not use so far: somebody else has those,
+    /// and it waited for long.
+    fn share(&mut self, picture: Option<&Picture>) -> Share {
+        let Some(picture) = picture else { return Share::Used };
+        if !self.cluster.nodes().has_room(picture) {
+            self.starved = None;
+            return Share::Used;
+        }
+        let since = *self.starved.get_or_insert_with(Instant::now);
+        if since.elapsed() > PATIENCE { Share::Any } else { Share::Used }
     }
 
     /// Whether the cluster changed where the job may run, which is known then.
@@ -117,8 +133,8 @@ impl<'a> Following<'a> {
         let words = request::exclude(&cluster.block, job, &placed.exclude, anywhere);
         let is_done = self.does(&words).await;
         if is_done {
-            let picture = self.cluster.last_picture().unwrap_or_default();
-            self.cluster.is_sent(self.making, &placed, &picture);
+            let picture = self.cluster.last_picture();
+            self.cluster.is_sent(self.making, &placed, picture.as_ref());
             self.placed = placed;
         }
         is_done

@@ -122,8 +122,8 @@ impl Following<'_> {
         let status = self.exit.filter(|_| ended == Some(Ended::Failed))? >> 8;
         let node = self.node.as_ref().filter(|_| self.host.is_none() && self.asked.is_none())?;
         let what = match status {
-            126 => "its program cannot be run there",
-            127 => "its program is not there",
+            126 => "vllm-grid cannot be run there",
+            127 => "vllm-grid is not found there",
             _ => return None,
         };
         let printed = self.printed();
@@ -158,7 +158,7 @@ impl Following<'_> {
         let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
         let is_forgotten = loss == Loss::NoResult && matches!(self.over, Some((_, None)));
         let message = if is_forgotten && host.is_none() && !self.foreign {
-            format!("{}, and it never began{printed}", self.forgotten())
+            format!("{}, and nothing of it was seen{printed}", self.forgotten())
         } else {
             format!("{} (job {}{place}){printed}", loss.as_str(), self.job)
         };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::LaunchOrder;
 use crate::gate::GateOrder;
-use crate::history::launch::{LaunchFacts, LaunchOutcome};
+use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure, LaunchOutcome};
 use crate::history::loss::Loss;
 use crate::history::record::LaunchRecord;
 use crate::metric::{Measurement, MetricReasons, Status};
@@ -34,7 +34,7 @@ fn silent(all: &[&str]) -> Picture {
 
 /// Nodes that the next launch of a configuration is kept off.
 fn off(nodes: &Nodes, configuration: &str, picture: &Picture) -> Vec<String> {
-    nodes.exclude(&order(configuration, None), picture).expect("a node is left")
+    nodes.exclude(&order(configuration, None), picture, Share::Used).expect("a node is left")
 }
 
 #[test]
@@ -63,9 +63,9 @@ fn launches_that_run_or_can_run_on_one_node_only_count_until_they_are_over() {
     nodes.runs(7, "a", "n1");
     assert_eq!(off(&nodes, "a", &all), up(&["n1"]));
     let of = |exclude: &[&str]| Placed { exclude: up(exclude), ..Placed::default() };
-    nodes.sent(8, "a", &of(&["n1"]), &all);
+    nodes.sent(8, "a", &of(&["n1"]), Some(&all));
     assert_eq!(off(&nodes, "a", &all), up(&["n1"]), "n2 or n3");
-    nodes.sent(8, "a", &of(&["n1", "n3"]), &all);
+    nodes.sent(8, "a", &of(&["n1", "n3"]), Some(&all));
     assert_eq!(off(&nodes, "a", &all), up(&["n1", "n2"]));
     nodes.over(8);
     nodes.over(7);
@@ -76,15 +76,101 @@ fn launches_that_run_or_can_run_on_one_node_only_count_until_they_are_over() {
 fn a_launch_that_was_cut_is_kept_off_its_node_once_and_other_trials_are_not() {
     let mut nodes = Nodes::default();
     let all = all_of(&["n1", "n2"]);
-    nodes.ended(0, Some(&"n1".to_owned()));
+    let n1 = "n1".to_owned();
+    let cut = LaunchOutcome::Lost { loss: Loss::Preempted, message: String::new() };
+    nodes.ended(0, "a", &cut, Some(&n1));
+    // One that waited until it was cancelled came to no node.
+    nodes.ended(0, "a", &cut, None);
     assert_eq!(off(&nodes, "a", &all), up(&["n1"]));
     let other = TrialOrder { trial: 1, ..order("a", None) };
-    assert_eq!(nodes.exclude(&other, &all), Ok(up(&[])));
+    assert_eq!(nodes.exclude(&other, &all, Share::Used), Ok(up(&[])));
     nodes.has("a", "n2");
     assert_eq!(off(&nodes, "a", &all), up(&["n1"]), "rather again on n2");
     assert_eq!(off(&nodes, "a", &all_of(&["n1"])), up(&[]));
-    nodes.ended(0, None);
+    nodes.ended(0, "a", &LaunchOutcome::Measured, Some(&n1));
     assert_eq!(off(&nodes, "a", &all), up(&["n2"]));
+}
+
+/// The reason may be the node's: a process of somebody else that holds the GPU's memory.
+#[test]
+fn a_configuration_that_failed_on_a_node_is_tried_on_another_one() {
+    let mut nodes = Nodes::default();
+    let failed = LaunchOutcome::Failed(LaunchFailure::new(FailureClass::OutOfMemory, "x"));
+    nodes.ended(0, "a", &failed, Some(&"n1".to_owned()));
+    let all = all_of(&["n1", "n2"]);
+    assert_eq!(off(&nodes, "a", &all), up(&["n1"]));
+    let other = TrialOrder { trial: 1, ..order("a", None) };
+    assert_eq!(nodes.exclude(&other, &all, Share::Used), Ok(up(&["n1"])));
+    let of_b = TrialOrder { trial: 1, ..order("b", None) };
+    assert_eq!(nodes.exclude(&of_b, &all, Share::Used), Ok(up(&[])));
+}
+
+fn sharing(most: u32, connects_from: u32) -> Nodes {
+    Nodes::default().sharing(Sharing { most, connects_from })
+}
+
+#[test]
+fn a_run_uses_no_more_nodes_than_its_configurations_can_share() {
+    let mut nodes = sharing(2, 9);
+    let all = all_of(&["n1", "n2", "n3", "n4"]);
+    let of = |trial: u32, name: &str| TrialOrder {
+        trial,
+        launch: LaunchOrder { launch: trial + 1, ..order(name, None).launch },
+        ..order(name, None)
+    };
+    let place = |nodes: &mut Nodes, order: &TrialOrder| {
+        let placed = nodes.placed(order, &all, Share::Used).expect("a node is left");
+        let launch = &order.launch;
+        nodes.sent(launch.launch, &launch.configuration.name, &placed, Some(&all));
+        placed
+    };
+    // Two may begin anywhere; where the third one may is known once one of them began.
+    assert_eq!(place(&mut nodes, &of(0, "a")).exclude, up(&[]));
+    assert!(!nodes.waits_for_others(&of(1, "b"), &all));
+    assert_eq!(place(&mut nodes, &of(1, "b")).exclude, up(&[]));
+    assert!(nodes.waits_for_others(&of(2, "a"), &all));
+    nodes.runs(1, "a", "n3");
+    assert!(!nodes.waits_for_others(&of(2, "c"), &all));
+    let third = of(2, "c");
+    let placed = place(&mut nodes, &third);
+    assert_eq!(placed.exclude, up(&["n1", "n2", "n4"]));
+    // It follows where the second one began.
+    nodes.runs(2, "b", "n1");
+    let moved = nodes.moved(&third, &placed, Some(&all), Share::Used).expect("another place");
+    assert_eq!(moved.exclude, up(&["n2", "n4"]));
+    assert_eq!(nodes.moved(&third, &moved, Some(&all), Share::Used), None);
+    // The other one of the two, then where it ran, and never on a third one.
+    assert_eq!(place(&mut nodes, &of(3, "a")).exclude, up(&["n2", "n3", "n4"]));
+    nodes.has("a", "n3");
+    nodes.has("a", "n1");
+    assert_eq!(place(&mut nodes, &of(4, "a")).exclude, up(&["n2", "n4"]));
+    // Unless these are down, or somebody else has them for long.
+    let down = seen(&["n2", "n4"], &["n1", "n2", "n3", "n4"]);
+    assert_eq!(nodes.exclude(&of(4, "a"), &down, Share::Used), Ok(up(&["n1", "n3"])));
+    assert_eq!(nodes.exclude(&of(4, "a"), &all, Share::Any), Ok(up(&["n1", "n3"])));
+    assert!(!nodes.has_room(&all), "both are taken by its own launches");
+    nodes.over(1);
+    nodes.over(3);
+    assert!(nodes.has_room(&all));
+}
+
+#[test]
+fn late_launches_go_where_they_connect_what_nothing_connects() {
+    let mut nodes = sharing(4, 4);
+    for (name, host) in [("a", "n1"), ("b", "n1"), ("c", "n2"), ("a", "n3"), ("d", "n2")] {
+        nodes.has(name, host);
+    }
+    let all = all_of(&["n1", "n2", "n3", "n4"]);
+    let of = |trial: u32| TrialOrder { trial, ..order("b", None) };
+    assert_eq!(nodes.exclude(&of(3), &all, Share::Used), Ok(up(&["n1"])), "early");
+    assert_eq!(nodes.exclude(&of(4), &all, Share::Used), Ok(up(&["n1", "n3"])));
+    assert_eq!(
+        nodes.exclude(&of(4), &seen(&["n1", "n3"], &["n1", "n2", "n3"]), Share::Used),
+        Ok(up(&["n1"])),
+        "n2 is down"
+    );
+    nodes.has("c", "n3");
+    assert_eq!(nodes.exclude(&of(4), &all, Share::Used), Ok(up(&["n1"])), "all are connected");
 }
 
 fn order(configuration: &str, beside: Option<&str>) -> TrialOrder {
@@ -117,19 +203,19 @@ fn both_of_a_pair_run_on_one_node_whatever_they_had_before() {
     nodes.has("b", "n1");
     let all = all_of(&["n1", "n2"]);
     let only = Placed { only: Some("n1".to_owned()), ..Placed::default() };
-    assert_eq!(nodes.placed(&order("b", Some("n1")), &all), Ok(only.clone()));
+    assert_eq!(nodes.placed(&order("b", Some("n1")), &all, Share::Used), Ok(only.clone()));
     assert_eq!(
-        nodes.placed(&order("b", Some("n1")), &silent(&[])),
+        nodes.placed(&order("b", Some("n1")), &silent(&[]), Share::Used),
         Ok(only),
         "nobody says what is up"
     );
     let spread = Placed { exclude: up(&["n1"]), ..Placed::default() };
-    assert_eq!(nodes.placed(&order("b", None), &all), Ok(spread.clone()));
-    let elsewhere = nodes.placed(&order("b", Some("n1")), &all_of(&["n2"]));
+    assert_eq!(nodes.placed(&order("b", None), &all, Share::Used), Ok(spread.clone()));
+    let elsewhere = nodes.placed(&order("b", Some("n1")), &all_of(&["n2"]), Share::Used);
     assert_eq!(elsewhere, Ok(spread), "n1 is down");
     nodes.refuse("n1", "its disk is full");
     let other = Placed { exclude: up(&["n1"]), ..Placed::default() };
-    assert_eq!(nodes.placed(&order("a", Some("n1")), &all), Ok(other));
+    assert_eq!(nodes.placed(&order("a", Some("n1")), &all, Share::Used), Ok(other));
 }
 
 #[test]
@@ -140,7 +226,7 @@ fn a_refused_node_is_never_used_and_without_another_one_nothing_is_launched() {
     let all = all_of(&["n1", "n2"]);
     assert_eq!(off(&nodes, "a", &all), up(&["n2"]), "again on n1 rather than on n2");
     nodes.refuse("n1", "another driver");
-    let none = nodes.exclude(&order("b", None), &all);
+    let none = nodes.exclude(&order("b", None), &all, Share::Used);
     assert_eq!(none, Err("n1: another driver; n2: its disk is full".to_owned()));
 }
 
@@ -154,21 +240,21 @@ fn a_job_that_waits_is_kept_off_nodes_that_were_refused_meanwhile() {
     };
     let a = order("a", None);
     let all = all_of(&["n1", "n2", "n3"]);
-    let narrower = |nodes: &Nodes, it: &Placed| nodes.narrower(&a, it, Some(&all));
+    let moved = |nodes: &Nodes, it: &Placed| nodes.moved(&a, it, Some(&all), Share::Used);
     nodes.has("a", "n1");
-    assert_eq!(narrower(&nodes, &placed(None, &["n1"])), None);
+    assert_eq!(moved(&nodes, &placed(None, &["n1"])), None);
     nodes.refuse("n2", "its disk is full");
     let both = Some(placed(None, &["n1", "n2"]));
-    assert_eq!(narrower(&nodes, &placed(None, &["n1"])), both);
-    assert_eq!(nodes.narrower(&a, &placed(None, &["n1"]), None), both);
-    assert_eq!(narrower(&nodes, &placed(None, &["n1", "n2"])), None);
+    assert_eq!(moved(&nodes, &placed(None, &["n1"])), both);
+    assert_eq!(nodes.moved(&a, &placed(None, &["n1"]), None, Share::Used), both);
+    assert_eq!(moved(&nodes, &placed(None, &["n1", "n2"])), None);
     // Otherwise it would wait for good.
-    assert_eq!(narrower(&nodes, &placed(Some("n2"), &[])), Some(placed(None, &["n2"])));
-    assert_eq!(narrower(&nodes, &placed(Some("n1"), &[])), Some(placed(Some("n1"), &["n2"])));
+    assert_eq!(moved(&nodes, &placed(Some("n2"), &[])), Some(placed(None, &["n2"])));
+    assert_eq!(moved(&nodes, &placed(Some("n1"), &[])), Some(placed(Some("n1"), &["n2"])));
     // Another launch of its configuration began since it waits.
-    assert_eq!(narrower(&nodes, &placed(None, &["n2"])), both);
+    assert_eq!(moved(&nodes, &placed(None, &["n2"])), both);
     let anywhere = Placed { anywhere: true, ..placed(None, &["n2"]) };
-    assert_eq!(narrower(&nodes, &anywhere), None, "it was let on it");
+    assert_eq!(moved(&nodes, &anywhere), None, "it was let on it");
 }
 
 #[test]
@@ -252,7 +338,7 @@ fn the_first_node_says_what_machines_are_and_a_journal_says_the_same_again() {
     let all = all_of(&["n1", "n2", "n3"]);
     assert_eq!(off(&again, &configuration.name, &all), up(&["n1", "n2"]));
     // Where no other one is left, it is looked at again.
-    assert!(again.exclude(&order("other", None), &all_of(&["n2"])).is_err());
+    assert!(again.exclude(&order("other", None), &all_of(&["n2"]), Share::Used).is_err());
     assert!(again.forgive() && !again.forgive());
     assert_eq!(off(&again, "other", &all_of(&["n2"])), up(&[]));
 }
