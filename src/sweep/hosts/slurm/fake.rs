@@ -193,9 +193,9 @@ impl FakeSlurm {
 
     /// Somebody else has the node, or leaves it; what runs there runs on.
     pub(crate) fn occupies(&self, node: &str, has: bool) {
-        self.with(|state| match has {
-            true => state.others.insert(node.to_owned()),
-            false => state.others.remove(node),
+        self.with(|state| {
+            let others = &mut state.others;
+            if has { others.insert(node.to_owned()) } else { others.remove(node) }
         });
         self.schedule();
     }

@@ -13,6 +13,7 @@ pub mod nodes;
 pub mod own;
 pub mod partition;
 mod place;
+mod placing;
 pub mod reading;
 pub mod request;
 pub mod state;

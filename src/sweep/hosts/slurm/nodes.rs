@@ -164,19 +164,16 @@ impl Nodes {
         placed: &Placed,
         picture: Option<&Picture>,
     ) {
-        let (host, may_add) = match picture {
-            Some(picture) => {
-                let left: Vec<&String> = picture.left(&placed.exclude).collect();
-                let one = left.first().filter(|_| left.len() == 1).map(|it| (*it).clone());
-                let used = self.used();
-                // Where nobody says which nodes there are, there may be any.
-                let may_add = picture.all.is_empty() || left.iter().any(|it| !used.contains(*it));
-                (one, may_add)
-            }
-            None => {
-                let known = self.open.get(&launch);
-                (known.and_then(|it| it.host.clone()), known.is_none_or(|it| it.may_add))
-            }
+        let (host, may_add) = if let Some(picture) = picture {
+            let left: Vec<&String> = picture.left(&placed.exclude).collect();
+            let one = left.first().filter(|_| left.len() == 1).map(|it| (*it).clone());
+            let used = self.used();
+            // Where nobody says which nodes there are, there may be any.
+            let may_add = picture.all.is_empty() || left.iter().any(|it| !used.contains(*it));
+            (one, may_add)
+        } else {
+            let known = self.open.get(&launch);
+            (known.and_then(|it| it.host.clone()), known.is_none_or(|it| it.may_add))
         };
         let host = placed.only.clone().or(host);
         let (configuration, may_add) = (configuration.to_owned(), may_add && host.is_none());

@@ -58,12 +58,11 @@ impl Cluster {
                 let launch = &making.order.launch;
                 let (launch, name) = (launch.launch, &launch.configuration.name);
                 // Where one may run that waits is looked at as for any other.
-                match &taken_up.host {
-                    Some(host) => self.nodes().runs(launch, name, host),
-                    None => {
-                        self.nodes().sent(launch, name, &Placed::default(), None);
-                        self.looks_at_nodes(making).await;
-                    }
+                if let Some(host) = &taken_up.host {
+                    self.nodes().runs(launch, name, host);
+                } else {
+                    self.nodes().sent(launch, name, &Placed::default(), None);
+                    self.looks_at_nodes(making).await;
                 }
                 (taken_up.job.clone(), Placed::default())
             }

@@ -38,7 +38,7 @@ impl Nodes {
     /// failed, runs or will run, and the one that just cut it.
     pub(super) fn unwanted(&self, order: &TrialOrder) -> BTreeSet<String> {
         let (own, name) = (order.launch.launch, &order.launch.configuration.name);
-        let had = [&self.had, &self.failed].into_iter().flat_map(|it| it.get(name)).flatten();
+        let had = [&self.had, &self.failed].into_iter().filter_map(|it| it.get(name)).flatten();
         let open =
             self.open.iter().filter(|(launch, it)| **launch != own && it.configuration == *name);
         let open = open.filter_map(|(_, it)| it.host.as_ref());
