@@ -61,7 +61,7 @@ fn everything_wrong_with_a_cluster_is_reported_in_one_pass() {
         "hosts:\n  slurm:\n    partiton: gpu\n    gres: \"gpu: 2\"\n    at-once: 0\n    time: 40\n    \
          exclusive: maybe\n    options:\n      - --account\n      - lab\n      - -A\n      - 7\n      \
          - --partition=gpu\n      - --out=log\n      - --gpus-per-node=2\n      - --array=1-4\n      \
-         - --qos=",
+         - --qos=\n      - --exclude=/share/bad",
     );
     let errors = read_text(&text).expect_err("errors");
     insta::assert_snapshot!(shown(&errors));
