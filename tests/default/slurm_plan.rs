@@ -270,6 +270,32 @@ fn a_plan_needs_no_cluster() {
     assert!(nowhere.contains("the cluster has no partition `nowhere`"), "{nowhere}");
 }
 
+/// The time is that of the jobs, had they nodes: nothing is divided by none.
+#[test]
+fn a_plan_of_what_no_node_has_says_so_of_each_number_of_jobs() {
+    for exclusive in [true, false] {
+        let cluster = Cluster::new();
+        let hosts = format!(
+            "hosts: {{slurm: {{at-once: 2, exclusive: {exclusive}, gres: \"gpu:h100:8\"}}}}"
+        );
+        cluster.grid(&with(&hosts));
+        let of = |sinfo: &str| {
+            cluster.command("sinfo", sinfo);
+            let plan = cluster.run(&["plan", "grid.yaml", "--format", "json"]).expect(0);
+            let plan: Value = serde_json::from_str(&plan.out).expect("JSON");
+            plan["cluster"]["at_once"].as_array().expect("rows").clone()
+        };
+        let none = of(SINFO);
+        let out = cluster.run(&["plan", "grid.yaml"]).expect(0).out;
+        assert_eq!(out.matches("(no node can run a launch)").count(), none.len(), "{out}");
+        assert!(none.iter().all(|row| row["nodes"] == 0), "{none:?}");
+        let unseen = of("exit 1");
+        let hours = |rows: &[Value]| rows.iter().map(|it| it["hours"].clone()).collect::<Vec<_>>();
+        assert_eq!(hours(&none).len(), 4, "1, 2, 4 and 16 jobs");
+        assert_eq!(hours(&none), hours(&unseen));
+    }
+}
+
 #[test]
 fn what_keeps_launches_from_being_started_is_among_the_warnings() {
     let warned = |hosts: &str, strategy: &str| {
