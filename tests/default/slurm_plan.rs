@@ -270,6 +270,23 @@ fn a_plan_needs_no_cluster() {
     assert!(nowhere.contains("the cluster has no partition `nowhere`"), "{nowhere}");
 }
 
+#[test]
+fn a_plan_counts_the_nodes_that_options_allow_and_says_so() {
+    let of = |options: &str| {
+        let cluster = Cluster::new();
+        let hosts = format!("hosts: {{slurm: {{at-once: 1, options: {options}}}}}");
+        cluster.command("sinfo", SINFO).grid(&with(&hosts));
+        let out = cluster.run(&["plan", "grid.yaml"]).expect(0).out;
+        let joined = of_cluster(&out).split_whitespace().collect::<Vec<_>>().join(" ");
+        let (_, line) = joined.split_once("partition gpu: ").expect("a line of it");
+        line.split("; a job may").next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(of("[--qos=night]"), "2 of 3 nodes take jobs, 2 idle now");
+    let some = "1 of 2 nodes that `options` allow take jobs, 1 idle now";
+    assert_eq!(of("[--exclude=n2]"), some);
+    assert_eq!(of("[\"--exclude=n[1-3]\"]"), "`options` leave none of its nodes");
+}
+
 /// The time is that of the jobs, had they nodes: nothing is divided by none.
 #[test]
 fn a_plan_of_what_no_node_has_says_so_of_each_number_of_jobs() {
@@ -311,6 +328,18 @@ fn what_keeps_launches_from_being_started_is_among_the_warnings() {
     for (hosts, expected) in [
         (", partition: nowhere", "the cluster has no partition `nowhere`: no launch begins"),
         (", gres: \"gpu:h100:8\"", "no node of partition gpu has gpu:h100:8: no launch begins"),
+        (
+            ", options: [\"--exclude=n[1-3]\"]",
+            "`options` leave no node of partition gpu: no launch begins",
+        ),
+        (
+            ", options: [--nodelist=n3]",
+            "no node of partition gpu that `options` allow takes jobs: no launch begins",
+        ),
+        (
+            ", options: [--exclude=n1, --mem=900G]",
+            "no node of partition gpu that `options` allow has --mem=900G: no launch begins",
+        ),
         (", time: 90m", "a job of partition gpu may take 60 min, and a launch asks for 90 min"),
         (", time: 1m", "by assumption: `time` of 60 s"),
     ] {
