@@ -440,6 +440,13 @@ pub(crate) fn file_word(text: &str) -> String {
     word
 }
 
+/// The user who made the run in a folder, where that is not the one that this process acts for.
+/// By its journal: its folder may have been there before.
+pub(crate) fn other_owner(run: &Path) -> Option<String> {
+    let journal = run.join("journal.jsonl");
+    input::other_owner(if journal.exists() { &journal } else { run })
+}
+
 /// Why a folder is no run's, by what became of reading its manifest.
 fn holds_none(folder: &Path, manifest: &Path, error: InputError) -> HistoryError {
     match error {
