@@ -4,7 +4,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -139,6 +139,16 @@ fn size(bytes: u64) -> String {
     }
 }
 
+/// The user whose a file is, where that is not the one that this process acts for.
+pub(crate) fn other_owner(path: &Path) -> Option<String> {
+    owner_but(rustix::process::geteuid().as_raw(), path)
+}
+
+fn owner_but(user: u32, path: &Path) -> Option<String> {
+    let owner = path.metadata().ok()?.uid();
+    (owner != user).then(|| user_of(owner))
+}
+
 /// The name of a user, or the number where there is no name.
 pub(crate) fn user_of(id: u32) -> String {
     let id = id.to_string();
@@ -181,6 +191,10 @@ mod tests {
         std::fs::write(path("latin"), b"ab\xff").expect("a file");
         let latin = text(&path("latin")).expect_err("not UTF-8").to_string();
         assert_eq!(latin, "the file is not UTF-8 (byte 3)");
+        // Whose it is counts only where it is another user's.
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!((other_owner(&path("nine")), other_owner(&path("missing"))), (None, None));
+        assert_eq!(owner_but(own + 1, &path("nine")), Some(user_of(own)));
         // Files of the kernel have no size, but an end.
         assert!(text(Path::new("/proc/self/status")).expect("a file").contains("Name:"));
     }

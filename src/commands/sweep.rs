@@ -241,7 +241,9 @@ fn refused(error: ResumeError) -> CommandError {
         ResumeError::History(error) => error.into(),
         ResumeError::Changed(error) => changed(error),
         ResumeError::Grid(errors) => CommandError::explained(Exit::Usage, errors),
-        error @ ResumeError::NoGrid { .. } => CommandError::new(Exit::Usage, error),
+        error @ (ResumeError::NoGrid { .. } | ResumeError::OfAnother { .. }) => {
+            CommandError::new(Exit::Usage, error)
+        }
         ResumeError::Service(faults) => faults.into(),
     }
 }

@@ -111,14 +111,8 @@ impl Folder {
     pub fn existing(path: &Path) -> Result<Self, HistoryError> {
         let folder = Self(path.to_owned());
         let manifest = folder.manifest_path();
-        match input::plain(&manifest) {
-            Ok(()) => Ok(folder),
-            Err(error @ InputError::NoFile(_)) => Err(no_manifest(&manifest, &error)),
-            Err(InputError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Err(lost::denied(path))
-            }
-            Err(_) => Err(lost::no_manifest(path, &manifest)),
-        }
+        input::plain(&manifest).map_err(|error| holds_none(path, &manifest, error))?;
+        Ok(folder)
     }
 
     /// The folder itself.
@@ -444,6 +438,24 @@ pub(crate) fn file_word(text: &str) -> String {
         word.push_str(&hexadecimal(&Sha256::digest(text.as_bytes())[..4]));
     }
     word
+}
+
+/// The user who made the run in a folder, where that is not the one that this process acts for.
+/// By its journal: its folder may have been there before.
+pub(crate) fn other_owner(run: &Path) -> Option<String> {
+    let journal = run.join("journal.jsonl");
+    input::other_owner(if journal.exists() { &journal } else { run })
+}
+
+/// Why a folder is no run's, by what became of reading its manifest.
+fn holds_none(folder: &Path, manifest: &Path, error: InputError) -> HistoryError {
+    match error {
+        error @ InputError::NoFile(_) => no_manifest(manifest, &error),
+        InputError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            lost::denied(folder)
+        }
+        _ => lost::no_manifest(folder, manifest),
+    }
 }
 
 fn no_manifest(path: &Path, error: &InputError) -> HistoryError {

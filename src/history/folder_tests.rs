@@ -157,3 +157,23 @@ fn whatever_a_configuration_is_called_its_launch_stays_in_the_run() {
     assert_eq!(all.len(), names.len() + 1, "no two meet");
     assert_eq!(folder.launch(7, "util0.85-prefix"), Path::new("run/launches/7-util0.85-prefix"));
 }
+
+#[test]
+fn a_folder_that_may_not_be_looked_into_is_said_to_be_another_users() {
+    let place = tempfile::tempdir().unwrap();
+    let own = input::user_of(rustix::process::geteuid().as_raw());
+    // The second one is not even seen: the folder around it tells whose it is.
+    for folder in [place.path().to_owned(), place.path().join("hidden/run")] {
+        let said = |kind: io::ErrorKind| {
+            let refused = InputError::Io(io::Error::from(kind));
+            holds_none(&folder, &folder.join("manifest.json"), refused)
+        };
+        let denied = said(io::ErrorKind::PermissionDenied);
+        assert!(matches!(&denied, HistoryError::Denied { path, .. } if *path == folder));
+        let expected =
+            format!("{} cannot be read: permission denied (it belongs to {own})", folder.display());
+        assert_eq!(denied.to_string(), expected);
+        let other = said(io::ErrorKind::NotADirectory);
+        assert!(matches!(other, HistoryError::NoSweep(_)), "{other}");
+    }
+}

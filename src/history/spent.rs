@@ -57,13 +57,15 @@ pub fn launches(record: &SweepRecord, whose: Whose) -> u32 {
 }
 
 /// Those of them that have no end yet: the last ones of their trials. One whose process died is made
-/// again, as one more.
+/// again, as one more; of an earlier block nothing is waited for.
 pub fn in_flight(record: &SweepRecord, whose: Whose) -> u32 {
-    let is_last = |it: &&LaunchRecord| {
+    let is_open = |it: &&LaunchRecord| {
         let mut later = record.launches.iter().filter(|other| other.launch > it.launch);
-        !later.any(|other| other.trial == it.trial && other.confirmation == it.confirmation)
+        it.outcome.is_none()
+            && !later.any(|other| other.trial == it.trial && other.confirmation == it.confirmation)
     };
-    begun(record, whose).filter(|it| it.outcome.is_none()).filter(is_last).count() as u32
+    let is_begun = is_begun(record, whose);
+    record.launches.iter().filter(|it| is_begun(it)).filter(is_open).count() as u32
 }
 
 /// Whether a launch is counted as one: it was begun, and not lost with all that it gave.
@@ -106,12 +108,17 @@ fn gpus(record: &SweepRecord, launch: &LaunchRecord) -> u32 {
 }
 
 fn begun(record: &SweepRecord, whose: Whose) -> impl Iterator<Item = &LaunchRecord> {
-    let own = record.all_launches().map(|(_, launch)| launch);
+    let is_begun = is_begun(record, whose);
+    record.all_launches().map(|(_, launch)| launch).filter(move |it| is_begun(it))
+}
+
+/// Tells which launches were begun and are counted.
+fn is_begun(record: &SweepRecord, whose: Whose) -> impl Fn(&LaunchRecord) -> bool {
     let earlier = record.earlier.iter().flat_map(|it| &it.confirmations);
     let confirmations = earlier.chain(&record.confirmations).filter(|it| it.of_grid);
     let of_grid: Vec<(u32, &[u32])> =
         confirmations.map(|it| (it.asked.number, it.by_person.as_slice())).collect();
-    own.filter(move |it| {
+    move |it: &LaunchRecord| {
         let counts = match it.confirmation {
             None => true,
             Some(number) => {
@@ -120,7 +127,7 @@ fn begun(record: &SweepRecord, whose: Whose) -> impl Iterator<Item = &LaunchReco
             }
         };
         counts && !matches!(it.outcome, Some(LaunchOutcome::Skipped { .. }))
-    })
+    }
 }
 
 /// When the last entry of a launch was journalled.

@@ -322,3 +322,21 @@ fn launches_in_flight_are_in_the_forecast_of_a_budget_in_launches() {
     sweep.manifest.budget.launches = Some(7);
     assert_eq!(told(&sweep), None);
 }
+
+#[test]
+fn a_launch_that_an_earlier_block_left_open_is_spent_and_not_waited_for() {
+    let open = LaunchRecord { outcome: None, ..launch(0, 1, 50.0, 20.0) };
+    let mut sweep = sweep(vec![open]);
+    // Its session was killed, and a change was accepted after that.
+    let block = serde_json::json!({
+        "number": 2, "first_trial": 1, "differences": [], "tool_version": "", "suite_version": 1,
+        "host": "",
+    });
+    sweep.begin_block(&serde_json::from_value(block).unwrap());
+    let running = LaunchRecord { outcome: None, ..launch(2, 1, 50.0, 20.0) };
+    sweep.launches = vec![launch(1, 0, 50.0, 20.0), running];
+    sweep.manifest.budget.launches = Some(4);
+    let told = eta(&sweep, &Foreknown::default(), (6, 6), 112.0).budget;
+    // One of four went with the earlier block: of this one, one is over, one runs, one is begun.
+    assert_eq!(told.expect("a budget").launches, (3, 3));
+}

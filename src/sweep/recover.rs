@@ -217,6 +217,11 @@ async fn clean_up<'a>(
         }
         return None;
     }
+    let left = jobs::Left::of(case);
+    if let Some(problem) = left.as_ref().and_then(jobs::Left::of_another) {
+        recovery.problems.push(problem);
+        return None;
+    }
     let holder = Holder::this().in_state(state).recovering();
     let session = match &case.run_id {
         None => None,
@@ -243,7 +248,6 @@ async fn clean_up<'a>(
         let noted = case.debts.iter().map(|debt| debt.note_again(state));
         recovery.problems.extend(noted.filter_map(|it| Some(it.err()?.to_string())));
     }
-    let left = jobs::Left::of(case);
     let is_on_cluster = left.is_some();
     if let Some(left) = left {
         // Its processes are of nodes, and end with their jobs. Containers do not: those of this

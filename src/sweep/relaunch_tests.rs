@@ -55,6 +55,9 @@ fn the_rest_is_measured_once_and_only_after_a_server_that_was_ready() {
     assert!(!measures_rest(&record(twice), 0, 2), "for the second time");
     let own = LaunchOutcome::Failed(failure(FailureClass::OutOfMemory));
     assert!(!measures_rest(&record(vec![ready(launch(0, "c0", own))]), 0, 2), "its own");
+    let late = LaunchOutcome::Failed(failure(FailureClass::TimeLimit));
+    let late = record(vec![ready(launch(0, "c0", late))]);
+    assert!(!measures_rest(&late, 0, 2), "the run keeps its limit of time");
     let stopped = launch(0, "c0", LaunchOutcome::Interrupted);
     let after_a_stop = vec![ready(stopped), ready(launch(0, "c0", lost()))];
     assert!(measures_rest(&record(after_a_stop), 0, 2), "a stop is not counted");

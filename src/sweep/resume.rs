@@ -14,7 +14,7 @@ use crate::configuration::{Configuration, Stack, hexadecimal};
 use crate::engine::service::{self, Faults, Need};
 use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOptions};
 use crate::history::HistoryError;
-use crate::history::folder::{Folder, SeenFolder};
+use crate::history::folder::{Folder, SeenFolder, other_owner};
 use crate::history::journal::{JournalError, Line};
 use crate::history::production::Configured;
 use crate::history::record::{Manifest, SweepRecord, workloads_sha256};
@@ -30,6 +30,17 @@ pub enum ResumeError {
     /// Something is not as it was.
     #[error(transparent)]
     Changed(#[from] Changed),
+    /// It is another user's, and its launches are jobs of a cluster.
+    #[error(
+        "{run} belongs to {owner}: its launches are jobs of a cluster, which are asked for as their \
+         own user; continue it as {owner}"
+    )]
+    OfAnother {
+        /// The run's folder.
+        run: PathBuf,
+        /// Whose it is.
+        owner: String,
+    },
     /// The stored copy of the grid is not there.
     #[error(
         "{copy} is missing: it is the copy of the grid that the sweep began with, and the sweep \
@@ -134,6 +145,9 @@ pub async fn check_seen(
     secrets: &Secrets,
 ) -> Result<Resumable, ResumeError> {
     let manifest = folder.manifest()?;
+    if let Some(owner) = other_owner(folder.path()).filter(|_| manifest.hosts.is_some()) {
+        return Err(ResumeError::OfAnother { run: folder.path().to_owned(), owner });
+    }
     let seen = seen.map_err(HistoryError::from)?;
     let record = folder.record_of(manifest, &seen)?;
     let manifest = &record.manifest;

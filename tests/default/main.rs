@@ -2,6 +2,7 @@
 //! instead of fifteen. What needs more is in `tests/docker` and `tests/vllm`.
 #![allow(clippy::unwrap_used, reason = "a specification fails loudly")]
 
+mod another_user;
 mod apply;
 mod architecture;
 mod bench;

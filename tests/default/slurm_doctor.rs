@@ -39,12 +39,16 @@ fn cluster(sbatch: &str, scontrol: &str, squeue: &str) -> Cluster {
     ] {
         cluster.command(name, &format!("{VERSION}{body}"));
     }
-    cluster.grid(&format!(
-        "{HEAD}hosts: {{slurm: {{gres: \"gpu:rtx4090:2\", at-once: 2, time: 40m, options: \
-         [--qos=night]}}}}\nparameters: {{max-num-seqs: [8, 16]}}\nworkloads: {{kv-cache: }}\n\
-         objective: {{minimize: kv_cache.ttft_resent_ms}}\n"
-    ));
+    cluster.grid(&grid("gres: \"gpu:rtx4090:2\", options: [--qos=night]"));
     cluster
+}
+
+fn grid(asks: &str) -> String {
+    format!(
+        "{HEAD}hosts: {{slurm: {{at-once: 2, time: 40m, {asks}}}}}\n\
+         parameters: {{max-num-seqs: [8, 16]}}\nworkloads: {{kv-cache: }}\n\
+         objective: {{minimize: kv_cache.ttft_resent_ms}}\n"
+    )
 }
 
 fn doctor(cluster: &Cluster, wait: &str) -> Ran {
@@ -77,7 +81,7 @@ fn a_cluster_that_can_run_a_sweep_is_ok_in_everything() {
     for line in [
         "ok       slurm: slurm-wlm 22.05.8",
         "ok       partition: gpu: 2 of 3 nodes take jobs",
-        "ok       gres: 2 nodes have gpu:rtx4090:2, 2 of them are idle now",
+        "ok       request: 2 nodes have gpu:rtx4090:2, 2 of them are idle now",
         "ok       time: a launch may take 40 min, a job 60 min",
         "ok       at-once: 2 launches, 2 nodes for them",
         "is seen here and on n1, both ways",
@@ -94,6 +98,25 @@ fn a_cluster_that_can_run_a_sweep_is_ok_in_everything() {
     {
         assert!(asked.lines().any(|it| it == word), "{word}: {asked}");
     }
+}
+
+#[test]
+fn where_options_leave_no_node_that_is_the_reason_and_what_is_missing_has_its_name() {
+    let cluster = cluster(ACCEPTS, RUNS, &squeue("COMPLETED", "None"));
+    let said = |asks: &str| {
+        cluster.grid(&grid(asks));
+        let out = doctor(&cluster, "20s").expect(3).out;
+        found(&out).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let none = said("options: [\"--exclude=n[1-3]\"]");
+    assert!(none.contains("problem partition: `options` leave no node of gpu -> "), "{none}");
+    assert!(!none.contains("sinfo -R"), "{none}");
+    let drained = said("options: [--nodelist=n3]");
+    let expected = "problem partition: gpu: 0 of 1 nodes that `options` allow take jobs";
+    assert!(drained.contains(expected), "{drained}");
+    let small = said("options: [--exclude=n1, --mem=900G]");
+    let expected = "problem request: no node of gpu that `options` allow has --mem=900G";
+    assert!(small.contains(expected), "{small}");
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn everything_wrong_with_a_cluster_is_reported_in_one_pass() {
         "hosts:\n  slurm:\n    partiton: gpu\n    gres: \"gpu: 2\"\n    at-once: 0\n    time: 40\n    \
          exclusive: maybe\n    options:\n      - --account\n      - lab\n      - -A\n      - 7\n      \
          - --partition=gpu\n      - --out=log\n      - --gpus-per-node=2\n      - --array=1-4\n      \
-         - --qos=",
+         - --qos=\n      - --exclude=/share/bad",
     );
     let errors = read_text(&text).expect_err("errors");
     insta::assert_snapshot!(shown(&errors));
@@ -271,6 +271,49 @@ fn a_plan_needs_no_cluster() {
 }
 
 #[test]
+fn a_plan_counts_the_nodes_that_options_allow_and_says_so() {
+    let of = |options: &str| {
+        let cluster = Cluster::new();
+        let hosts = format!("hosts: {{slurm: {{at-once: 1, options: {options}}}}}");
+        cluster.command("sinfo", SINFO).grid(&with(&hosts));
+        let out = cluster.run(&["plan", "grid.yaml"]).expect(0).out;
+        let joined = of_cluster(&out).split_whitespace().collect::<Vec<_>>().join(" ");
+        let (_, line) = joined.split_once("partition gpu: ").expect("a line of it");
+        line.split("; a job may").next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(of("[--qos=night]"), "2 of 3 nodes take jobs, 2 idle now");
+    let some = "1 of 2 nodes that `options` allow take jobs, 1 idle now";
+    assert_eq!(of("[--exclude=n2]"), some);
+    assert_eq!(of("[\"--exclude=n[1-3]\"]"), "`options` leave none of its nodes");
+}
+
+/// The time is that of the jobs, had they nodes: nothing is divided by none.
+#[test]
+fn a_plan_of_what_no_node_has_says_so_of_each_number_of_jobs() {
+    for exclusive in [true, false] {
+        let cluster = Cluster::new();
+        let hosts = format!(
+            "hosts: {{slurm: {{at-once: 2, exclusive: {exclusive}, gres: \"gpu:h100:8\"}}}}"
+        );
+        cluster.grid(&with(&hosts));
+        let of = |sinfo: &str| {
+            cluster.command("sinfo", sinfo);
+            let plan = cluster.run(&["plan", "grid.yaml", "--format", "json"]).expect(0);
+            let plan: Value = serde_json::from_str(&plan.out).expect("JSON");
+            plan["cluster"]["at_once"].as_array().expect("rows").clone()
+        };
+        let none = of(SINFO);
+        let out = cluster.run(&["plan", "grid.yaml"]).expect(0).out;
+        assert_eq!(out.matches("(no node can run a launch)").count(), none.len(), "{out}");
+        assert!(none.iter().all(|row| row["nodes"] == 0), "{none:?}");
+        let unseen = of("exit 1");
+        let hours = |rows: &[Value]| rows.iter().map(|it| it["hours"].clone()).collect::<Vec<_>>();
+        assert_eq!(hours(&none).len(), 4, "1, 2, 4 and 16 jobs");
+        assert_eq!(hours(&none), hours(&unseen));
+    }
+}
+
+#[test]
 fn what_keeps_launches_from_being_started_is_among_the_warnings() {
     let warned = |hosts: &str, strategy: &str| {
         let cluster = Cluster::new();
@@ -285,6 +328,18 @@ fn what_keeps_launches_from_being_started_is_among_the_warnings() {
     for (hosts, expected) in [
         (", partition: nowhere", "the cluster has no partition `nowhere`: no launch begins"),
         (", gres: \"gpu:h100:8\"", "no node of partition gpu has gpu:h100:8: no launch begins"),
+        (
+            ", options: [\"--exclude=n[1-3]\"]",
+            "`options` leave no node of partition gpu: no launch begins",
+        ),
+        (
+            ", options: [--nodelist=n3]",
+            "no node of partition gpu that `options` allow takes jobs: no launch begins",
+        ),
+        (
+            ", options: [--exclude=n1, --mem=900G]",
+            "no node of partition gpu that `options` allow has --mem=900G: no launch begins",
+        ),
         (", time: 90m", "a job of partition gpu may take 60 min, and a launch asks for 90 min"),
         (", time: 1m", "by assumption: `time` of 60 s"),
     ] {

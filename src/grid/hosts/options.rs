@@ -76,6 +76,10 @@ const NO_JOB: &str = "with it no job would be made";
 /// Options that are whole names of their own although another one begins like them.
 const WHOLE: [&str; 2] = ["gres-flags", "exclude"];
 
+/// Options that name nodes. `sbatch` takes a value with a `/` for a file, which nobody else reads:
+/// neither the plan, nor who adds further nodes to those that are excluded.
+const OF_NODES: [&str; 2] = ["nodelist", "exclude"];
+
 /// Options whose value would be missing: the next word would be taken for it.
 const WITH_VALUE: [&str; 32] = [
     "account",
@@ -167,6 +171,13 @@ fn refusal(word: &str, before: Option<&str>) -> Option<(String, String)> {
             format!("{why}: take it out"),
         ));
     }
+    let of_nodes = || OF_NODES.iter().find(|it| it.starts_with(name));
+    if value.is_some_and(|it| it.contains('/'))
+        && let Some(option) = of_nodes()
+    {
+        let message = format!("`options`: `--{option}` names a file, by its `/`");
+        return Some((message, format!("name the nodes: `--{option}=n1,n[3-4]`")));
+    }
     let needs = WITH_VALUE.contains(&name) && value.is_none_or(str::is_empty);
     needs.then(|| {
         let message = format!("`options`: `--{name}` has no value");
@@ -237,6 +248,20 @@ mod tests {
             let (message, _) = refusal(word, None).unwrap_or_else(|| panic!("{word} was taken"));
             assert!(message.contains(&format!("`{option}`")), "{word}: {message}");
         }
+    }
+
+    #[test]
+    fn a_file_of_nodes_is_refused_as_the_plan_needs_their_names() {
+        for (word, option) in [
+            ("--nodelist=/share/nodes", "nodelist"),
+            ("--nodeli=./nodes", "nodelist"),
+            ("--exclude=n1,/share/bad", "exclude"),
+        ] {
+            let (message, help) = refusal(word, None).unwrap_or_else(|| panic!("{word} was taken"));
+            assert_eq!(message, format!("`options`: `--{option}` names a file, by its `/`"));
+            assert_eq!(help, format!("name the nodes: `--{option}=n1,n[3-4]`"));
+        }
+        assert!(is_taken("--container-image=/share/vllm.sqsh"), "of other options it is a path");
     }
 
     #[test]

@@ -59,8 +59,10 @@ pub struct AtOnce {
 pub struct SeenPartition {
     /// Its name.
     pub name: String,
-    /// Its nodes.
+    /// Its nodes, without those that the grid's `options` leave out.
     pub nodes: usize,
+    /// Its nodes that `options` leave out.
+    pub left_out: usize,
     /// Those that take jobs, now or when others have ended.
     pub up: usize,
     /// Those of them that have what a launch asks for.
@@ -74,6 +76,11 @@ pub struct SeenPartition {
 }
 
 impl SeenPartition {
+    /// Which of its nodes are counted, in words that follow them.
+    pub fn of_which(&self) -> &'static str {
+        if self.left_out > 0 { " that `options` allow" } else { "" }
+    }
+
     /// For how many jobs at once it has nodes, where each is alone on its node, or there is none.
     fn room(&self, slurm: &SlurmBlock) -> Option<u32> {
         let fitting = u32::try_from(self.fitting).ok();
@@ -82,14 +89,18 @@ impl SeenPartition {
 
     /// What keeps launches of a grid from being started here.
     fn refusals(&self, slurm: &SlurmBlock, job_seconds: u64) -> Vec<String> {
-        let Self { name, up, fitting, limit_seconds, is_up, .. } = self;
+        let Self { name, nodes, up, fitting, limit_seconds, is_up, .. } = self;
+        let of_which = self.of_which();
         let state = if !is_up {
             Some(format!("partition {name} is down: no launch begins"))
+        } else if *nodes == 0 {
+            Some(format!("`options` leave no node of partition {name}: no launch begins"))
         } else if *up == 0 {
-            Some(format!("no node of partition {name} takes jobs: no launch begins"))
+            Some(format!("no node of partition {name}{of_which} takes jobs: no launch begins"))
         } else {
             let asked = slurm.asked_of_node().filter(|_| *fitting == 0);
-            asked.map(|it| format!("no node of partition {name} has {it}: no launch begins"))
+            let none = format!("no node of partition {name}{of_which}");
+            asked.map(|it| format!("{none} has {it}: no launch begins"))
         };
         let limit = limit_seconds.filter(|it| *it < job_seconds).map(|limit| {
             format!(

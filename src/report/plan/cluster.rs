@@ -76,7 +76,7 @@ fn of_partition(cluster: &PlannedCluster<'_>) -> String {
         let why = cluster.not_seen.as_deref().unwrap_or("nobody asked");
         return format!("{name}: not seen from here ({why})");
     };
-    let SeenPartition { name, nodes, up, fitting, idle, limit_seconds, is_up } = seen;
+    let SeenPartition { name, nodes, up, fitting, idle, limit_seconds, is_up, .. } = seen;
     let down = if *is_up { "" } else { "it is down; " };
     let asked = match (&cluster.slurm.gres, cluster.slurm.asked_of_node()) {
         (Some(gres), Some(asked)) if *gres == asked => {
@@ -84,6 +84,12 @@ fn of_partition(cluster: &PlannedCluster<'_>) -> String {
         }
         (_, Some(_)) => format!("{fitting} of them with what a launch asks for, "),
         (_, None) => String::new(),
+    };
+    let there = if *nodes == 0 {
+        "`options` leave none of its nodes".to_owned()
+    } else {
+        let of_which = seen.of_which();
+        format!("{up} of {nodes} nodes{of_which} take jobs, {asked}{idle} idle now")
     };
     let limit = match limit_seconds {
         Some(seconds) if *seconds < cluster.job_seconds => {
@@ -98,10 +104,7 @@ fn of_partition(cluster: &PlannedCluster<'_>) -> String {
     } else {
         String::new()
     };
-    format!(
-        "{}: {down}{up} of {nodes} nodes take jobs, {asked}{idle} idle now; {limit}{few}",
-        of_name(name)
-    )
+    format!("{}: {down}{there}; {limit}{few}", of_name(name))
 }
 
 fn of_name(name: &str) -> String {

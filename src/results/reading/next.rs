@@ -306,15 +306,21 @@ impl After<'_> {
         self.ranking.rows.iter().any(|row| row.eligible)
     }
 
+    fn has_pending(&self) -> bool {
+        self.ranking.rows.iter().any(|row| self.ranking.is_pending(&row.name))
+    }
+
     /// Whether the limit of a job ended launches, so that no continuation shows a gain: a run keeps
-    /// its limit. One in which others were measured, the baseline among them, is worth its end.
+    /// its limit. One in which others were measured or still are to be, the baseline among them, is
+    /// worth its end.
     fn is_out_of_time(&self) -> bool {
         let cause = Cause::Launch { class: FailureClass::TimeLimit };
         let mut out_of_time = self.groups.iter().filter(|it| !it.ranked && it.cause == cause);
         let baseline = self.manifest.baseline.as_ref();
         let is_needed =
             |it: &FailedGroup| baseline.is_some_and(|name| it.configurations.contains(name));
-        out_of_time.any(|it| !self.has_rank() || is_needed(it))
+        let is_hopeless = !self.has_rank() && !self.has_pending();
+        out_of_time.any(|it| is_hopeless || is_needed(it))
     }
 
     /// What to change where a sweep that did not end asks something of a cluster that it does not

@@ -2,6 +2,7 @@
 //! that it submitted and could not journal. Each is ended by its id, and only where its comment
 //! says that it is the run's.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -9,7 +10,8 @@ use tokio::time::{Instant, sleep};
 use super::Recovery;
 use super::case::Case;
 use crate::engine::docker::cleanup::Labelled;
-use crate::history::folder::Folder;
+use crate::engine::leftovers::quoted;
+use crate::history::folder::{Folder, other_owner};
 use crate::history::record::SweepRecord;
 use crate::ownership::holder::Presence;
 use crate::ownership::{Holder, Owed};
@@ -26,6 +28,9 @@ pub(super) struct Left {
     run_id: String,
     /// Its name, or where it was.
     name: String,
+    folder: PathBuf,
+    /// The user whose it is, where that is another one: jobs are asked for as their own user.
+    owner: Option<String>,
     /// What its journal says of it: a folder may have been moved, and a journal may be damaged.
     record: Option<SweepRecord>,
 }
@@ -33,15 +38,28 @@ pub(super) struct Left {
 impl Left {
     /// By its folder, or by what it owes where that cannot be read; `None` of a run of one host.
     pub(super) fn of(case: &Case) -> Option<Self> {
-        let folder = case.existing().and_then(|it| Folder::existing(it).ok());
-        if let Some(manifest) = folder.as_ref().and_then(|it| it.manifest().ok()) {
+        let known = case.existing().and_then(|it| Folder::existing(it).ok());
+        let (folder, owner) = (case.folder(), case.existing().and_then(|it| other_owner(it)));
+        if let Some(manifest) = known.as_ref().and_then(|it| it.manifest().ok()) {
             manifest.hosts.as_ref()?;
-            let record = folder.and_then(|it| it.record().ok());
-            return Some(Self { run_id: manifest.run_id(), name: manifest.sweep, record });
+            let record = known.and_then(|it| it.record().ok());
+            let (run_id, name) = (manifest.run_id(), manifest.sweep);
+            return Some(Self { run_id, name, folder, owner, record });
         }
         let owes = case.debts.iter().any(|debt| matches!(debt.owed, Owed::Jobs));
         let run_id = case.run_id.clone().filter(|_| owes)?;
-        Some(Self { run_id, name: case.folder().display().to_string(), record: None })
+        Some(Self { run_id, name: folder.display().to_string(), folder, owner, record: None })
+    }
+
+    /// That another user is to do it, where a job may be left: to this one the cluster shows none.
+    pub(super) fn of_another(&self) -> Option<String> {
+        let Self { name, folder, .. } = self;
+        let owner = self.owner.as_ref().filter(|_| self.may_be())?;
+        Some(format!(
+            "jobs of the run {name} may be left: it belongs to {owner}, and jobs are asked for as \
+             their own user; run `vllm-grid recover {}` as {owner}",
+            quoted(folder)
+        ))
     }
 
     /// Whether a job of it may be left, as far as its journal says; without one that is not known.
@@ -120,7 +138,10 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
+    use crate::history::launch::LaunchOutcome;
+    use crate::history::record::LaunchRecord;
     use crate::ownership::OfJob;
+    use crate::sweep::fakes::manifest;
     use crate::sweep::hosts::slurm::tool::{Answer, ToolError};
 
     /// A cluster with one job, of the run `0123`.
@@ -143,6 +164,30 @@ mod tests {
             job: Some(OfJob { id: "7".to_owned(), node: "n1".to_owned() }),
             ..Labelled::default()
         }
+    }
+
+    #[test]
+    fn jobs_of_another_users_run_are_left_to_that_user() {
+        let of = |outcome| {
+            let mut record = SweepRecord::new(manifest(1, 1, 1));
+            let job = Some("7".to_owned());
+            record.launches = vec![LaunchRecord { job, outcome, ..LaunchRecord::default() }];
+            Some(record)
+        };
+        let left = |owner: &str, record| Left {
+            run_id: "0123".to_owned(),
+            name: "night".to_owned(),
+            folder: "/share/a run".into(),
+            owner: Some(owner.to_owned()).filter(|it| !it.is_empty()),
+            record,
+        };
+        let problem = left("alice", of(None)).of_another().expect("its job may run");
+        let expected = "jobs of the run night may be left: it belongs to alice, and jobs are asked \
+                        for as their own user; run `vllm-grid recover '/share/a run'` as alice";
+        assert_eq!(problem, expected);
+        assert!(left("alice", None).of_another().is_some(), "its journal cannot be read");
+        assert_eq!(left("alice", of(Some(LaunchOutcome::Measured))).of_another(), None, "over");
+        assert_eq!(left("", of(None)).of_another(), None, "its own user");
     }
 
     #[tokio::test]

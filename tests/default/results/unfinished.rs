@@ -5,7 +5,8 @@ use vllm_grid::history::journal::REFUSED;
 use vllm_grid::history::launch::{FailureClass, LaunchOutcome};
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::results::ranking::rank;
-use vllm_grid::results::reading::Place;
+use vllm_grid::results::reading::next::{Change, NextStep};
+use vllm_grid::results::reading::{Place, Reading};
 
 use crate::results::builder::{Building, late, sweep};
 use crate::results::reading::{block_of, extent, place, words};
@@ -110,8 +111,40 @@ fn a_sweep_that_would_stop_again_is_not_to_be_resumed() {
     // It took launches before: the cluster is what changed.
     let some = none.clone().launch("slow", &[100.0, 101.0]);
     assert!(next(&some, &refused).contains("vllm-grid resume"));
-    let late = none.failed("slow", FailureClass::TimeLimit, "for the second time");
-    let text = next(&late, "three launches failed");
-    assert!(text.contains("raise `hosts: slurm: time`"), "{text}");
-    assert!(!text.contains("vllm-grid resume") && text.contains("vllm-grid sweep"), "{text}");
+}
+
+/// What ran into its limit of time is not made again, as the run keeps its limit; what was not
+/// launched so far is.
+#[test]
+fn a_limit_of_time_is_to_be_raised_where_no_continuation_can_show_a_gain() {
+    let next = |record: &SweepRecord| {
+        let place = Place { extent: Some(extent(State::Interrupted)), exported: false, ..place() };
+        match &Reading::of(&rank(record), &record.manifest, &place).next[..] {
+            [NextStep::Resume { .. }] => false,
+            [NextStep::Change { change: Change::Reason { text } }, NextStep::Sweep { .. }]
+                if text == "raise `hosts: slurm: time`" =>
+            {
+                true
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let late = |record: SweepRecord, name: &str| {
+        record.failed(name, FailureClass::TimeLimit, "for the second time")
+    };
+    let none = sweep(&["slow", "fast", "third"]);
+    // Ctrl-C while the second boots, and the third was never launched.
+    let mut early = late(none.clone(), "slow").launch("fast", &[]);
+    early.launches.last_mut().unwrap().outcome = Some(LaunchOutcome::Interrupted);
+    assert!(!next(&early));
+    let two = late(late(none.clone(), "slow"), "fast");
+    assert!(!next(&two), "the third may be measured");
+    assert!(next(&late(two, "third")), "nothing is left");
+    assert!(!next(&late(none.clone().launch("fast", &[100.0]), "slow")), "others were measured");
+    // Without the baseline's figures no other one shows a gain.
+    let named = none.baseline("slow");
+    assert!(next(&late(named.clone(), "slow")));
+    assert!(next(&late(named.clone().launch("fast", &[100.0]), "slow")));
+    assert!(!next(&late(named.clone(), "fast")));
+    assert!(!next(&late(named.launch("slow", &[100.0]), "fast")));
 }

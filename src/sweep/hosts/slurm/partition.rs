@@ -35,10 +35,12 @@ pub async fn see(tool: &dyn Tool, block: &SlurmBlock) -> Result<SeenPartition, U
     let (name, own) = own(&answer.out, block)?;
     let Some(first) = own.first() else { return Err(Unseen::NoPartition(name)) };
     let (limit_seconds, is_up) = (first.limit, first.is_open);
+    let all = own.len();
     let own: Vec<Node> = own.into_iter().filter(|node| is_allowed(node, block)).collect();
     let fitting: Vec<&Node> = own.iter().filter(|node| fits(node, block)).collect();
     Ok(SeenPartition {
         nodes: own.len(),
+        left_out: all - own.len(),
         up: own.iter().filter(|node| node.is_up()).count(),
         fitting: fitting.len(),
         idle: fitting.iter().filter(|node| node.state == "idle").count(),
@@ -160,6 +162,7 @@ mod tests {
         let expected = SeenPartition {
             name: "gpu".to_owned(),
             nodes: 3,
+            left_out: 0,
             up: 2,
             fitting: 1,
             idle: 1,
@@ -193,7 +196,9 @@ mod tests {
         let fitting = async |options: &[&str]| {
             let options = options.iter().map(|&it| it.to_owned()).collect();
             let seen = seen(NODES, &SlurmBlock { options, ..block(None, None) }).await;
-            seen.map(|it| (it.nodes, it.up, it.fitting)).expect("a partition")
+            let seen = seen.expect("a partition");
+            assert_eq!(seen.nodes + seen.left_out, 3, "all of the partition");
+            (seen.nodes, seen.up, seen.fitting)
         };
         assert_eq!(fitting(&[]).await, (3, 2, 2));
         assert_eq!(fitting(&["--exclude=n2"]).await, (2, 1, 1));

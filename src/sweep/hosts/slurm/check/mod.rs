@@ -142,10 +142,13 @@ async fn partition(tool: &dyn Tool, check: Check<'_>, findings: &mut Findings) {
         }
     };
     let SeenPartition { name, nodes, up, fitting, idle, .. } = &seen;
-    let text = format!("{name}: {up} of {nodes} nodes take jobs");
+    let text = format!("{name}: {up} of {nodes} nodes{} take jobs", seen.of_which());
     if !seen.is_up {
         let advice = "`scontrol show partition` tells why";
         findings.problem("partition", format!("{name} takes no jobs: it is down"), advice);
+    } else if *nodes == 0 {
+        let advice = "`sinfo -N` lists its nodes: correct `--nodelist` or `--exclude`";
+        findings.problem("partition", format!("`options` leave no node of {name}"), advice);
     } else if *up == 0 {
         findings.problem("partition", text, "`sinfo -R` tells why");
     } else {
@@ -155,15 +158,19 @@ async fn partition(tool: &dyn Tool, check: Check<'_>, findings: &mut Findings) {
     match asked {
         // What nodes have that take no job helps nobody.
         _ if *up == 0 => {}
-        Some(gres) if *fitting == 0 => {
+        Some(asked) if *fitting == 0 => {
             let advice = "`sinfo -N -o '%N %G %c %m'` shows what nodes have";
-            findings.problem("gres", format!("no node of {name} has {gres}"), advice);
+            let text = format!("no node of {name}{} has {asked}", seen.of_which());
+            findings.problem("request", text, advice);
         }
-        Some(gres) => {
-            let text = format!("{fitting} nodes have {gres}, {idle} of them are idle now");
-            findings.ok("gres", text);
+        Some(asked) => {
+            let text = format!("{fitting} nodes have {asked}, {idle} of them are idle now");
+            findings.ok("request", text);
         }
-        None => findings.ok("gres", format!("none is asked for; {idle} nodes are idle now")),
+        None => {
+            let nothing = "no gres, memory or processors are asked for";
+            findings.ok("request", format!("{nothing}; {idle} nodes are idle now"));
+        }
     }
     limits(check, &seen, findings);
 }
