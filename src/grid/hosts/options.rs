@@ -171,17 +171,35 @@ fn refusal(word: &str, before: Option<&str>) -> Option<(String, String)> {
             format!("{why}: take it out"),
         ));
     }
-    let of_nodes = || OF_NODES.iter().find(|it| it.starts_with(name));
-    if value.is_some_and(|it| it.contains('/'))
-        && let Some(option) = of_nodes()
+    if let Some(option) = WITH_VALUE.iter().find(|it| it.starts_with(name))
+        && !WITH_VALUE.contains(&name)
     {
-        let message = format!("`options`: `--{option}` names a file, by its `/`");
-        return Some((message, format!("name the nodes: `--{option}=n1,n[3-4]`")));
+        let message = format!("`options`: `--{name}` is cut short");
+        return Some((message, format!("write `--{option}=VALUE`")));
+    }
+    if let Some(refused) = value.and_then(|value| refusal_of_nodes(name, value)) {
+        return Some(refused);
     }
     let needs = WITH_VALUE.contains(&name) && value.is_none_or(str::is_empty);
     needs.then(|| {
         let message = format!("`options`: `--{name}` has no value");
         (message, format!("write `--{name}=VALUE`, as one word"))
+    })
+}
+
+/// The same of an option that names nodes.
+fn refusal_of_nodes(name: &str, nodes: &str) -> Option<(String, String)> {
+    let option = OF_NODES.iter().find(|it| **it == name)?;
+    if nodes.contains('/') {
+        let message = format!("`options`: `--{option}` names a file, by its `/`");
+        return Some((message, "name the nodes".to_owned()));
+    }
+    // `sbatch` takes the first one of them in silence.
+    let is_several = *option == "nodelist" && nodes.contains([',', '[']);
+    is_several.then(|| {
+        let message = "`options`: `--nodelist` names several nodes, and a launch runs on one";
+        let help = "exclude the others: `--exclude=n1,n[3-4]`, or choose by `--constraint`";
+        (message.to_owned(), help.to_owned())
     })
 }
 
@@ -254,14 +272,31 @@ mod tests {
     fn a_file_of_nodes_is_refused_as_the_plan_needs_their_names() {
         for (word, option) in [
             ("--nodelist=/share/nodes", "nodelist"),
-            ("--nodeli=./nodes", "nodelist"),
+            ("--nodelist=./nodes", "nodelist"),
             ("--exclude=n1,/share/bad", "exclude"),
         ] {
             let (message, help) = refusal(word, None).unwrap_or_else(|| panic!("{word} was taken"));
             assert_eq!(message, format!("`options`: `--{option}` names a file, by its `/`"));
-            assert_eq!(help, format!("name the nodes: `--{option}=n1,n[3-4]`"));
+            assert_eq!(help, "name the nodes");
         }
         assert!(is_taken("--container-image=/share/vllm.sqsh"), "of other options it is a path");
+    }
+
+    #[test]
+    fn several_nodes_for_a_launch_and_names_cut_short_are_refused_with_what_to_write() {
+        for word in ["--nodelist=n1,n2", "--nodelist=n[1-2]"] {
+            let (message, help) = refusal(word, None).unwrap_or_else(|| panic!("{word} was taken"));
+            assert!(
+                message.ends_with("names several nodes, and a launch runs on one"),
+                "{message}"
+            );
+            assert!(help.contains("--exclude="), "{help}");
+        }
+        for (word, option) in [("--exclud=n1", "exclude"), ("--nodel=n1", "nodelist")] {
+            let (message, help) = refusal(word, None).unwrap_or_else(|| panic!("{word} was taken"));
+            assert!(message.ends_with("is cut short"), "{message}");
+            assert_eq!(help, format!("write `--{option}=VALUE`"));
+        }
     }
 
     #[test]

@@ -168,7 +168,7 @@ impl<'a> Plan<'a> {
             let shared = shared.filter(|_| slurm.exclusive && !slurm.lists_nodes());
             let nodes = room.into_iter().chain(shared).min().filter(|it| *it < jobs);
             // Without any the time is that of the jobs, had they nodes.
-            let beside = nodes.filter(|it| *it > 0).unwrap_or(jobs);
+            let beside = nodes.filter(|it| *it > 0).or(shared).map_or(jobs, |it| it.min(jobs));
             let Remaining { low, high } = grid.strategy.rounds(&grid.sizes(), beside);
             let hours = Range {
                 low: f64::from(low) * each.low + confirm.low,

@@ -12,7 +12,7 @@ use super::case::Case;
 use crate::engine::docker::cleanup::Labelled;
 use crate::engine::leftovers::quoted;
 use crate::history::folder::{Folder, other_owner};
-use crate::history::record::SweepRecord;
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::ownership::holder::Presence;
 use crate::ownership::{Holder, Owed};
 use crate::sweep::hosts::slurm::tool::{Tool, done};
@@ -20,6 +20,8 @@ use crate::sweep::hosts::slurm::{own, request};
 
 /// For how long jobs that were cancelled may take to end.
 const ENDS_WITHIN: Duration = Duration::from_mins(2);
+/// How long a job may be unseen that was accepted.
+const ACCEPTS_WITHIN: Duration = Duration::from_secs(10);
 /// How often they are looked at meanwhile.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -62,6 +64,13 @@ impl Left {
         ))
     }
 
+    /// Whether a launch may have been submitted without an answer: its job may still come.
+    fn is_unsure(&self) -> bool {
+        let is_open = |it: &LaunchRecord| it.job.is_none() && it.outcome.is_none();
+        let record = self.record.as_ref();
+        record.and_then(|it| it.launches.last()).is_some_and(is_open)
+    }
+
     /// Whether a job of it may be left, as far as its journal says; without one that is not known.
     fn may_be(&self) -> bool {
         let Some(record) = &self.record else { return true };
@@ -75,7 +84,7 @@ pub(super) async fn cancel(run: &Left, tool: &dyn Tool, recovery: &mut Recovery)
     let problem = |what: String| {
         format!("jobs of the run {}: {what}; by hand: `scancel` of those in its journal", run.name)
     };
-    let left = match own::living(tool, run_id).await {
+    let left = match looked_for(run, tool).await {
         Ok(left) => left,
         Err(why) => {
             // Without an open launch there is none, as far as the journal knows; but a submission
@@ -111,6 +120,21 @@ pub(super) async fn cancel(run: &Left, tool: &dyn Tool, recovery: &mut Recovery)
             Err(why) if Instant::now() > until => return recovery.problems.push(problem(why)),
             _ => sleep(LOOK).await,
         }
+    }
+}
+
+/// Jobs of a run that are not over. Where a launch was being submitted when its controller died, its
+/// job may be seen a little later.
+async fn looked_for(run: &Left, tool: &dyn Tool) -> Result<Vec<(String, u32)>, String> {
+    own::end_submissions(&run.run_id);
+    let until = Instant::now() + ACCEPTS_WITHIN;
+    loop {
+        let left = own::living(tool, &run.run_id).await;
+        let is_none = left.as_ref().is_ok_and(Vec::is_empty);
+        if !is_none || !run.is_unsure() || Instant::now() >= until {
+            return left;
+        }
+        sleep(LOOK).await;
     }
 }
 

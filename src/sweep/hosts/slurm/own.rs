@@ -1,6 +1,8 @@
 //! The jobs of a run, by their comment: only where an id is not known, after a submission without
 //! an answer or a death between it and the journal. Which of them are cancelled is decided by who
-//! asks. And how a job ended that the queue has forgotten, where the cluster keeps accounts.
+//! asks; a submission that a dead session left is ended. And how a job ended that the queue has forgotten, where the cluster keeps accounts.
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::reading::{Job, accounted, jobs};
 use super::request;
@@ -50,6 +52,30 @@ pub async fn ended(tool: &dyn Tool, job: &str) -> Option<Ended> {
     accounted(&answer.out, job)
 }
 
+/// Ends the submissions of a run on this machine that a dead session left: a full queue keeps
+/// `sbatch` for minutes, and a job that is accepted then is nobody's.
+pub fn end_submissions(run_id: &str) {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let Ok(arguments) = std::fs::read(process.path().join("cmdline")) else { continue };
+        let pid = process.file_name().to_str().and_then(|it| it.parse().ok());
+        let Some(pid) = pid.and_then(Pid::from_raw).filter(|_| submits(&arguments, run_id)) else {
+            continue;
+        };
+        // It may have ended a moment ago.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Whether these arguments of a process, each with a zero behind it, submit a job of a run.
+fn submits(arguments: &[u8], run_id: &str) -> bool {
+    let words: Vec<&[u8]> = arguments.split(|byte| *byte == 0).collect();
+    let comment = format!("--comment={}", request::comment_of(run_id));
+    let is_sbatch = |it: &&[u8]| it.ends_with(b"sbatch");
+    words.iter().take(2).any(is_sbatch)
+        && words.iter().any(|it| it.starts_with(comment.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
@@ -89,5 +115,28 @@ mod tests {
         assert_eq!(over(1, "", down).await, None);
         let none = ToolError::NotRun { command: "squeue".to_owned(), why: "no".to_owned() };
         assert_eq!(is_over(&Says(Err(none)), "7", "0123").await, None);
+    }
+
+    #[test]
+    fn a_submission_that_outlived_its_session_is_ended_and_no_other_one() {
+        use std::os::unix::process::CommandExt as _;
+        let submits = |run: &str| {
+            let mut command = std::process::Command::new("sh");
+            command.arg0("/usr/bin/sbatch").args(["-c", "sleep 300; :", "--hold"]);
+            command.arg(format!("--comment=vllm-grid:{run}:7")).spawn().expect("a process")
+        };
+        let run = format!("test-{}", std::process::id());
+        let (mut own, mut other) = (submits(&run), submits(&format!("{run}0")));
+        // Its arguments are those of this process until it is another program.
+        for _ in 0..500 {
+            end_submissions(&run);
+            if own.try_wait().expect("a child").is_some() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(own.try_wait().expect("a child").is_some());
+        assert!(other.try_wait().expect("a child").is_none());
+        other.kill().and_then(|()| other.wait()).expect("it ends");
     }
 }

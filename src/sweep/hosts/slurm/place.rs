@@ -22,6 +22,7 @@ impl Hosts for Cluster {
     }
 
     async fn begin(&self, known: &[String], emit: &Emit) {
+        own::end_submissions(&self.run_id);
         let living = own::living(&*self.tool, &self.run_id).await;
         // What the cluster does not say now is looked at when the session ends.
         self.jobs().unanswered |= living.is_err();

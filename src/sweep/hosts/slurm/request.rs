@@ -43,7 +43,12 @@ pub struct JobRequest<'a> {
 
 /// The comment of a job: a cross-check only.
 pub fn comment(run_id: &str, launch: u32) -> String {
-    format!("vllm-grid:{run_id}:{launch}")
+    format!("{}{launch}", comment_of(run_id))
+}
+
+/// How the comments of all jobs of a run begin.
+pub fn comment_of(run_id: &str) -> String {
+    format!("vllm-grid:{run_id}:")
 }
 
 /// Run and launch of a comment that is ours.

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::super::job::{FORMAT, Files, JobOrder};
 use super::super::{Making, SweepError};
