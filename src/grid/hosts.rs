@@ -70,12 +70,12 @@ pub struct Sharing {
 }
 
 impl Sharing {
-    /// At most half as many nodes as there are launches beyond the first ones, so that each node has
-    /// several of them, and never many more than launches at once.
+    /// Each node beyond the first one takes a launch beyond the first ones to be connected: at most
+    /// half of those are spent for that. And never many more nodes than launches at once.
     pub(crate) fn of(strategy: &StrategySpec, sizes: &Task, at_once: u32) -> Self {
         let (first, further) = (strategy.first_block(sizes), strategy.shared(sizes));
         let at_once = at_once.max(FEW_NODES);
-        let most = further.map_or(at_once, |it| at_once.min((it / 2).max(2)));
+        let most = further.map_or(at_once, |it| at_once.min((it / 2 + 1).max(2)));
         Self { most, connects_from: first + further.unwrap_or_default() / 2 }
     }
 }

@@ -51,7 +51,7 @@ pub struct Cluster {
     pub(super) late: Duration,
     nodes: Mutex<Nodes>,
     /// The partition's nodes, and when the cluster was asked for them.
-    pub(super) seen: tokio::sync::Mutex<Option<(Instant, Picture)>>,
+    pub(super) seen: tokio::sync::Mutex<Option<(Instant, Arc<Picture>)>>,
     jobs: Mutex<Jobs>,
     /// Warnings of nodes that a person has read.
     said: Mutex<BTreeSet<String>>,

@@ -101,6 +101,8 @@ struct Following<'a> {
     node: Option<String>,
     /// How its program ended, as the cluster has it.
     exit: Option<u32>,
+    /// By what it was decided last that it stays where it may run.
+    moved_by: Option<(u64, Option<Instant>)>,
     /// Since when it waits although a node that the run uses has none of its launches.
     starved: Option<Instant>,
     /// Whether its number is another job's now: the cluster lost this one.
@@ -149,6 +151,7 @@ impl Cluster {
             said: String::new(),
             node: None,
             exit: None,
+            moved_by: None,
             starved: None,
             foreign: false,
             release: Repeated::default(),
@@ -428,11 +431,13 @@ impl Following<'_> {
                 let node = job.node.clone().unwrap_or_else(|| "a node".to_owned());
                 self.says(format!("waits until {node} is up"));
             }
-            State::Runs | State::Ending | State::Unknown if self.host.is_none() => {
+            State::Runs | State::Stopped | State::Ending | State::Unknown
+                if self.host.is_none() =>
+            {
                 let node = job.node.clone().unwrap_or_else(|| "a node".to_owned());
                 self.says(format!("starts on {node}"));
             }
-            State::Runs | State::Ending | State::Unknown => {}
+            State::Runs | State::Stopped | State::Ending | State::Unknown => {}
         }
         Ok(Step::GoesOn)
     }

@@ -75,6 +75,8 @@ struct Open {
 pub struct Nodes {
     /// How configurations are to share nodes.
     sharing: Sharing,
+    /// How often anything of this changed.
+    version: u64,
     /// The nodes on which a configuration finished a repeat, by its name.
     had: BTreeMap<String, BTreeSet<String>>,
     /// The nodes on which a launch of it failed: the reason may be the node's.
@@ -138,14 +140,21 @@ impl Nodes {
         nodes
     }
 
+    /// Changes whenever anything of it does.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// A launch of this configuration finished a repeat on a node.
     pub fn has(&mut self, configuration: &str, host: &str) {
+        self.version += 1;
         self.had.entry(configuration.to_owned()).or_default().insert(host.to_owned());
     }
 
     /// A launch of this configuration runs on a node.
     pub fn runs(&mut self, launch: u32, configuration: &str, host: &str) {
         let (configuration, host) = (configuration.to_owned(), Some(host.to_owned()));
+        self.version += 1;
         self.open.insert(launch, Open { configuration, host, may_add: false });
     }
 
@@ -177,11 +186,13 @@ impl Nodes {
         };
         let host = placed.only.clone().or(host);
         let (configuration, may_add) = (configuration.to_owned(), may_add && host.is_none());
+        self.version += 1;
         self.open.insert(launch, Open { configuration, host, may_add });
     }
 
     /// A launch is over, or was never made.
     pub fn over(&mut self, launch: u32) {
+        self.version += 1;
         self.open.remove(&launch);
     }
 
@@ -194,6 +205,7 @@ impl Nodes {
         outcome: &LaunchOutcome,
         on: Option<&String>,
     ) {
+        self.version += 1;
         match (outcome, on) {
             (LaunchOutcome::Lost { .. }, Some(host)) => {
                 self.cut.insert(trial, host.clone());
@@ -213,12 +225,14 @@ impl Nodes {
 
     /// A node is not used again.
     pub fn refuse(&mut self, host: &str, why: &str) {
+        self.version += 1;
         self.refused.entry(host.to_owned()).or_insert_with(|| why.to_owned());
     }
 
     /// Nodes that an earlier session refused may be used again: what was wrong with them may have
     /// been put right. Whether there are any.
     pub fn forgive(&mut self) -> bool {
+        self.version += 1;
         let earlier = std::mem::take(&mut self.earlier);
         self.refused.retain(|host, _| !earlier.contains(host));
         !earlier.is_empty()

@@ -72,8 +72,7 @@ fn submits(arguments: &[u8], run_id: &str) -> bool {
     let words: Vec<&[u8]> = arguments.split(|byte| *byte == 0).collect();
     let comment = format!("--comment={}", request::comment_of(run_id));
     let is_sbatch = |it: &&[u8]| it.ends_with(b"sbatch");
-    words.iter().take(2).any(is_sbatch)
-        && words.iter().any(|it| it.starts_with(comment.as_bytes()))
+    words.iter().take(2).any(is_sbatch) && words.iter().any(|it| it.starts_with(comment.as_bytes()))
 }
 
 #[cfg(test)]

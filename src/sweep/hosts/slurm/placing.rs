@@ -1,6 +1,7 @@
 //! Where launches are to run, by what the cluster says of its nodes: that is asked for once in a while
 //! for all of them. Which nodes a launch is kept off is decided in `nodes`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -71,13 +72,13 @@ impl Cluster {
     /// The nodes of the partition that the grid's options allow, as they were so long ago at most.
     /// What else these ask for is not known here: where no other node has that, the cluster says so,
     /// and what kept a launch off nodes is left out.
-    async fn picture(&self, within: Duration) -> Picture {
+    async fn picture(&self, within: Duration) -> Arc<Picture> {
         let mut seen = self.seen.lock().await;
         if let Some((at, picture)) = seen.as_ref() {
             // One that does not answer is not asked again soon: launches wait for each question.
             let within = if picture.up.is_some() { within } else { NODES_EVERY };
             if at.elapsed() < within {
-                return picture.clone();
+                return Arc::clone(picture);
             }
         }
         let words = request::partition(self.block.partition.as_deref());
@@ -97,7 +98,8 @@ impl Cluster {
             let all = seen.as_ref().map(|(_, picture)| picture.all.clone());
             Picture { up: None, all: all.unwrap_or_default(), is_chosen }
         };
-        *seen = Some((Instant::now(), picture.clone()));
+        let picture = Arc::new(picture);
+        *seen = Some((Instant::now(), Arc::clone(&picture)));
         picture
     }
 
@@ -110,9 +112,9 @@ impl Cluster {
         }
     }
 
-    /// The nodes of the partition by its last answer, where nobody asks for them just now.
-    pub(super) fn last_picture(&self) -> Option<Picture> {
-        let seen = self.seen.try_lock().ok()?;
-        seen.as_ref().map(|(_, picture)| picture.clone())
+    /// The nodes of the partition by its last answer, and when that was, where nobody asks for them
+    /// just now.
+    pub(super) fn last_picture(&self) -> Option<(Instant, Arc<Picture>)> {
+        self.seen.try_lock().ok()?.clone()
     }
 }

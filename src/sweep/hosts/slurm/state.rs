@@ -10,7 +10,9 @@ pub enum State {
     Boots,
     /// It runs, or its node is prepared for it.
     Runs,
-    /// It is being ended, or is stopped for a time: it holds its node.
+    /// It is stopped for a time, and holds its node.
+    Stopped,
+    /// It is being ended, and holds its node.
     Ending,
     /// It is over.
     Ended(Ended),
@@ -48,9 +50,8 @@ impl State {
             "RUNNING" | "R" | "RESIZING" | "RS" | "SIGNALING" | "SI" => Self::Runs,
             // Its node is booting, which may take longer than a launch may be silent.
             "CONFIGURING" | "CF" => Self::Boots,
-            "COMPLETING" | "CG" | "SUSPENDED" | "S" | "STOPPED" | "ST" | "STAGE_OUT" | "SO" => {
-                Self::Ending
-            }
+            "SUSPENDED" | "S" | "STOPPED" | "ST" => Self::Stopped,
+            "COMPLETING" | "CG" | "STAGE_OUT" | "SO" => Self::Ending,
             "COMPLETED" | "CD" => Self::Ended(Ended::Completed),
             "FAILED" | "F" => Self::Ended(Ended::Failed),
             "CANCELLED" | "CA" | "REVOKED" | "RV" => Self::Ended(Ended::Cancelled),
@@ -75,7 +76,7 @@ mod tests {
             ("REQUEUE_HOLD", State::Waits),
             ("CONFIGURING", State::Boots),
             ("COMPLETING", State::Ending),
-            ("SUSPENDED", State::Ending),
+            ("SUSPENDED", State::Stopped),
             ("CANCELLED by 1000", State::Ended(Ended::Cancelled)),
             ("CANCELLED+", State::Ended(Ended::Cancelled)),
             ("BOOT_FAIL", State::Ended(Ended::NodeFailed)),

@@ -325,7 +325,7 @@ async fn follow(tool: &dyn Tool, check: Check<'_>, id: &str) -> Course {
             }
             State::Boots if began.elapsed() >= check.wait => return Course::Waited(job.reason),
             State::Boots => {}
-            State::Runs | State::Ending | State::Unknown => {
+            State::Runs | State::Stopped | State::Ending | State::Unknown => {
                 let since = *runs_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= Duration::from_secs(JOB) {
                     return Course::Endless;

@@ -102,15 +102,28 @@ impl<'a> Following<'a> {
             self.goes_anywhere.is_done = self.places(placed, true).await;
         }
         let picture = self.cluster.last_picture();
-        let order = self.making.order;
-        let share = self.share(picture.as_ref());
-        let moved = self.cluster.nodes().moved(order, &self.placed, picture.as_ref(), share);
-        if let Some(placed) = moved
-            && self.keeps_off.is_due()
-        {
+        // Each of many jobs is looked at each second: what did not change is not reckoned again.
+        let known = (self.cluster.nodes().version(), picture.as_ref().map(|it| it.0));
+        let is_new = self.moved_by != Some(known) || self.share_due();
+        let picture = picture.as_ref().map(|it| &*it.1);
+        if !is_new {
+            return;
+        }
+        let share = self.share(picture);
+        let moved = self.cluster.nodes().moved(self.making.order, &self.placed, picture, share);
+        let Some(placed) = moved else {
+            self.moved_by = Some(known);
+            return;
+        };
+        if self.keeps_off.is_due() {
             let anywhere = placed.only.is_none() && self.placed.only.is_some();
             self.places(placed, anywhere).await;
         }
+    }
+
+    /// Whether it waits long enough for nodes that somebody else has to look at that again.
+    fn share_due(&self) -> bool {
+        self.starved.is_some_and(|since| since.elapsed() > PATIENCE)
     }
 
     /// Whether the job may run on nodes that the run does not use so far: somebody else has those,
@@ -134,7 +147,7 @@ impl<'a> Following<'a> {
         let is_done = self.does(&words).await;
         if is_done {
             let picture = self.cluster.last_picture();
-            self.cluster.is_sent(self.making, &placed, picture.as_ref());
+            self.cluster.is_sent(self.making, &placed, picture.as_ref().map(|it| &*it.1));
             self.placed = placed;
         }
         is_done

@@ -280,7 +280,7 @@ fn connected(ran: &Ran) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn with_a_node_for_each_launch_configurations_share_nodes_all_the_same() {
-    for (configurations, launches, at_once, most) in [(2, 2, 4, 2), (8, 2, 16, 4), (4, 3, 16, 4)] {
+    for (configurations, launches, at_once, most) in [(2, 2, 4, 2), (8, 2, 16, 5), (4, 3, 16, 5)] {
         let names: Vec<String> = (1..=20).map(|it| format!("n{it}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (setup, slurm) = on(&names, Setup::new(configurations, launches));
