@@ -123,6 +123,12 @@ fn spread(cluster: &PlannedCluster<'_>, plan: &Plan<'_>) -> String {
                 nothing distinguishes it from its node"
             .to_owned();
     }
+    if cluster.partition.as_ref().is_some_and(|it| it.fitting == 1) {
+        return "nodes: one can run a launch now: all launches run there".to_owned();
+    }
+    if cluster.partition.as_ref().is_some_and(|it| it.fitting == 0) {
+        return "nodes: none can run a launch now".to_owned();
+    }
     let duels = if plan.least_launches.is_some() {
         ", and the second of a duel on the node of the first"
     } else {

@@ -13,9 +13,12 @@ use super::Files;
 /// How often a node says that it is alive.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 
+/// How often the thread looks whether the process runs.
+const TICK: Duration = Duration::from_secs(1);
+
 /// For how long the thread may be late: more is a process that was stopped, as a cluster does that
-/// suspends jobs, or a machine that runs nothing.
-const LATE: Duration = Duration::from_secs(10);
+/// suspends jobs, or a machine that runs nothing. A busy one is late by less.
+const LATE: Duration = Duration::from_secs(3);
 
 /// For how long the process stood still since it was asked last.
 #[derive(Clone, Debug, Default)]
@@ -53,13 +56,18 @@ impl Beat {
         let still = Still::default();
         let noted = still.clone();
         let beat = move || {
+            let tick = every.min(TICK);
+            let mut written: Option<Instant> = None;
             loop {
-                // What cannot be written is tried again.
-                let _ = write(&files);
+                if written.is_none_or(|at| at.elapsed() >= every) {
+                    // What cannot be written is tried again.
+                    let _ = write(&files);
+                    written = Some(Instant::now());
+                }
                 let slept = Instant::now();
-                match ended.recv_timeout(every) {
+                match ended.recv_timeout(tick) {
                     Err(RecvTimeoutError::Timeout) => {
-                        noted.add(slept.elapsed().saturating_sub(every));
+                        noted.add(slept.elapsed().saturating_sub(tick));
                     }
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
                 }
@@ -99,7 +107,7 @@ mod tests {
         still.add(Duration::from_secs(2));
         assert_eq!(still.take(), None, "a busy machine");
         still.add(Duration::from_mins(3));
-        still.add(Duration::from_secs(12));
+        still.add(Duration::from_secs(6));
         let said = still.take().expect("it stood still");
         assert!(said.contains("180 s"), "{said}");
         assert_eq!(still.take(), None);

@@ -99,8 +99,9 @@ struct Following<'a> {
     said: String,
     /// The node, as the cluster has it.
     node: Option<String>,
-    /// How its program ended, as the cluster has it.
+    /// How its program ended, as the cluster has it, and why it is in its state.
     exit: Option<u32>,
+    reason: Option<String>,
     /// By what it was decided last that it stays where it may run.
     moved_by: Option<(u64, Option<Instant>)>,
     /// Since when it waits although a node that the run uses has none of its launches.
@@ -151,6 +152,7 @@ impl Cluster {
             said: String::new(),
             node: None,
             exit: None,
+            reason: None,
             moved_by: None,
             starved: None,
             foreign: false,
@@ -371,7 +373,8 @@ impl Following<'_> {
         let ours = Some((self.cluster.run_id.clone(), launch));
         if job.ours != ours {
             self.emit.warn(format!(
-                "the cluster lost job {}: that number is another job's now, which is left alone",
+                "job {} is not this launch's any more, by its comment: the cluster lost it and gave \
+                 its number again, or somebody changed the comment; it is left alone",
                 self.job
             ));
             (self.foreign, self.over) = (true, Some((Instant::now(), None)));
@@ -384,6 +387,7 @@ impl Following<'_> {
         }
         self.node = job.node.clone().or_else(|| self.node.take());
         self.exit = job.exit;
+        self.reason = job.reason.clone().filter(|it| it != "None");
         // One that is suspended says nothing.
         let runs = job.state == State::Runs;
         self.runs = runs.then(|| self.runs.unwrap_or_else(Instant::now));
@@ -413,8 +417,14 @@ impl Following<'_> {
                     )));
                 }
                 self.moves(&reason).await;
+                // It is held until its id is journalled.
+                let is_new = self.since.elapsed() < UNSEEN;
                 self.says(match reason.as_str() {
-                    "" | "JobHeldUser" => "submitted".to_owned(),
+                    "" => "submitted".to_owned(),
+                    "JobHeldUser" if is_new => "submitted".to_owned(),
+                    "JobHeldUser" | "JobHeldAdmin" => {
+                        format!("somebody holds it: `scontrol release {}` lets it start", self.job)
+                    }
                     reason => format!("waits for a node ({reason})"),
                 });
             }

@@ -274,6 +274,11 @@ async fn submit(
     if may_be_accepted(&why) || why.contains("did not answer") {
         cancel_ours(tool, &run_id).await;
     }
+    if loss::is_full(&why) {
+        let advice = "a sweep waits for a place in the queue";
+        findings.warning("job", format!("not accepted: {why}"), advice);
+        return None;
+    }
     findings.problem("job", why, "a launch's job would be refused, too");
     None
 }

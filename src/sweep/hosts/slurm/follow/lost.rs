@@ -112,6 +112,7 @@ impl Following<'_> {
         if let (Loss::NoResult, true, None, Some(node)) = (loss, is_known, &self.host, &self.node) {
             // It could not even begin there.
             self.cluster.nodes().refuse(node, loss.as_str());
+            self.emit.warn(format!("{node} is not used again: no launch begins there"));
         }
         self.lost_by(loss, printed)
     }
@@ -132,6 +133,7 @@ impl Following<'_> {
             return None;
         }
         self.cluster.nodes().refuse(node, what);
+        self.emit.warn(format!("{node} is not used again: {what}"));
         let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
         let message = format!("{node}: {what} (job {}){printed}", self.job);
         Some(LaunchOutcome::Lost { loss: Loss::NodeUnable, message }.into())
@@ -160,7 +162,10 @@ impl Following<'_> {
         let message = if is_forgotten && host.is_none() && !self.foreign {
             format!("{}, and nothing of it was seen{printed}", self.forgotten())
         } else {
-            format!("{} (job {}{place}){printed}", loss.as_str(), self.job)
+            // Such as that the node could not even open what the job prints to.
+            let reason = self.reason.as_ref().filter(|_| loss == Loss::NoResult);
+            let reason = reason.map_or_else(String::new, |it| format!(", {it}"));
+            format!("{} (job {}{place}{reason}){printed}", loss.as_str(), self.job)
         };
         let message = match &self.node {
             // One that is not used again begins the message: see `history::loss::refused`.
