@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use vllm_grid::grid::Grid;
+use vllm_grid::grid::{Grid, Sharing};
 use vllm_grid::sweep::hosts::Hosts;
 use vllm_grid::sweep::hosts::slurm::cluster::{Cluster, Setting, shared};
 use vllm_grid::sweep::hosts::slurm::tool::Commands;
@@ -22,6 +22,11 @@ pub(super) fn of(grid: &Grid, sweep: &Sweep) -> Result<Option<Arc<dyn Hosts>>, C
     let Some((block, seconds)) = grid.hosts.as_ref().zip(grid.job_seconds()) else {
         return Ok(None);
     };
+    let record = sweep.record();
+    // A block's trials go on from those before it.
+    let first = if sweep.begins_block() { record.next_first_trial() } else { record.first_trial() };
+    let sharing = grid.sharing(block.at_once);
+    let connects_from = sharing.connects_from.saturating_add(first);
     let setting = Setting {
         block: block.clone(),
         seconds,
@@ -29,7 +34,7 @@ pub(super) fn of(grid: &Grid, sweep: &Sweep) -> Result<Option<Arc<dyn Hosts>>, C
         run: shared(sweep.folder().path()),
         program: program()?,
         secrets: secrets().clone(),
-        sharing: grid.sharing(block.at_once),
+        sharing: Sharing { connects_from, ..sharing },
     };
     // A block that begins counts none of those before.
     let so_far = (!sweep.begins_block()).then(|| sweep.record());

@@ -67,8 +67,7 @@ impl Left {
     /// Whether a launch may have been submitted without an answer: its job may still come.
     fn is_unsure(&self) -> bool {
         let is_open = |it: &LaunchRecord| it.job.is_none() && it.outcome.is_none();
-        let record = self.record.as_ref();
-        record.and_then(|it| it.launches.last()).is_some_and(is_open)
+        self.record.as_ref().is_some_and(|it| it.launches.iter().any(is_open))
     }
 
     /// Whether a job of it may be left, as far as its journal says; without one that is not known.

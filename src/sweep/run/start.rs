@@ -38,7 +38,6 @@ impl Sweep {
         let order = TrialOrder {
             gates: gates::of(&self.record, &order.launch.configuration),
             passes,
-            beside: trial.partner(&self.record).and_then(|it| placed(&self.record, it)),
             early,
             ..order
         };
@@ -65,7 +64,7 @@ impl Sweep {
             seed: manifest.strategy.seed(),
             gates: GateOrder::default(),
             passes: Vec::new(),
-            beside: None,
+            beside: trial.partner(&self.record).and_then(|it| placed(&self.record, it)),
             early: None,
         }
     }

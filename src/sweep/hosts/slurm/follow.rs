@@ -11,7 +11,7 @@ use super::super::job::{Began, End, Files, Line, Reader};
 use super::super::{Made, Making, SweepError};
 use super::cluster::Cluster;
 use super::loss::{cannot_start, lacks_nodes, never_starts};
-use super::nodes::Placed;
+use super::nodes::{Placed, Share};
 use super::reading::Job;
 use super::request::{self, GRACE};
 use super::state::{Ended, State};
@@ -103,7 +103,9 @@ struct Following<'a> {
     exit: Option<u32>,
     reason: Option<String>,
     /// By what it was decided last that it stays where it may run.
-    moved_by: Option<(u64, Option<Instant>)>,
+    moved_by: Option<(u64, Option<Instant>, Share)>,
+    /// Whether it is not known where it may run: an earlier session said that.
+    unplaced: bool,
     /// Since when it waits although a node that the run uses has none of its launches.
     starved: Option<Instant>,
     /// Whether its number is another job's now: the cluster lost this one.
@@ -154,6 +156,7 @@ impl Cluster {
             exit: None,
             reason: None,
             moved_by: None,
+            unplaced: taken_up.is_some() && making.order.beside.is_none(),
             starved: None,
             foreign: false,
             release: Repeated::default(),
@@ -416,7 +419,9 @@ impl Following<'_> {
                         self.job
                     )));
                 }
-                self.moves(&reason).await;
+                if self.asked.is_none() && !self.making.cancel.is_cancelled() {
+                    self.moves(&reason).await;
+                }
                 // It is held until its id is journalled.
                 let is_new = self.since.elapsed() < UNSEEN;
                 self.says(match reason.as_str() {

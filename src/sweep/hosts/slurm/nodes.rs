@@ -66,6 +66,8 @@ struct Open {
     configuration: String,
     /// The node that it runs on, or the only one that it may run on.
     host: Option<String>,
+    /// Whether it runs there.
+    runs: bool,
     /// Whether it may begin on a node that the run did not use so far.
     may_add: bool,
 }
@@ -155,7 +157,7 @@ impl Nodes {
     pub fn runs(&mut self, launch: u32, configuration: &str, host: &str) {
         let (configuration, host) = (configuration.to_owned(), Some(host.to_owned()));
         self.version += 1;
-        self.open.insert(launch, Open { configuration, host, may_add: false });
+        self.open.insert(launch, Open { configuration, host, runs: true, may_add: false });
     }
 
     /// The same where configurations are to share nodes so.
@@ -187,7 +189,7 @@ impl Nodes {
         let host = placed.only.clone().or(host);
         let (configuration, may_add) = (configuration.to_owned(), may_add && host.is_none());
         self.version += 1;
-        self.open.insert(launch, Open { configuration, host, may_add });
+        self.open.insert(launch, Open { configuration, host, runs: false, may_add });
     }
 
     /// A launch is over, or was never made.

@@ -59,13 +59,15 @@ impl Cluster {
                 let launch = &making.order.launch;
                 let (launch, name) = (launch.launch, &launch.configuration.name);
                 // Where one may run that waits is looked at as for any other.
+                // The second one of a pair stays where the first one runs.
+                let placed = Placed { only: making.order.beside.clone(), ..Placed::default() };
                 if let Some(host) = &taken_up.host {
                     self.nodes().runs(launch, name, host);
                 } else {
-                    self.nodes().sent(launch, name, &Placed::default(), None);
+                    self.nodes().sent(launch, name, &placed, None);
                     self.looks_at_nodes(making).await;
                 }
-                (taken_up.job.clone(), Placed::default())
+                (taken_up.job.clone(), placed)
             }
             None => match self.submit(making).await? {
                 Submitted::Job(job, placed) => (job, placed),

@@ -112,6 +112,15 @@ impl Cluster {
         }
     }
 
+    /// The same where it is known that nodes changed.
+    pub(super) async fn looks_again(&self, making: &Making<'_>) {
+        tokio::select! {
+            biased;
+            () = making.cancel.cancelled() => {}
+            _ = self.picture(NODES_SOON) => {}
+        }
+    }
+
     /// The nodes of the partition by its last answer, and when that was, where nobody asks for them
     /// just now.
     pub(super) fn last_picture(&self) -> Option<(Instant, Arc<Picture>)> {

@@ -96,34 +96,56 @@ impl<'a> Following<'a> {
     /// those that had its configuration, and not on those that were refused or have it now.
     pub(super) async fn moves(&mut self, reason: &str) {
         // Where the grid names nodes, none was kept off by us, and its choice stays.
-        let chosen = self.cluster.block.lists_nodes();
-        if is_short_of_nodes(reason) && !chosen && self.goes_anywhere.is_due() {
+        let is_short = is_short_of_nodes(reason) && !self.cluster.block.lists_nodes();
+        if is_short {
+            self.cluster.looks_again(self.making).await;
+        }
+        let is_moved = self.follows_nodes().await;
+        if is_short && !is_moved && self.goes_anywhere.is_due() {
             let placed = self.cluster.nodes().anywhere();
             self.goes_anywhere.is_done = self.places(placed, true).await;
         }
-        let picture = self.cluster.last_picture();
-        // Each of many jobs is looked at each second: what did not change is not reckoned again.
-        let known = (self.cluster.nodes().version(), picture.as_ref().map(|it| it.0));
-        let is_new = self.moved_by != Some(known) || self.share_due();
-        let picture = picture.as_ref().map(|it| &*it.1);
-        if !is_new {
-            return;
-        }
-        let share = self.share(picture);
-        let moved = self.cluster.nodes().moved(self.making.order, &self.placed, picture, share);
-        let Some(placed) = moved else {
-            self.moved_by = Some(known);
-            return;
-        };
-        if self.keeps_off.is_due() {
-            let anywhere = placed.only.is_none() && self.placed.only.is_some();
-            self.places(placed, anywhere).await;
-        }
     }
 
-    /// Whether it waits long enough for nodes that somebody else has to look at that again.
-    fn share_due(&self) -> bool {
-        self.starved.is_some_and(|since| since.elapsed() > PATIENCE)
+    /// Has the job placed anew where nodes changed; whether there was another place for it.
+    async fn follows_nodes(&mut self) -> bool {
+        let picture = self.cluster.last_picture();
+        let at = picture.as_ref().map(|it| it.0);
+        let picture = picture.as_ref().map(|it| &*it.1);
+        // Each of many jobs is looked at each second: what did not change is not reckoned again.
+        let is_known = |version, share| self.moved_by == Some((version, at, share));
+        let version = self.cluster.nodes().version();
+        let due = self.starved.is_some_and(|since| since.elapsed() > PATIENCE);
+        if is_known(version, if due { Share::Any } else { Share::Used }) {
+            return false;
+        }
+        let share = self.share(picture);
+        let order = self.making.order;
+        let placed = {
+            let mut nodes = self.cluster.nodes();
+            let moved = match picture.filter(|_| self.unplaced) {
+                Some(picture) => nodes.placed(order, picture, share).ok(),
+                None => nodes.moved(order, &self.placed, picture, share),
+            };
+            let Some(placed) = moved else {
+                self.moved_by = Some((version, at, share));
+                return false;
+            };
+            if !self.keeps_off.is_due() {
+                return true;
+            }
+            // Noted before the cluster is asked: other jobs that wait are placed by it.
+            let launch = &order.launch;
+            nodes.sent(launch.launch, &launch.configuration.name, &placed, picture);
+            placed
+        };
+        let anywhere = placed.only.is_none() && self.placed.only.is_some();
+        if self.places(placed, anywhere).await {
+            self.unplaced = false;
+        } else {
+            self.cluster.is_sent(self.making, &self.placed, picture);
+        }
+        true
     }
 
     /// Whether the job may run on nodes that the run does not use so far: somebody else has those,
@@ -144,7 +166,13 @@ impl<'a> Following<'a> {
         // The nodes that a grid lists stay its choice.
         let anywhere = anywhere && !cluster.block.lists_nodes();
         let words = request::exclude(&cluster.block, job, &placed.exclude, anywhere);
-        let is_done = self.does(&words).await;
+        let cancel = self.making.cancel;
+        // A stop does not wait for a cluster that hangs.
+        let is_done = tokio::select! {
+            biased;
+            () = cancel.cancelled() => false,
+            is_done = self.does(&words) => is_done,
+        };
         if is_done {
             let picture = self.cluster.last_picture();
             self.cluster.is_sent(self.making, &placed, picture.as_ref().map(|it| &*it.1));

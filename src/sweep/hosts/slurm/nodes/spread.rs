@@ -31,7 +31,7 @@ impl Nodes {
         let choices = [&unwanted | &unused, &cut | &unused, unwanted, cut];
         let off = choices.into_iter().find(leaves).unwrap_or_default();
         let apart = &off | &self.connected(order, picture);
-        if leaves(&apart) { apart } else { off }
+        if share == Share::Used && leaves(&apart) { apart } else { off }
     }
 
     /// Nodes that a launch should not run on: those on which its configuration finished a repeat,
@@ -92,7 +92,8 @@ impl Nodes {
 
     /// Whether a node that the run uses, and a launch may find, has none of its launches now.
     pub fn has_room(&self, picture: &Picture) -> bool {
-        let is_busy = |host: &String| self.open.values().any(|it| it.host.as_ref() == Some(host));
+        let is_busy =
+            |host: &String| self.open.values().any(|it| it.runs && it.host.as_ref() == Some(host));
         self.used_now(picture).into_iter().any(|it| !is_busy(it))
     }
 
@@ -104,7 +105,8 @@ impl Nodes {
             return BTreeSet::new();
         }
         let name = &order.launch.configuration.name;
-        let open = self.open.values().filter_map(|it| Some((&it.configuration, it.host.as_ref()?)));
+        let open = self.open.iter().filter(|(launch, _)| **launch != order.launch.launch);
+        let open = open.filter_map(|(_, it)| Some((&it.configuration, it.host.as_ref()?)));
         let had = self.had.iter().flat_map(|(name, hosts)| hosts.iter().map(move |it| (name, it)));
         let ran: Vec<(&String, &String)> = had.chain(open).collect();
         let (mut names, mut hosts) = (BTreeSet::from([name]), BTreeSet::new());

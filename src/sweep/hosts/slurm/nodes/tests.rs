@@ -150,8 +150,7 @@ fn a_run_uses_no_more_nodes_than_its_configurations_can_share() {
     assert_eq!(nodes.exclude(&of(4, "a"), &all, Share::Any), Ok(up(&["n1", "n3"])));
     assert!(!nodes.has_room(&all), "both are taken by its own launches");
     nodes.over(1);
-    nodes.over(3);
-    assert!(nodes.has_room(&all));
+    assert!(nodes.has_room(&all), "what only waits for a node does not have it");
 }
 
 #[test]
@@ -169,6 +168,10 @@ fn late_launches_go_where_they_connect_what_nothing_connects() {
         Ok(up(&["n1"])),
         "n2 is down"
     );
+    assert_eq!(nodes.exclude(&of(4), &all, Share::Any), Ok(up(&["n1"])), "n2 is taken for long");
+    // Its own place is none that it had: it stays the only one that connects.
+    nodes.sent(1, "b", &Placed { exclude: up(&["n1", "n3"]), ..Placed::default() }, Some(&all));
+    assert_eq!(nodes.exclude(&of(4), &all, Share::Used), Ok(up(&["n1", "n3"])));
     nodes.has("c", "n3");
     assert_eq!(nodes.exclude(&of(4), &all, Share::Used), Ok(up(&["n1"])), "all are connected");
 }

@@ -300,13 +300,15 @@ async fn with_a_node_for_each_launch_configurations_share_nodes_all_the_same() {
 
 #[tokio::test(start_paused = true)]
 async fn nodes_that_somebody_else_has_for_long_are_not_waited_for() {
-    let (setup, slurm) = on(&["n1", "n2", "n3"], Setup::new(2, 2));
-    // Two nodes are enough to share; then somebody has one of them for long.
-    after(LAUNCH - 2, &slurm, |it| it.occupies("n2", true));
-    let ran = with(setup, &slurm, 2).run().await;
-    assert_eq!(ran.ending(), Ending::Complete);
-    measured_once(&ran, 4);
-    assert!(hosts(&ran).iter().any(|it| it.1 == "n3"), "{:?}", hosts(&ran));
+    // Two nodes are enough to share; then somebody has one of them for long, or both.
+    for taken in [&["n2"][..], &["n1", "n2"]] {
+        let (setup, slurm) = on(&["n1", "n2", "n3"], Setup::new(2, 2));
+        after(LAUNCH - 2, &slurm, move |it| taken.iter().for_each(|one| it.occupies(one, true)));
+        let ran = with(setup, &slurm, 2).run().await;
+        assert_eq!(ran.ending(), Ending::Complete);
+        measured_once(&ran, 4);
+        assert!(hosts(&ran).iter().any(|it| it.1 == "n3"), "{:?}", hosts(&ran));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -326,4 +328,21 @@ async fn jobs_that_wait_are_spread_by_the_session_that_takes_them_up() {
     measured_once(&ran, 2);
     let had: Vec<_> = hosts(&ran).into_iter().map(|it| it.1).collect();
     assert_eq!(had, ["n1", "n2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_of_a_pair_that_waits_stays_with_the_first_one_after_a_death() {
+    let (setup, slurm) = pair(&["n1", "n2"]);
+    // The first one runs, and the second one waits for its node.
+    let folder = Box::pin(killed(setup, BOOT + 5)).await;
+    let (mut setup, _) = on(&["n1", "n2"], Setup::new(2, 1));
+    setup.manifest.strategy =
+        crate::strategy::StrategySpec::Adaptive(crate::strategy::AdaptiveStrategy::default());
+    setup.strategy = Some(Box::new(Pair));
+    let ran = with(Setup { folder, ..setup }, &slurm, 2).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    measured_once(&ran, 2);
+    one_node(&ran);
+    let updates = slurm.ran("scontrol update");
+    assert!(updates.is_empty(), "{updates:?}");
 }
