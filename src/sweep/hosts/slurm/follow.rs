@@ -11,7 +11,7 @@ use super::super::job::{Began, End, Files, Line, Reader};
 use super::super::{Made, Making, SweepError};
 use super::cluster::Cluster;
 use super::loss::{cannot_start, lacks_nodes, never_starts};
-use super::nodes::{Placed, Share};
+use super::nodes::Placed;
 use super::reading::Job;
 use super::request::{self, GRACE};
 use super::state::{Ended, State};
@@ -27,7 +27,7 @@ use crate::ownership::aside;
 mod asks;
 mod lost;
 
-use asks::{Repeated, answered};
+use asks::{Moving, Repeated, answered};
 
 /// How often what the node wrote is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -102,12 +102,8 @@ struct Following<'a> {
     /// How its program ended, as the cluster has it, and why it is in its state.
     exit: Option<u32>,
     reason: Option<String>,
-    /// By what it was decided last that it stays where it may run.
-    moved_by: Option<(u64, Option<Instant>, Share)>,
-    /// Whether it is not known where it may run: an earlier session said that.
-    unplaced: bool,
-    /// Since when it waits although a node that the run uses has none of its launches.
-    starved: Option<Instant>,
+    /// What is known of where it may run.
+    moving: Moving,
     /// Whether its number is another job's now: the cluster lost this one.
     foreign: bool,
     /// That it is let start: the session that submitted it died before it could.
@@ -155,9 +151,10 @@ impl Cluster {
             node: None,
             exit: None,
             reason: None,
-            moved_by: None,
-            unplaced: taken_up.is_some() && making.order.beside.is_none(),
-            starved: None,
+            moving: Moving {
+                unplaced: taken_up.is_some() && making.order.beside.is_none(),
+                ..Moving::default()
+            },
             foreign: false,
             release: Repeated::default(),
         };

@@ -37,6 +37,17 @@ impl Repeated {
     }
 }
 
+/// What is known of where a job that waits may run.
+#[derive(Debug, Default)]
+pub(super) struct Moving {
+    /// By what it was decided last that it stays there.
+    pub(super) by: Option<(u64, Option<Instant>, Share)>,
+    /// Whether that is not known: an earlier session said it.
+    pub(super) unplaced: bool,
+    /// Since when it waits although a node that the run uses has none of its launches.
+    pub(super) starved: Option<Instant>,
+}
+
 /// Ends when the cluster has answered, where it was asked for something.
 pub(super) async fn answered(asking: &mut Option<BoxFuture<'_, ()>>) {
     match asking {
@@ -113,9 +124,9 @@ impl<'a> Following<'a> {
         let at = picture.as_ref().map(|it| it.0);
         let picture = picture.as_ref().map(|it| &*it.1);
         // Each of many jobs is looked at each second: what did not change is not reckoned again.
-        let is_known = |version, share| self.moved_by == Some((version, at, share));
+        let is_known = |version, share| self.moving.by == Some((version, at, share));
         let version = self.cluster.nodes().version();
-        let due = self.starved.is_some_and(|since| since.elapsed() > PATIENCE);
+        let due = self.moving.starved.is_some_and(|since| since.elapsed() > PATIENCE);
         if is_known(version, if due { Share::Any } else { Share::Used }) {
             return false;
         }
@@ -123,12 +134,12 @@ impl<'a> Following<'a> {
         let order = self.making.order;
         let placed = {
             let mut nodes = self.cluster.nodes();
-            let moved = match picture.filter(|_| self.unplaced) {
+            let moved = match picture.filter(|_| self.moving.unplaced) {
                 Some(picture) => nodes.placed(order, picture, share).ok(),
                 None => nodes.moved(order, &self.placed, picture, share),
             };
             let Some(placed) = moved else {
-                self.moved_by = Some((version, at, share));
+                self.moving.by = Some((version, at, share));
                 return false;
             };
             if !self.keeps_off.is_due() {
@@ -141,7 +152,7 @@ impl<'a> Following<'a> {
         };
         let anywhere = placed.only.is_none() && self.placed.only.is_some();
         if self.places(placed, anywhere).await {
-            self.unplaced = false;
+            self.moving.unplaced = false;
         } else {
             self.cluster.is_sent(self.making, &self.placed, picture);
         }
@@ -153,10 +164,10 @@ impl<'a> Following<'a> {
     fn share(&mut self, picture: Option<&Picture>) -> Share {
         let Some(picture) = picture else { return Share::Used };
         if !self.cluster.nodes().has_room(picture) {
-            self.starved = None;
+            self.moving.starved = None;
             return Share::Used;
         }
-        let since = *self.starved.get_or_insert_with(Instant::now);
+        let since = *self.moving.starved.get_or_insert_with(Instant::now);
         if since.elapsed() > PATIENCE { Share::Any } else { Share::Used }
     }
 
