@@ -93,7 +93,7 @@ impl LaunchRecord {
 
     /// Whether it finished a kept repeat that can be used.
     pub fn has_kept(&self) -> bool {
-        self.measurements.iter().any(|it| it.repeat > 0 && it.status != Status::Void)
+        self.measurements.iter().any(Self::is_kept)
     }
 
     /// The node that is not used again since this launch was lost there, and why.
@@ -106,6 +106,17 @@ impl LaunchRecord {
             }
             _ => loss::refused(message),
         }
+    }
+
+    /// Whether a repeat is kept: neither a warm-up nor void.
+    pub fn is_kept(measurement: &Measurement) -> bool {
+        measurement.repeat > 0 && measurement.status != Status::Void
+    }
+
+    /// Whether it has neither a job nor an end: where a cluster makes launches, its submission may
+    /// have been accepted all the same.
+    pub fn may_be_submitted(&self) -> bool {
+        self.job.is_none() && self.outcome.is_none()
     }
 
     /// Whether a job of a cluster makes it, and has no end yet: it outlives the process that

@@ -10,7 +10,7 @@ use super::trial::Trial;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::history::values::{case_of, timed, value};
-use crate::metric::{MetricRef, Status};
+use crate::metric::MetricRef;
 use crate::strategy::{InFlight, Observation, ObservedRepeat, TrialOutcome};
 
 /// The trials of launches that count which are over, in the order of their first launches.
@@ -57,7 +57,7 @@ pub(crate) fn observations(
 fn host<'a>(record: &'a SweepRecord, launches: &[&'a LaunchRecord]) -> Option<&'a str> {
     let kept = |it: &&LaunchRecord| {
         let repeats = it.measurements.iter();
-        repeats.filter(|one| one.repeat > 0 && one.status != Status::Void).count()
+        repeats.filter(|one| LaunchRecord::is_kept(one)).count()
     };
     let on = |host: &str| -> usize {
         let own = launches.iter().copied().filter(|it| record.host_of(it) == host);
@@ -176,7 +176,7 @@ fn repeats(manifest: &Manifest, launches: &[&LaunchRecord]) -> Vec<ObservedRepea
 mod tests {
     use super::*;
     use crate::history::loss::Loss;
-    use crate::metric::{Measurement, MetricReasons, MetricValue};
+    use crate::metric::{Measurement, MetricReasons, MetricValue, Status};
     use crate::sweep::fakes::manifest;
 
     fn launch(number: u32, host: &str, repeats: &[u32], outcome: LaunchOutcome) -> LaunchRecord {

@@ -66,8 +66,9 @@ impl Left {
 
     /// Whether a launch may have been submitted without an answer: its job may still come.
     fn is_unsure(&self) -> bool {
-        let is_open = |it: &LaunchRecord| it.job.is_none() && it.outcome.is_none();
-        self.record.as_ref().is_some_and(|it| it.launches.iter().any(is_open))
+        self.record
+            .as_ref()
+            .is_some_and(|it| it.launches.iter().any(LaunchRecord::may_be_submitted))
     }
 
     /// Whether a job of it may be left, as far as its journal says; without one that is not known.

@@ -13,7 +13,7 @@ use super::nodes::{Nodes, Picture};
 use super::tool::Tool;
 use super::watch::Watch;
 use crate::grid::{Sharing, SlurmBlock};
-use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::record::SweepRecord;
 use crate::secret::Secrets;
 
 /// For how long what a job wrote may come after its end.
@@ -80,8 +80,8 @@ impl Cluster {
         let Setting { block, seconds, run_id, run, program, secrets, sharing } = setting;
         let nodes = so_far.map(Nodes::of).unwrap_or_default().sharing(sharing);
         // A session that was killed while it submitted may have left a job without knowing it.
-        let is_unsure = |it: &LaunchRecord| it.job.is_none() && it.outcome.is_none();
-        let unanswered = so_far.is_some_and(|it| it.all_launches().any(|it| is_unsure(it.1)));
+        let unanswered =
+            so_far.is_some_and(|it| it.all_launches().any(|(_, it)| it.may_be_submitted()));
         let watch = Watch::new(Arc::clone(&tool));
         Self {
             tool,

@@ -21,7 +21,7 @@ use crate::history::HistoryError;
 use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
 use crate::history::loss::Loss;
-use crate::metric::{Measurement, Status};
+use crate::history::record::LaunchRecord;
 use crate::ownership::aside;
 
 mod asks;
@@ -168,11 +168,6 @@ impl Cluster {
     }
 }
 
-/// Whether a repeat counts as one of its node.
-fn is_kept(measurement: &Measurement) -> bool {
-    measurement.repeat > 0 && measurement.status != Status::Void
-}
-
 /// What follows from a look.
 enum Step {
     GoesOn,
@@ -260,7 +255,7 @@ impl Following<'_> {
         let configuration = &self.making.order.launch.configuration;
         let version = match &entry {
             Entry::LaunchReady { facts, .. } => facts.engine_version.clone(),
-            Entry::RepeatFinished { measurement, .. } if is_kept(measurement) => {
+            Entry::RepeatFinished { measurement, .. } if LaunchRecord::is_kept(measurement) => {
                 if let Some(host) = &self.host {
                     self.cluster.nodes().has(&configuration.name, host);
                 }

@@ -65,7 +65,7 @@ impl Cluster {
                     self.nodes().runs(launch, name, host);
                 } else {
                     self.nodes().sent(launch, name, &placed, None);
-                    self.looks_at_nodes(making).await;
+                    self.looks_at_nodes(making, false).await;
                 }
                 (taken_up.job.clone(), placed)
             }

@@ -103,21 +103,14 @@ impl Cluster {
         picture
     }
 
-    /// Has the partition's nodes known, unless a stop comes first.
-    pub(super) async fn looks_at_nodes(&self, making: &Making<'_>) {
+    /// Has the partition's nodes known as they were when the launch was submitted, or, where nodes
+    /// changed, as they are now; unless a stop comes first.
+    pub(super) async fn looks_at_nodes(&self, making: &Making<'_>, changed: bool) {
+        let within = if changed { NODES_SOON } else { NODES_EVERY };
         tokio::select! {
             biased;
             () = making.cancel.cancelled() => {}
-            _ = self.picture(NODES_EVERY) => {}
-        }
-    }
-
-    /// The same where it is known that nodes changed.
-    pub(super) async fn looks_again(&self, making: &Making<'_>) {
-        tokio::select! {
-            biased;
-            () = making.cancel.cancelled() => {}
-            _ = self.picture(NODES_SOON) => {}
+            _ = self.picture(within) => {}
         }
     }
 

@@ -109,7 +109,7 @@ impl<'a> Following<'a> {
         // Where the grid names nodes, none was kept off by us, and its choice stays.
         let is_short = is_short_of_nodes(reason) && !self.cluster.block.lists_nodes();
         if is_short {
-            self.cluster.looks_again(self.making).await;
+            self.cluster.looks_at_nodes(self.making, true).await;
         }
         let is_moved = self.follows_nodes().await;
         if is_short && !is_moved && self.goes_anywhere.is_due() {

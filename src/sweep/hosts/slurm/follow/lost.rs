@@ -134,20 +134,24 @@ impl Following<'_> {
         }
         self.cluster.nodes().refuse(node, what);
         self.emit.warn(format!("{node} is not used again: {what}"));
-        let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
-        let message = format!("{node}: {what} (job {}){printed}", self.job);
+        let message = format!("{node}: {what} (job {}){}", self.job, saying(printed));
         Some(LaunchOutcome::Lost { loss: Loss::NodeUnable, message }.into())
     }
 
     /// Why a job is over, for a person.
     pub(super) fn why_over(&self, ended: Option<Ended>) -> String {
         let Some(ended) = ended else { return self.forgotten() };
-        let host = self.host.as_ref().or(self.node.as_ref());
-        let place = host.map_or_else(String::new, |host| format!(" on {host}"));
+        let place = self.place();
         match loss::of(Some(ended)) {
             Loss::NoResult => format!("job {}{place} is over", self.job),
             loss => format!("{} (job {}{place})", loss.as_str(), self.job),
         }
+    }
+
+    /// ` on NODE`, where that is known.
+    fn place(&self) -> String {
+        let host = self.host.as_ref().or(self.node.as_ref());
+        host.map_or_else(String::new, |host| format!(" on {host}"))
     }
 
     fn forgotten(&self) -> String {
@@ -156,8 +160,7 @@ impl Following<'_> {
 
     pub(super) fn lost_by(&self, loss: Loss, printed: Option<String>) -> Made {
         let host = self.host.as_ref().or(self.node.as_ref());
-        let place = host.map_or_else(String::new, |host| format!(" on {host}"));
-        let printed = printed.map_or_else(String::new, |it| format!("; it printed: {it}"));
+        let (place, printed) = (self.place(), saying(printed));
         let is_forgotten = loss == Loss::NoResult && matches!(self.over, Some((_, None)));
         let message = if is_forgotten && host.is_none() && !self.foreign {
             format!("{}, and nothing of it was seen{printed}", self.forgotten())
@@ -185,4 +188,9 @@ impl Following<'_> {
         let last = lines[lines.len().saturating_sub(LINES)..].join(" | ");
         (!last.is_empty()).then(|| crate::clean::plain(&last).into_owned())
     }
+}
+
+/// What a job printed, behind a message.
+fn saying(printed: Option<String>) -> String {
+    printed.map_or_else(String::new, |it| format!("; it printed: {it}"))
 }
